@@ -1,0 +1,242 @@
+"""Recipes: a YAML file in, a checked `Recipe` out; every mistake is one clear message before any work.
+
+`load_recipe` follows `extends:`, expands presets into single bounds, applies `--set`, and checks names across the file.
+Imports errors, units, store (hashing). Everybody may import it.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curate.errors import CurateError, nearest
+from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
+from curate.recipe.models import (
+    Component, Dedup, HeldOut, LanguageId, License, Limits, Mixture, Near, RecipeModel, Rule, Source, Strict, TokenizerSpec,
+)  # fmt: skip
+from curate.units import Quantity
+
+__all__ = [
+    "Component", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Near", "Quantity", "Recipe", "Rule", "Source",
+    "Strict", "TokenizerSpec", "Where", "load_recipe", "load_yaml", "merge", "validate",
+]  # fmt: skip
+
+
+class Recipe(RecipeModel):
+    """A checked recipe and the folder its relative paths start from (`base`; never part of a fingerprint)."""
+
+    base: Path = Path()
+
+    def path(self, text: str, where: str = "") -> Path:
+        """`{root}/x` or a path relative to the recipe file, roots and environment variables filled in."""
+
+        def root(match: re.Match[str]) -> str:
+            if match[1] not in self.roots:
+                close = ", ".join(nearest(match[1], self.roots) or sorted(self.roots))
+                raise CurateError(f"no root {match[1]!r}", where=where or text, allowed=close or "none is declared under roots:")
+            return _environment(self.roots[match[1]], f"roots.{match[1]}")
+
+        return self.base / Path(re.sub(r"\{(\w+)\}", root, text)).expanduser()
+
+    def files(self, source: Source) -> list[Path]:
+        """Every file or folder the source's patterns match, sorted, each once."""
+        found: dict[Path, None] = {}
+        for pattern in source.read:
+            path = str(self.path(pattern, f"sources.{source.name}.read"))
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise CurateError(
+                    "no file matches", where=f"sources.{source.name}.read", found=path,
+                    next="correct the pattern, or set the root it starts from",
+                )  # fmt: skip
+            found.update(dict.fromkeys(Path(m) for m in matches))
+        return list(found)
+
+    def canonical(self) -> dict:
+        """Plain data with defaults filled in, presets expanded and roots left symbolic; loads to the same recipe."""
+        data = self.model_dump(mode="json", by_alias=True, exclude={"base"}, exclude_none=True)
+        for name, source in data["sources"].items():
+            data["sources"][name] = {key: value for key, value in source.items() if key != "name"}
+        return data
+
+    def canonical_yaml(self) -> bytes:
+        return yaml.safe_dump(self.canonical(), sort_keys=False, allow_unicode=True, width=120).encode()
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.canonical_yaml()).hexdigest()
+
+
+def _environment(text: str, where: str) -> str:
+    filled = os.path.expandvars(text)
+    if match := re.search(r"\$\{?(\w+)\}?", filled):
+        raise CurateError("this environment variable is not set", where=where, found=match[0], next=f"export {match[1]}=FOLDER")
+    return filled
+
+
+def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None = None, base: Path | None = None) -> Recipe:
+    """Read, expand, override and check a recipe. `sample` in (0, 1) also scales token budgets; relative paths start at `base`
+    (default: the folder of the file)."""
+    path = Path(path)
+    data, where = load_extended(path)
+    base = path.parent if base is None else base
+    if isinstance(data.get("rules"), list):
+        data["rules"] = _expand_rules(data["rules"], base, where, path)
+    for assignment in sets:
+        key, _, value = assignment.partition("=")
+        apply_set(data, _bound_assignment(data, key, value))
+        where[tuple(key.split("."))] = f"--set {key}"
+    if sample is not None:
+        data["sample"] = str(Quantity(sample, "share"))
+    for name, source in (data.get("sources") or {}).items():
+        if isinstance(source, dict):
+            source["name"] = name
+    recipe = validate(Recipe, {**data, "base": base}, where, path)
+    _check_names(recipe, where, path)
+    return recipe if sample is None else _scaled(recipe, sample)
+
+
+def _bound_assignment(data: dict, key: str, value: str) -> str:
+    """`min_n_words=40` and `rules.min_n_words=40` set the bound of the rule of that name."""
+    name = key.removeprefix("rules.")
+    for i, rule in enumerate(data.get("rules") or []):
+        if isinstance(rule, dict) and rule.get("name") == name:
+            bound = next(op for op in ("min", "max", "is") if op in rule)
+            return f"rules.{i}.{bound}={value}"
+    if not key or "." in key or key in RecipeModel.model_fields:
+        return f"{key}={value}"
+    known = [*(r.get("name", "") for r in data.get("rules") or [] if isinstance(r, dict)), *RecipeModel.model_fields]
+    close = nearest(key, known)
+    raise CurateError(
+        f"neither a rule nor a recipe key: {key!r}", where="--set", allowed=", ".join(close or known),
+        next=f"did you mean {close[0]!r}?" if close else "",
+    )  # fmt: skip
+
+
+def _expand_rules(rules: list, base: Path, where: Where, file: Path) -> list[dict]:
+    """Presets and rules with several bounds become rules of one bound each, in order, each with its name and origin."""
+    expanded: list[dict] = []
+    for i, rule in enumerate(rules):
+        place = where.get(("rules", str(i)), str(file))
+        if not isinstance(rule, dict):
+            raise CurateError("a rule is a mapping", where=place, found=repr(rule), allowed="{signal: n_words, min: 50}")
+        if "preset" in rule:
+            expanded += _expand_preset(rule, base, place)
+            continue
+        bounds = [op for op in ("min", "max", "is") if op in rule]
+        signal = str(rule.get("signal", ""))
+        for op in bounds or [None]:
+            one = {key: value for key, value in rule.items() if key not in ("min", "max", "is") or key == op}
+            if isinstance(one.get("is"), str):
+                one["is"] = [one["is"]]
+            if isinstance(one.get("sources"), str):
+                one["sources"] = [one["sources"]]
+            default = signal if op in ("is", None) else f"{op}_{signal}"
+            one["name"] = rule.get("name") if len(bounds) <= 1 and rule.get("name") else default
+            where.setdefault(("rules", str(len(expanded))), place)
+            expanded.append(one)
+    taken: dict[str, dict] = {}
+    for rule in expanded:  # the same bound for other sources keeps its name; the sources tell the rules apart
+        if (other := taken.get(rule["name"])) is not None and _overlap(other.get("sources"), rule.get("sources")):
+            raise CurateError(
+                f"two rules are called {rule['name']!r} for the same source", where=str(file),
+                next="give one of them a name: of its own, or set: the preset's bound",
+            )  # fmt: skip
+        taken[rule["name"]] = rule
+    return expanded
+
+
+def _overlap(a: list | None, b: list | None) -> bool:
+    return a is None or b is None or bool(set(a) & set(b))
+
+
+def _expand_preset(rule: dict, base: Path, place: str) -> list[dict]:
+    name = str(rule["preset"])
+    if unknown := sorted(set(rule) - {"preset", "sources", "set"}):
+        raise CurateError(f"unknown key {unknown[0]!r} beside preset", where=place, allowed="preset, sources, set")
+    bounds = dict(preset(name, base, place)["bounds"])
+    for key, value in (rule.get("set") or {}).items():
+        if key not in bounds:
+            close = nearest(key, bounds)
+            raise CurateError(f"preset {name} has no bound {key!r}", where=place, allowed=", ".join(close or bounds))
+        bounds[key] = value
+    result = []
+    for key, value in bounds.items():
+        op, _, signal = key.partition("_")
+        one = {"name": key, "signal": signal, op: value} if op in ("min", "max") else {"name": key, "signal": key, "is": value}
+        sources = rule.get("sources")
+        if sources is not None:
+            one["sources"] = [sources] if isinstance(sources, str) else sources
+        changed = key in (rule.get("set") or {})
+        result.append({**one, "origin": f"preset {name}" + (", set here" if changed else "")})
+    return result
+
+
+def preset(name: str, base: Path, place: str = "") -> dict[str, Any]:
+    """Thresholds shipped as data, with their citation: presets/ beside the recipe first, then the package's own."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [base / "presets", package / "presets", package.parent / "recipes" / "presets"]
+    for folder in folders:
+        if (file := folder / f"{name}.yaml").is_file():
+            return load_yaml(file)[0]
+    known = sorted({str(p.relative_to(f).with_suffix("")) for f in folders if f.is_dir() for p in f.rglob("*.yaml")})
+    close = nearest(name, known)
+    raise CurateError(f"no preset {name!r}", where=place, allowed=", ".join(close or known))
+
+
+def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
+    known = list(recipe.sources)
+
+    def check(names: Sequence[str], *at: str) -> None:
+        for name in names:
+            if name not in recipe.sources:
+                place = next((where[at[:n]] for n in range(len(at), 0, -1) if at[:n] in where), str(file))
+                close = nearest(name, known)
+                raise CurateError(f"{'.'.join(at)}: no source {name!r}", where=place, allowed=", ".join(close or known))
+
+    for i, rule in enumerate(recipe.rules):
+        check(rule.sources or [], "rules", str(i), "sources")
+    near = recipe.dedup.near
+    check(near.across if near and near.across != "all" else [], "dedup", "near", "across")
+    check(recipe.dedup.within, "dedup", "within")
+    fed: dict[str, str] = {}
+    for name, component in recipe.mixture.components.items():
+        at = ("mixture", "components", name, "from")
+        check(component.from_, *at)
+        for source in component.from_:
+            if source in fed:
+                raise CurateError(
+                    f"source {source!r} feeds both {fed[source]!r} and {name!r}: a document belongs to one component",
+                    where=where.get(at, str(file)),
+                )  # fmt: skip
+            fed[source] = name
+    names = [backend.name for backend in recipe.language_id]
+    if len(set(names)) < len(names):
+        raise CurateError("two language_id entries have one name", where=where.get(("language_id",), str(file)), found=", ".join(names))
+
+
+def _scaled(recipe: Recipe, share: Fraction) -> Recipe:
+    """Token budgets of a sample: the same shares of a total that much smaller; what is short then shrinks the total."""
+
+    def scale(q: Quantity) -> Quantity:
+        return Quantity(Fraction(int(q.value * share)), "tokens") if q.unit == "tokens" else q
+
+    components = {
+        name: component.model_copy(update={"budget": scale(component.budget)})
+        for name, component in recipe.mixture.components.items()
+    }
+    budgets = [c.budget for c in components.values()]
+    total = scale(recipe.mixture.total)
+    if all(b.unit == "tokens" for b in budgets):
+        total = Quantity(sum((b.value for b in budgets), Fraction(0)), "tokens")
+    mixture = recipe.mixture.model_copy(update={"components": components, "total": total, "on_shortage": "shrink_total"})
+    held_out = recipe.held_out and recipe.held_out.model_copy(update={"per_component": scale(recipe.held_out.per_component)})
+    return recipe.model_copy(update={"mixture": mixture, "held_out": held_out})

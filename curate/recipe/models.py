@@ -1,0 +1,191 @@
+"""The recipe as strict models: what may stand in a recipe file, with its defaults.
+
+Plain data in, checked objects out. Imports errors and units.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from curate.errors import CurateError
+from curate.recipe.files import CurateErrorValue
+from curate.units import Quantity, n_bytes, quantity
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
+
+
+def _in_units(*units: str) -> Any:
+    def read(value: object) -> Quantity:
+        if isinstance(value, Quantity):
+            return value
+        try:
+            return quantity(value, units)
+        except CurateError as error:
+            raise CurateErrorValue(error) from None
+
+    return Annotated[Quantity, BeforeValidator(read), PlainSerializer(str)]
+
+
+def _read_bytes(value: object) -> int:
+    try:
+        return n_bytes(value)
+    except CurateError as error:
+        raise CurateErrorValue(error) from None
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Tokens = _in_units("tokens")
+Budget = _in_units("tokens", "share_of_tokens", "epochs")
+ShareOfTokens = _in_units("share_of_tokens")
+Share = _in_units("share", "share_of_records")
+Bytes = Annotated[int, BeforeValidator(_read_bytes), PlainSerializer(lambda n: f"{n / 10**6:g} MB" if n % 1000 == 0 else f"{n} B")]
+Names = Annotated[list[str], BeforeValidator(_one_or_many)]
+
+
+class TokenizerSpec(Strict):
+    model: str
+    revision: str | None = None
+    bos: Literal["per_document", "none"] = "none"
+    eos: Literal["per_document", "none"] = "per_document"
+    chat_template: str | None = None
+
+
+class License(Strict):
+    declared: str | None = None
+    from_field: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> License:
+        if (self.declared is None) == (self.from_field is None):
+            raise ValueError("a licence is either declared (an SPDX id) or taken from_field")
+        return self
+
+
+class Source(Strict):
+    name: str = ""  # filled in from the key
+    read: Names
+    format: Literal["auto", "jsonl", "parquet", "text", "tree"] = "auto"
+    type: Literal["text", "code", "math", "conversation"] = "text"
+    language: str | None = None
+    license: License
+    fields: dict[str, str] = {}
+    id: Literal["auto", "path", "content"] = "auto"
+    suffixes: list[str] = []
+    loss: Literal["all", "assistant"] = "all"
+
+
+class LanguageId(Strict):
+    name: str = "language"
+    backend: Literal["py3langid", "fasttext"] = "py3langid"
+    model: str | None = None
+    revision: str | None = None
+    candidates: list[str] = []
+    windows: int = Field(3, ge=0)  # 0: the whole document
+    window_bytes: int = Field(700, ge=100)
+
+    @model_validator(mode="after")
+    def _needs_model(self) -> LanguageId:
+        if (self.backend == "fasttext") != (self.model is not None):
+            raise ValueError("backend fasttext needs model: (a path or a hub id), py3langid takes none")
+        return self
+
+
+class Rule(Strict):
+    """One bound on one signal; `name` is the reason a document is dropped for."""
+
+    name: str
+    signal: str
+    min: float | None = None
+    max: float | None = None
+    is_: list[str] | None = Field(None, alias="is")
+    sources: list[str] | None = None  # None: all
+    origin: str = "recipe"
+
+    @property
+    def op(self) -> Literal["min", "max", "in"]:
+        return "min" if self.min is not None else "max" if self.max is not None else "in"
+
+    @property
+    def bound(self) -> float | list[str]:
+        for value in (self.min, self.max, self.is_):
+            if value is not None:
+                return value
+        raise AssertionError("a rule without a bound passed validation")
+
+    @property
+    def bound_text(self) -> str:
+        """`>= 50`, `<= 0.1`, `in et, en`: what a kept document satisfies."""
+        if self.op == "in":
+            return "in " + ", ".join(self.is_ or [])
+        return f"{'>=' if self.op == 'min' else '<='} {self.bound:g}"
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Rule:
+        if sum(value is not None for value in (self.min, self.max, self.is_)) != 1:
+            raise ValueError("a rule needs exactly one of min, max, is")
+        return self
+
+
+class Near(Strict):
+    jaccard: float = Field(0.75, gt=0, le=1)
+    ngram: int = Field(5, ge=1, le=32)
+    bands: int = Field(16, ge=1, le=64)
+    rows: int = Field(7, ge=1, le=32)
+    across: Literal["all"] | list[str] = "all"
+    bucket_cap: int = Field(256, ge=1)
+
+
+class Dedup(Strict):
+    exact: Literal["normalised", "text", "none"] = "normalised"
+    near: Near | None = Near()
+    within: list[str] = []
+
+
+class HeldOut(Strict):
+    per_component: Tokens  # type: ignore[valid-type]
+    at_most: ShareOfTokens = Quantity(Fraction(1, 100), "share_of_tokens")  # type: ignore[valid-type]
+
+
+class Component(Strict):
+    from_: Names = Field(alias="from")
+    role: Literal["target", "replay", "code", "math", "instruction", "parallel", "other"]
+    budget: Budget  # type: ignore[valid-type]
+    max_epochs: float = Field(1, ge=1)
+
+
+class Mixture(Strict):
+    total: Tokens  # type: ignore[valid-type]
+    sequence_length: int = Field(ge=8, le=2**20)
+    on_shortage: Literal["fail", "shrink_total", "bend_shares"] = "fail"
+    components: dict[str, Component]
+
+
+class Limits(Strict):
+    quarantine: Share = Quantity(Fraction(1, 1000), "share_of_records")  # type: ignore[valid-type]
+    document_bytes: Bytes = 64 * 10**6
+    memory_per_worker: Bytes = 4 * 10**9
+    scratch_disk: Bytes | None = None
+
+
+class RecipeModel(Strict):
+    kind: Literal["cpt"]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    roots: dict[str, str] = {}
+    tokenizer: TokenizerSpec
+    seed: int = Field(0, ge=0, lt=2**63)
+    sample: Share = Quantity(Fraction(1), "share")  # type: ignore[valid-type]
+    sources: dict[str, Source]
+    language_id: list[LanguageId] = [LanguageId()]
+    rules: list[Rule] = []
+    dedup: Dedup = Dedup()
+    held_out: HeldOut | None = None
+    mixture: Mixture
+    limits: Limits = Limits()

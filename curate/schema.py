@@ -1,0 +1,54 @@
+"""The columns of every table, in one place. Rows of all tables of one source are in the order of `id`, shard by shard.
+
+Imports pyarrow only. `DERIVED` names the ratios computed from integer columns when they are read.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+ID = pa.string()  # 32 lower-case hex digits: 96-bit hash and 32-bit disambiguator
+
+DOCUMENTS = pa.schema([
+    ("id", ID), ("source", pa.string()), ("source_id", pa.string()),
+    ("text", pa.large_string()), ("text_hash", pa.string()), ("messages", pa.large_string()),
+    ("url", pa.string()), ("language", pa.string()), ("license", pa.string()), ("date", pa.string()), ("title", pa.string()),
+    ("extra", pa.large_string()), ("is_repaired", pa.bool_()), ("file", pa.string()), ("byte_offset", pa.int64()),
+])  # fmt: skip
+ORIGIN = frozenset({"file", "byte_offset"})  # where a record lay: kept for people, never part of a root
+
+QUARANTINE = pa.schema([
+    ("source", pa.string()), ("file", pa.string()), ("byte_offset", pa.int64()),
+    ("cause", pa.string()), ("detail", pa.string()), ("lost_bytes", pa.int64()),
+])  # fmt: skip
+
+DUPLICATES = pa.schema([
+    ("id", ID), ("source", pa.string()), ("cluster_id", ID), ("cluster_size", pa.int32()),
+    ("witness_id", ID), ("jaccard", pa.float64()), ("containment", pa.float64()),
+])  # fmt: skip
+
+DECISIONS = pa.schema([
+    ("id", ID), ("source", pa.string()), ("keep", pa.bool_()), ("reason", pa.string()),
+    ("failed_rules", pa.list_(pa.string())), ("signal", pa.string()), ("value", pa.float64()), ("value_text", pa.string()),
+    ("bound", pa.string()), ("witness_id", ID), ("similarity", pa.float64()),
+])  # fmt: skip
+
+TOKENS = pa.schema([("id", ID), ("token_start", pa.int64()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64())])
+
+SELECTION = pa.schema([
+    ("phase", pa.string()), ("component", pa.string()), ("source", pa.string()), ("id", ID), ("pass", pa.int32()),
+    ("chunk", pa.int32()), ("n_chunks", pa.int32()), ("token_start", pa.int64()), ("n_tokens", pa.int64()),
+    ("n_loss_tokens", pa.int64()), ("split", pa.string()), ("sequence", pa.int64()), ("position", pa.int32()),
+    ("stream_index", pa.int64()),
+])  # fmt: skip
+
+# ratio -> (numerator, denominator) over integer signal columns; 0.0 where the denominator is 0. Thresholds are Gopher's (Rae et
+# al. 2021, arXiv 2112.11446, A1.1), counted as datatrove counts them.
+DERIVED: dict[str, tuple[str, str]] = {
+    "mean_word_chars": ("n_non_symbol_word_chars", "n_non_symbol_words"),
+    "hash_word_ratio": ("n_hash_chars", "n_words"),
+    "ellipsis_word_ratio": ("n_ellipsis_units", "n_words"),
+    "bullet_line_ratio": ("n_bullet_lines", "n_lines"),
+    "ellipsis_line_ratio": ("n_ellipsis_lines", "n_lines"),
+    "alpha_word_ratio": ("n_alpha_words", "n_words"),
+}

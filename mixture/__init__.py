@@ -1,0 +1,1 @@
+"""Kept documents in, manifest and token stream out. No torch."""
