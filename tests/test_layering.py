@@ -1,0 +1,100 @@
+"""Imports point one way: train -> mixture -> curate's contract modules; heavy libraries live behind one module each."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+CONTRACT = {"curate.errors", "curate.recipe", "curate.schema", "curate.manifest", "curate.store", "curate.engine", "curate.units", "curate.jit"}
+
+# third-party library -> the modules that may import it (prefixes)
+HOMES = {
+    "torch": ("train",),
+    "accelerate": ("train",),
+    "safetensors": ("train",),
+    "typer": ("curate.cli",),
+    "duckdb": ("curate.inspect",),
+    "datatrove": ("curate.engine",),
+    "multiprocess": ("curate.engine",),
+    "numba": ("curate.jit",),
+    "pydantic": ("curate.recipe",),
+    "yaml": ("curate.recipe",),
+    "fasttext": ("curate.langid",),
+    "py3langid": ("curate.langid",),
+    "ftfy": ("curate.sources.repair",),
+    "orjson": ("curate.sources", "curate.documents", "curate.ingest"),
+    "zstandard": ("curate.sources",),
+    "tokenizers": ("mixture.tokenizer",),
+    "tiktoken": ("mixture.tokenizer",),
+    "sentencepiece": ("mixture.tokenizer",),
+    "polars": ("curate.rules", "curate.decide", "curate.inspect"),
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("curate", "mixture", "train"):
+        for path in sorted((TOP / package).rglob("*.py")):
+            name = ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Every module named by an import statement anywhere in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def test_rooms_import_downwards():
+    wrong = []
+    for name, path in modules().items():
+        room = name.split(".")[0]
+        for target in imports(path):
+            top = target.split(".")[0]
+            if name == "curate.cli" or top not in ("curate", "mixture", "train"):
+                continue
+            contract = any(target == m or target.startswith(m + ".") for m in CONTRACT) or target == "curate"
+            allowed = top == room or (room == "mixture" and contract) or (room == "train" and (top == "mixture" or contract))
+            if not allowed:
+                wrong.append(f"{name} imports {target}")
+    assert wrong == []
+
+
+def test_each_library_has_one_home():
+    wrong = []
+    for name, path in modules().items():
+        for target in imports(path):
+            homes = HOMES.get(target.split(".")[0])
+            if homes and not any(name == home or name.startswith(home + ".") for home in homes):
+                wrong.append(f"{name} imports {target}, which lives in {', '.join(homes)}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ["curate", "mixture"])
+def test_no_torch_outside_train(package):
+    for name, path in modules().items():
+        if name.split(".")[0] == package:
+            assert not any(t.split(".")[0] == "torch" for t in imports(path)), name
+
+
+def test_help_is_light():
+    """`curate --help` loads none of the heavy libraries."""
+    code = (
+        "import sys; from curate.cli import app\n"
+        "heavy = {'numba','polars','duckdb','pyarrow','transformers','torch','datatrove','tokenizers','numpy'} & set(sys.modules)\n"
+        "print(sorted(heavy)); sys.exit(bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
