@@ -7,7 +7,9 @@ Exit codes: 0 done; 1 a check failed; 2 the user's mistake; 3 done, but past the
 from __future__ import annotations
 
 import json
+import os
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +18,9 @@ import typer
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
+    from curate.pipeline import Curated
     from curate.recipe import Recipe
+    from curate.store import Stage
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -73,8 +77,282 @@ def build_mixture(
     as_json: AsJson = False,
 ) -> None:
     """Build a mixture: from raw files to a manifest a trainer can prove it consumed."""
-    from curate.build import build
+    from curate import pipeline
+    from curate.inspect import corpus
+    from curate.inspect import screen as room
+    from curate.manifest import read_manifest
+    from curate.recipe import load_recipe
+    from curate.store import Store
+    from mixture import budget, tokens
 
-    result = build(recipe, out=out, store=store, sample=sample, until=until, sets=sets or [], workers=workers, say=_say)
-    _show(result.data, result.text, as_json)
-    sys.exit(result.exit_code)
+    loaded = load_recipe(recipe, sets or [], sample=_share(sample))
+    if until is not None and until not in pipeline.STAGES:
+        raise CurateError("no such stage", where="--until", found=until, allowed=", ".join(pipeline.STAGES))
+    out = out or Path("build") / loaded.name
+    pipeline.check(loaded)
+    tokenizer = tokens.check(loaded)
+    budget.check(budget.requests(loaded.mixture), loaded.mixture.total.count)
+    home = Store(store)
+    _say(pipeline.check_disk(loaded, home))
+    _begin(out, loaded, store)
+    n_workers = workers or os.cpu_count() or 1
+    curated = pipeline.curate(loaded, home, workers=n_workers, until=until or "mixture")
+    stages, problem = curated.stages(), ""
+    manifest = None
+    if curated.decisions is not None and until != "decide":
+        stages["tokens"], shortage = _mix(curated, out, tokenizer, n_workers, pack=until != "tokenize")
+        problem = str(shortage) if shortage else ""
+        manifest = read_manifest(out / "manifest.json") if until != "tokenize" and not shortage else None
+    if curated.decisions is not None:
+        corpus.write_corpus(out, stages, manifest)
+        data = room.screen(out, curated.seconds, n_workers, problem)
+        _show(data, room.render(data, sys.stdout.isatty()), as_json)
+    else:
+        _show({name: s.info()["counts"] for name, s in curated.documents.items()}, pipeline.render_counts(curated), as_json)
+    if problem:
+        sys.exit(2)
+    sys.exit(_quarantine_code(curated))
+
+
+@app.command("what-if", rich_help_panel="make")
+def what_if(
+    build: Build,
+    changes: Annotated[list[str], typer.Argument(help="key=value, e.g. min_n_words=40 or mixture.components.et.budget='1M tokens'")],
+    as_json: AsJson = False,
+) -> None:
+    """Decide and plan again with other settings, nothing else; prints the YAML to paste back."""
+    from curate.inspect import what_if as room
+
+    recipe, log = _recipe_of(build)
+    changed, _ = _recipe_of(build, changes)
+    from curate import engine, pipeline
+    from curate.store import Store
+
+    pipeline.check(changed)
+    store = Store(build / log["store"])
+    with engine.quietly():
+        curated = pipeline.curate(changed, store, workers=1)
+    assert curated.decisions is not None
+    before, after = room.outcome(build), room.outcome(build, curated.decisions.path)
+    problem, feasible = _plan_problem(changed, room.tokens_by_component(changed, after, before))
+    data = room.what_if(before, after, (recipe, changed), problem, feasible)
+    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("gc", rich_help_panel="hand over")
+def gc(
+    store: Annotated[Path, typer.Option(help="The store to clean.")] = Path("store"),
+    builds: Annotated[Path, typer.Option(help="The folder of builds whose stages are kept.")] = Path("build"),
+    delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it, only list.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List, then with --delete remove, stages that no build uses and what interrupted runs left behind."""
+    from curate import gc as room
+
+    data = room.collect(store, builds, delete)
+    _show(data, room.render(data), as_json)
+
+
+@app.command("stats", rich_help_panel="look")
+def stats(build: Build, as_json: AsJson = False) -> None:
+    """Numbers of a build: sources, reasons, rules alone and together, components, signals."""
+    from curate.inspect import stats as room
+
+    data = room.stats(build)
+    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("samples", rich_help_panel="look")
+def samples(
+    build: Build,
+    reason: Annotated[str | None, typer.Option(help="A reason of `curate stats`; without it, kept documents.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    n: Annotated[int, typer.Option(help="How many.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed draws other documents.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Texts by reason, and those kept and dropped nearest to a bound."""
+    from curate.inspect import samples as room
+
+    data = room.samples(build, reason, source, n, seed)
+    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("explain", rich_help_panel="look")
+def explain(build: Build, id: Annotated[str, typer.Argument(help="A document's id, or its beginning")], as_json: AsJson = False) -> None:
+    """Everything about one document: origin, signals against bounds, duplicates, decision, every use."""
+    from curate.inspect import explain as room
+
+    data = room.explain(build, id)
+    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("sql", rich_help_panel="look")
+def sql(
+    build: Build,
+    query: Annotated[str, typer.Argument(help="SQL over sources, reasons, documents, signals, decisions, selection, ...")] = "",
+    setup: Annotated[bool, typer.Option("--setup", help="Print the line that makes the views work in another folder.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the build anything, in SQL (DuckDB)."""
+    from curate.inspect import corpus
+    from curate.inspect import sql as room
+
+    if setup:
+        print(corpus.setup(build))
+        return
+    if not query:
+        raise CurateError("no query", next=f'curate sql {build} "select source, reason, count(*) from decisions group by all"')
+    data = room.sql(build, query)
+    _show(data["rows"] if as_json else data, room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("verify", rich_help_panel="check")
+def verify(
+    build: Build,
+    raw: Annotated[bool, typer.Option(help="Count again from the raw input too.")] = True,
+    fast: Annotated[bool, typer.Option("--fast", help="Decode one document in a hundred instead of all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count everything again, from raw records to packed tokens, and re-hash every file."""
+    from curate.sources import recount
+    from mixture import verify as room
+
+    recipe, _ = _recipe_of(build)
+    report = room.verify(build, recipe, recount=(lambda source: recount(recipe, source)) if raw else None, fast=fast)
+    _show(report.data(), report.text(), as_json)
+    sys.exit(1 if report.findings else 0)
+
+
+@train_app.command("cpt")
+def train_cpt(
+    run: Annotated[Path, typer.Argument(help="A run file, e.g. recipes/train/quickstart.yaml")],
+    sets: Sets = None,
+) -> None:
+    """Continued pretraining from a manifest; the same command resumes."""
+    try:
+        from train import cpt
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "accelerate", "safetensors"):
+            raise
+        raise CurateError(
+            "training needs the extra `train`", found=f"{error.name} is not installed",
+            next='pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[train]"',
+        ) from None  # fmt: skip
+    sys.exit(cpt.run(run, sets or []))
+
+
+def _recipe_of(build: Path, sets: list[str] | None = None) -> tuple[Recipe, dict]:
+    """The recipe a build was made with (changed by `sets`) and its log entry: where the recipe and the store lay."""
+    from curate.recipe import load_recipe
+
+    log_file = build / "log" / "build.json"
+    if not (build / "recipe.yaml").is_file() or not log_file.is_file():
+        raise CurateError("this is not a build folder", where=str(build), next="curate build-mixture RECIPE")
+    log = json.loads(log_file.read_text())
+    return load_recipe(build / "recipe.yaml", sets or [], base=Path(log["recipe_base"])), log
+
+
+def _share(text: str | None) -> Fraction | None:
+    """`1%` or `0.5 %` -> a fraction in (0, 1)."""
+    from curate.units import quantity
+
+    if text is None:
+        return None
+    share = quantity(text, ("share",), "--sample").value
+    if not 0 < share < 1:
+        raise CurateError("a sample is more than nothing and less than all", where="--sample", found=text, allowed="--sample 1%")
+    return share
+
+
+def _begin(out: Path, recipe: Recipe, store: Path) -> None:
+    """Open the build folder: the canonical recipe, and where things lay, in the log. An older manifest ends here."""
+    import platform
+    from datetime import UTC, datetime
+
+    from curate.store import write_atomic
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "manifest.json").unlink(missing_ok=True)
+    write_atomic(out / "recipe.yaml", recipe.canonical_yaml())
+    log = {
+        "recipe_base": str(recipe.base.resolve()), "store": os.path.relpath(store, out), "host": platform.node(),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    write_atomic(out / "log" / "build.json", (json.dumps(log, indent=1) + "\n").encode())
+
+
+def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) -> tuple[dict[str, Stage], CurateError | None]:
+    """Tokenize what is kept, then plan, pack and write the mixture; an infeasible plan comes back as its message."""
+    from curate import engine
+    from mixture import build, budget, tokens
+    from mixture.kept import kept_tables
+
+    assert curated.decisions is not None and curated.relations is not None
+    recipe = curated.recipe
+    with curated.timed("tokenize"):
+        stages, tasks = tokens.tasks(curated.store, recipe, curated.documents, curated.decisions)
+        engine.run(tasks, workers=workers, label="tokenize")
+        for stage in stages.values():
+            stage.finish([key for task in tasks for of, key in task.outputs if of == stage])
+    if not pack:
+        return stages, None
+    with curated.timed("mixture"):
+        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages)
+        facts = {
+            "name": tokenizer.files.name, "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special,
+            "bos": recipe.tokenizer.bos, "eos": recipe.tokenizer.eos, "template_sha256": tokenizer.template_sha256,
+        }  # fmt: skip
+        lineage = [
+            {"stage": s.name, "of": list(name), "fingerprint": s.fingerprint, "root": s.root}
+            for name, s in curated.named_stages(tokens=stages)
+        ]  # fmt: skip
+        try:
+            with engine.progress("pack", 1) as advance:
+                done = 0
+
+                def progress(now: int, total: int) -> None:
+                    nonlocal done
+                    advance((now - done) / max(total, 1))
+                    done = now
+
+                build.plan_and_pack(
+                    recipe, tables, shards, out, tokenizer=facts, token_bytes=tokenizer.dtype.itemsize, lineage=lineage, progress=progress
+                )
+        except budget.Infeasible as error:
+            return stages, error
+    return stages, None
+
+
+def _plan_problem(recipe: Recipe, unique: dict[str, dict[str, Any]]) -> tuple[str, bool | None]:
+    """The planner's message about these unique tokens per component, "" when feasible; None when tokens are not known."""
+    from mixture import budget
+
+    tokens = [unique[name]["tokens"] for name in recipe.mixture.components]
+    if any(n is None for n in tokens):
+        return "", None
+    try:
+        budget.plan(budget.requests(recipe.mixture), recipe.mixture.total.count, tokens, recipe.mixture.on_shortage)
+    except budget.Infeasible as error:
+        return str(error), False
+    return "", True
+
+
+def _quarantine_code(curated: Curated) -> int:
+    """3 when a source's quarantine is past the recipe's limit, else 0."""
+    limit = curated.recipe.limits.quarantine.value
+    code = 0
+    for name, stage in curated.documents.items():
+        counts = stage.info()["counts"]
+        if counts["n_quarantined"] > limit * counts["n_read"]:
+            _say(
+                f"! {name}: {counts['n_quarantined']:,} of {counts['n_read']:,} records are in quarantine, past limits.quarantine "
+                f"{curated.recipe.limits.quarantine}: curate sql BUILD \"from quarantine\""
+            )
+            code = 3
+    return code
+
+
+if __name__ == "__main__":
+    main()

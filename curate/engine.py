@@ -24,6 +24,7 @@ from typing import Any
 from curate.store import Stage
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
+_QUIET: list[bool] = []  # not empty: no progress is shown
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def _watch_published(tasks: list[Task], advance: Callable[[int], None]) -> Iterator[None]:
+def _watch_published(tasks: list[Task], advance: Callable[[float], None]) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
@@ -151,9 +152,21 @@ def _watch_published(tasks: list[Task], advance: Callable[[int], None]) -> Itera
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def quietly() -> Iterator[None]:
+    """No progress inside the block: for work that is not expected to take long."""
+    _QUIET.append(True)
+    try:
+        yield
+    finally:
+        _QUIET.pop()
+
+
+@contextlib.contextmanager
+def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
     """A bar on a terminal, two plain lines elsewhere, both on stderr. Yields `advance(weight)`."""
-    if sys.stderr.isatty():
+    if _QUIET:
+        yield lambda weight: None
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -170,11 +183,11 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
         print(f"{label} done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
-def _plain_lines(label: str, total: int) -> Callable[[int], None]:
+def _plain_lines(label: str, total: float) -> Callable[[float], None]:
     """At most one line in ten seconds, so that logs of long runs stay short."""
-    state = {"done": 0, "said": time.monotonic()}
+    state = {"done": 0.0, "said": time.monotonic()}
 
-    def advance(weight: int) -> None:
+    def advance(weight: float) -> None:
         state["done"] += weight
         if time.monotonic() - state["said"] > 10:
             state["said"] = time.monotonic()

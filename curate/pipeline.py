@@ -5,17 +5,21 @@ A recipe and a store in, the stages' folders out. Imports the rooms of curate; m
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from curate import engine
 from curate.errors import CurateError, nearest
 from curate.recipe import Recipe
-from curate.schema import DERIVED
 from curate.store import Stage, Store
 from curate.units import show_bytes
+
+if TYPE_CHECKING:
+    from curate.relate import Relations
 
 STAGES = ("ingest", "measure", "relate", "decide", "tokenize", "mixture")
 
@@ -26,16 +30,44 @@ STORE_BYTES_PER_RAW_BYTE = 2.5
 
 @dataclass
 class Curated:
-    """The stages of one recipe so far; a field is None until its stage has run."""
+    """The stages of one recipe so far; a field is empty until its stage has run."""
 
     recipe: Recipe
     store: Store
     documents: dict[str, Stage] = field(default_factory=dict)  # source -> stage
     signals: dict[tuple[str, str], Stage] = field(default_factory=dict)  # (source, family) -> stage
     signatures: dict[str, Stage] = field(default_factory=dict)
-    relations: object | None = None
+    relations: Relations | None = None
     decisions: Stage | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def stages(self) -> dict[str, Any]:
+        """Stages by name, then by source (and family): what corpus.duckdb is made of."""
+        found: dict[str, Any] = {"documents": self.documents, "signals": self.signals, "signatures": self.signatures}
+        if self.relations is not None:
+            found |= {"buckets": self.relations.buckets, "clusters": self.relations.clusters}
+            if self.relations.shingles is not None:
+                found["shingles"] = self.relations.shingles
+        if self.decisions is not None:
+            found["decide"] = self.decisions
+        return found
+
+    def named_stages(self, **more: dict[str, Stage]) -> list[tuple[tuple[str, ...], Stage]]:
+        """Every stage with the source and family it is of, in the order of the flow."""
+        found: list[tuple[tuple[str, ...], Stage]] = []
+        for value in [*self.stages().values(), *more.values()]:
+            items = value.items() if isinstance(value, dict) else [((), value)]
+            found += [((key,) if isinstance(key, str) else key, stage) for key, stage in items]
+        return found
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the block's wall seconds to `seconds[name]`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
 def check(recipe: Recipe) -> None:
@@ -92,47 +124,36 @@ def check_disk(recipe: Recipe, store: Store) -> str:
     return f"store {store.root}: {show_bytes(raw)} raw input, about {show_bytes(estimate)} on disk, {show_bytes(free)} free"
 
 
-def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide", log: Callable[[str], None] = print) -> Curated:
-    """Run the stages up to `until` (ingest, measure, relate or decide)."""
+def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide") -> Curated:
+    """Run the stages up to `until` (ingest, measure, relate, decide; anything later means decide)."""
     from curate import decide, documents, relate
     from curate.signals import measure
 
     done = Curated(recipe, store)
-    steps = STAGES[: STAGES.index(until) + 1] if until in STAGES else STAGES
-    with _timed(done, "ingest"):
+    steps = STAGES[: STAGES.index(until) + 1]
+    with done.timed("ingest"):
         done.documents = documents.ingest(store, recipe, workers)
     if "measure" in steps:
-        with _timed(done, "measure"):
+        with done.timed("measure"):
             done.signals, done.signatures, tasks = measure.tasks(store, recipe, done.documents)
             engine.run(tasks, workers=workers, label="measure")
-            for stage in (*done.signals.values(), *done.signatures.values()):
-                stage.finish(_keys(done, stage))
+            for (source, _), stage in [*done.signals.items(), *(((s, ""), stage) for s, stage in done.signatures.items())]:
+                stage.finish([key for key in done.documents[source].keys if key != "quarantine"])
     if "relate" in steps:
-        with _timed(done, "relate"):
+        with done.timed("relate"):
             done.relations = relate.relate(store, recipe, done.documents, done.signals, done.signatures, workers)
     if "decide" in steps:
-        with _timed(done, "decide"):
+        assert done.relations is not None
+        with done.timed("decide"):
             done.decisions = decide.decide(store, recipe, done.documents, done.signals, done.relations, workers)
     return done
 
 
-def _keys(done: Curated, stage: Stage) -> list[str]:
-    """The shard keys of a per-source stage: those of its documents."""
-    for key, other in [*done.signals.items(), *done.signatures.items()]:
-        if other is stage:
-            source = key[0] if isinstance(key, tuple) else key
-            return [k for k in done.documents[source].keys if k != "quarantine"]
-    raise AssertionError("a stage of another pipeline")
-
-
-class _timed:
-    """Adds the block's wall seconds to `done.seconds[name]`."""
-
-    def __init__(self, done: Curated, name: str) -> None:
-        self.done, self.name = done, name
-
-    def __enter__(self) -> None:
-        self.start = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.seconds[self.name] = self.done.seconds.get(self.name, 0.0) + time.monotonic() - self.start
+def render_counts(done: Curated) -> str:
+    """What ingest counted, a line per source: for runs that stop before there is a decision."""
+    lines = [f"{'source':<12}{'read':>12}{'documents':>12}{'quarantined':>12}{'repaired':>10}{'text':>10}"]
+    for name, stage in done.documents.items():
+        n = stage.info()["counts"]
+        row = (n["n_read"], n["n_documents"], n["n_quarantined"])
+        lines.append(f"{name:<12}" + "".join(f"{v:>12,}" for v in row) + f"{n['n_repaired']:>10,}{show_bytes(n['text_bytes']):>10}")
+    return "\n".join(lines)

@@ -99,7 +99,7 @@ def write_recipe(path: Path, raw: Path, patterns: dict[str, str], tokenizer: Pat
         language = f"language: {LANGUAGES[source]}, " if LANGUAGES[source] else ""
         lines.append(f"  {source}: {{read: '{pattern}', type: {TYPES.get(source, 'text')}, {language}license: {{from_field: license}}}}")
     lines += [
-        "rules:", "  - {preset: gopher/quality, sources: [wiki, web, en]}",
+        "rules:", "  - {preset: gopher/quality, sources: [wiki, web, en], set: {min_alpha_word_ratio: 0.7}}",
         "  - {signal: language, is: [et], sources: [wiki, web]}", "  - {signal: language_score, min: 0.65, sources: [wiki, web]}",
         "dedup: {exact: normalised, near: {jaccard: 0.75, across: [wiki, web, en]}, within: [code]}",
         "held_out: {per_component: 20k tokens, at_most: 2 % of tokens}",

@@ -1,0 +1,148 @@
+"""What the stored tables of corpus.duckdb count, as SQL over its views: every term on its own, none by subtraction.
+
+In: stage rows, ingest's counts, the manifest. Out: Arrow tables (`given_tables`) and queries (`COMPUTED`). Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+_STAGES = pa.schema([("stage", pa.string()), ("source", pa.string()), ("family", pa.string()), ("fingerprint", pa.string()),
+                     ("root", pa.string()), ("rows", pa.int64()), ("path", pa.string())])  # fmt: skip
+_COUNTS = pa.schema([("source", pa.string()), ("priority", pa.int32()), ("records", pa.int64())])
+_PLANNED = pa.schema([("component", pa.string()), ("role", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()),
+                      ("max_epochs", pa.float64()), ("position", pa.int32())])  # fmt: skip
+_FED = pa.schema([("component", pa.string()), ("source", pa.string())])
+_PHASES = pa.schema([("phase", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()), ("padding", pa.int64()),
+                     ("sequence_length", pa.int64()), ("n_sequences", pa.int64()), ("first_index", pa.int64())])  # fmt: skip
+
+
+def given_tables(
+    rows: list[dict[str, Any]], counts: Mapping[str, Mapping[str, int]], manifest: Mapping[str, Any] | None
+) -> dict[str, pa.Table]:
+    """Tables that are copied, not counted; names with _ are temporary inputs of COMPUTED."""
+    read = [
+        {"source": source, "priority": i + 1, "records": counted.get("n_read")} for i, (source, counted) in enumerate(counts.items())
+    ]  # fmt: skip
+    planned, fed = [], []
+    for position, component in enumerate((manifest or {}).get("components", [])):
+        name = component["name"]
+        per_phase = phases_of(component)
+        planned.append({
+            "component": name, "role": component["role"], "max_epochs": component["max_epochs"], "position": position,
+            "requested": sum(p["requested"] for p in per_phase), "realised": sum(p["realised"] for p in per_phase),
+        })  # fmt: skip
+        fed += [{"component": name, "source": source} for source in component["sources"]]
+    phases = [
+        {"phase": p["name"], "requested": p["budget"]["requested"], "realised": p["budget"]["realised"],
+         "padding": p["budget"]["padding"], "sequence_length": p["sequence_length"],
+         "n_sequences": p["order"]["n_sequences"], "first_index": p["order"]["first_index"]}
+        for p in (manifest or {}).get("phases", [])
+    ]  # fmt: skip
+    return {
+        "stages": pa.Table.from_pylist(rows, _STAGES), "phases": pa.Table.from_pylist(phases, _PHASES),
+        "_counts": pa.Table.from_pylist(read, _COUNTS), "_planned": pa.Table.from_pylist(planned, _PLANNED),
+        "_fed": pa.Table.from_pylist(fed, _FED),
+    }  # fmt: skip
+
+
+def phases_of(component: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The records of a manifest's component, one per phase."""
+    return list(component["phases"])
+
+
+# A document used in part counts as selected; the rest of its tokens is over budget (components.over_budget_tokens). One without
+# any token (an empty rendering) is in no component.
+_USES = """
+used AS (SELECT source, id, bool_or(split = 'train') AS is_train, bool_or(split = 'held_out') AS is_held_out FROM selection GROUP BY ALL),
+uses AS (
+  SELECT d.source, coalesce(is_train, false) AS is_train, coalesce(is_held_out, false) AS is_held_out,
+    f.source IS NOT NULL AND coalesce(t.n_tokens, 0) > 0 AS in_component
+  FROM decisions d LEFT JOIN used u ON u.id = d.id AND u.source = d.source LEFT JOIN _fed f ON f.source = d.source
+  LEFT JOIN tokens t ON t.id = d.id AND t.source = d.source WHERE d.keep),
+fates AS (
+  SELECT source, count_if(is_train) AS selected, count_if(is_held_out) AS held_out,
+    count_if(NOT is_train AND NOT is_held_out AND in_component) AS over_budget,
+    count_if(NOT is_train AND NOT is_held_out AND NOT in_component) AS no_component
+  FROM uses GROUP BY source)
+"""
+
+_SOURCES = f"""
+WITH {_USES},
+d AS (SELECT source, count(*) AS documents, count_if(is_repaired) AS repaired FROM documents GROUP BY source),
+q AS (SELECT source, count(*) AS quarantined, sum(lost_bytes) AS lost_bytes FROM quarantine GROUP BY source),
+k AS (SELECT source, count_if(keep) AS kept, count_if(NOT keep) AS dropped, count_if(NOT keep AND reason IS NOT NULL) AS with_reason
+      FROM decisions GROUP BY source),
+t AS (SELECT t.source, sum(n_tokens) AS tokens, sum(n_tokens) FILTER (d.license IS NULL) AS unknown_license_tokens
+      FROM tokens t JOIN documents d ON d.id = t.id AND d.source = t.source GROUP BY t.source),
+counted AS (
+  SELECT c.source, c.priority, c.records, coalesce(documents, 0) AS documents, coalesce(quarantined, 0) AS quarantined,
+    coalesce(lost_bytes, 0)::BIGINT AS lost_bytes, coalesce(repaired, 0) AS repaired,
+    coalesce(kept, 0) AS kept, coalesce(dropped, 0) AS dropped, coalesce(with_reason, 0) AS dropped_with_reason,
+    CASE WHEN has THEN coalesce(selected, 0) END AS selected, CASE WHEN has THEN coalesce(over_budget, 0) END AS over_budget,
+    CASE WHEN has THEN coalesce(held_out, 0) END AS held_out, CASE WHEN has THEN coalesce(no_component, 0) END AS no_component,
+    coalesce(tokens, 0)::BIGINT AS tokens, coalesce(unknown_license_tokens, 0)::BIGINT AS unknown_license_tokens
+  FROM _counts c CROSS JOIN (SELECT count(*) > 0 AS has FROM _fed)
+  LEFT JOIN d USING (source) LEFT JOIN q USING (source) LEFT JOIN k USING (source) LEFT JOIN t USING (source)
+  LEFT JOIN fates USING (source))
+SELECT *, coalesce(records = documents + quarantined AND documents = kept + dropped AND dropped = dropped_with_reason
+                   AND (selected IS NULL OR kept = selected + over_budget + held_out + no_component), false) AS sums_close
+FROM counted ORDER BY priority
+"""
+
+# failed: the rule says no, whatever other rules say; alone: no other rule does. A duplicate failed no rule.
+_REASONS = """
+WITH first AS (SELECT source, reason, count(*) AS dropped FROM decisions WHERE NOT keep GROUP BY ALL),
+ruled AS (SELECT source, unnest(failed_rules) AS reason, len(failed_rules) AS n FROM decisions),
+every AS (SELECT source, reason, count(*) AS failed, count_if(n = 1) AS alone FROM ruled GROUP BY ALL),
+both_ AS (SELECT source, reason, coalesce(dropped, 0) AS dropped, coalesce(failed, dropped) AS failed, coalesce(alone, dropped) AS alone
+          FROM first FULL JOIN every USING (source, reason))
+SELECT b.source, reason, dropped, failed, alone, CASE WHEN records > 0 THEN dropped / records END AS share_of_read
+FROM both_ b LEFT JOIN _counts c USING (source) ORDER BY priority, dropped DESC, reason
+"""
+
+_COMPONENTS = """
+WITH used AS (
+  SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents, sum(n_tokens) FILTER (split = 'train') AS train_tokens,
+    sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens, max(pass) FILTER (split = 'train') + 1 AS max_copies,
+    count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents, sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
+  FROM selection GROUP BY component),
+held AS (SELECT DISTINCT id, source FROM selection WHERE split = 'held_out'),
+one AS (SELECT id, source, sum(n_tokens) AS used_tokens FROM selection WHERE split = 'train' AND pass = 0 GROUP BY ALL),
+available AS (
+  SELECT component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
+    sum(n_tokens - coalesce(used_tokens, 0)) AS over_budget_tokens
+  FROM tokens t JOIN _fed USING (source) ANTI JOIN held h ON h.id = t.id AND h.source = t.source
+  LEFT JOIN one o ON o.id = t.id AND o.source = t.source GROUP BY component)
+SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,
+  requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens, coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
+  coalesce(documents, 0) AS documents, coalesce(unique_tokens, 0)::BIGINT AS unique_tokens,
+  CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / unique_tokens END AS epochs, max_epochs, max_copies,
+  coalesce(over_budget_tokens, 0)::BIGINT AS over_budget_tokens,
+  coalesce(held_out_documents, 0) AS held_out_documents, coalesce(held_out_tokens, 0)::BIGINT AS held_out_tokens
+FROM _planned p LEFT JOIN used USING (component) LEFT JOIN available USING (component) ORDER BY position
+"""
+
+# The registered domain by a simple rule, not by the public suffix list: the last two labels of the host, three where the last
+# but one is a usual second level (co.uk, pri.ee); addresses stay whole.
+_DOMAINS = """
+WITH hosts AS (
+  SELECT source, id, rtrim(lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]+)', 1)), '.') AS host
+  FROM documents WHERE url IS NOT NULL),
+labels AS (SELECT source, id, host, string_split(host, '.') AS l FROM hosts WHERE host <> ''),
+named AS (
+  SELECT source, id, CASE
+    WHEN len(l) <= 2 OR regexp_full_match(host, '[0-9.]+') THEN host
+    WHEN length(l[-1]) = 2 AND l[-2] IN ('ac', 'co', 'com', 'edu', 'gov', 'go', 'gob', 'med', 'mil', 'ne', 'net', 'nom', 'or', 'org',
+                                          'pri', 'sch') THEN array_to_string(l[-3:], '.')
+    ELSE array_to_string(l[-2:], '.') END AS domain FROM labels)
+SELECT n.source, domain, count(*) AS documents, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
+  coalesce(sum(n_tokens), 0)::BIGINT AS kept_tokens
+FROM named n LEFT JOIN decisions d ON d.id = n.id AND d.source = n.source LEFT JOIN tokens t ON t.id = n.id AND t.source = n.source
+GROUP BY n.source, domain ORDER BY n.source, documents DESC, domain
+"""
+
+COMPUTED = {"sources": _SOURCES, "reasons": _REASONS, "components": _COMPONENTS, "domains": _DOMAINS}

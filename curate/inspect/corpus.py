@@ -1,0 +1,228 @@
+"""corpus.duckdb: the build as tables one can ask. Stored aggregates, and views over the store's Parquet by relative paths.
+
+In: a build folder, its stages, and (when there is one) the manifest. Out: build_dir/corpus.duckdb, written under a temporary
+name and renamed; `open_corpus` reads it. The only module that imports duckdb. Imports errors, schema, store, inspect.aggregates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate import schema
+from curate.errors import CurateError
+from curate.inspect import aggregates as sql_text
+from curate.store import Stage, read_json, write_atomic
+
+NAME = "corpus.duckdb"
+SEAL = Path("log") / "corpus.sha256"  # of the file as written: duckdb itself does not notice a flipped byte in an unused block
+STORED = ("sources", "reasons", "components", "phases", "stages", "domains")
+VIEWS = ("documents", "texts", "signals", "decisions", "duplicates", "quarantine", "tokens", "selection")
+
+Connection = duckdb.DuckDBPyConnection
+StageRow = dict[str, Any]  # stage, source, family, fingerprint, root, rows, path (relative to the build folder)
+
+
+def stage_rows(build_dir: Path, stages: Mapping[Any, Any]) -> list[StageRow]:
+    """One row per stage of `stages`: {"documents": {source: Stage}, "signals": {source: {family: Stage}}, "decide": Stage, ...}.
+
+    Keys below the stage's name are source and family; a tuple (source, family) does as well.
+    """
+    rows = []
+    for (kind, *scope), stage in _walk(stages, ()):
+        info = stage.info()
+        source, family = (*scope, "", "")[:2]
+        path = Path(os.path.relpath(stage.path, build_dir)).as_posix()
+        rows.append({"stage": kind, "source": source, "family": family, "fingerprint": stage.fingerprint,
+                     "root": info["root"], "rows": info["rows"], "path": path})  # fmt: skip
+    return rows
+
+
+def _walk(stages: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Stage]]:
+    for key, value in stages.items():
+        name = (*above, *(key if isinstance(key, tuple) else (key,)))
+        if isinstance(value, Mapping):
+            yield from _walk(value, name)
+        elif value is not None:
+            yield name, value
+
+
+def write_corpus(build_dir: Path, stages: Mapping[Any, Any], aggregates: Mapping[str, Any] | None) -> Path:
+    """Write build_dir/corpus.duckdb; `aggregates` is the manifest's content, None where there is no mixture.
+
+    The storage version is one that the released duckdb command line (1.5) still opens.
+    """
+    build_dir = Path(build_dir)
+    build_dir.mkdir(parents=True, exist_ok=True)
+    temporary = build_dir / f".{NAME}.{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        with duckdb.connect(config={"file_search_path": str(build_dir)}) as connection:
+            connection.execute(f"ATTACH {quote(str(temporary))} AS corpus (STORAGE_VERSION 'v1.5.0')")
+            connection.execute("USE corpus")
+            fill(connection, build_dir, stage_rows(build_dir, stages), aggregates)
+            connection.execute("USE memory")
+            connection.execute("DETACH corpus")
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        os.replace(temporary, build_dir / NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_atomic(build_dir / SEAL, f"{sha256}\n".encode())
+    return build_dir / NAME
+
+
+def fill(connection: Connection, build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | None) -> None:
+    """Create every table and view in the connection's current database; relative paths resolve against its file_search_path."""
+    for name, body in _views(build_dir, rows, manifest is not None).items():
+        connection.execute(f"CREATE VIEW {name} AS {body}")
+    for name, table in sql_text.given_tables(rows, _counts(build_dir, rows), manifest).items():
+        connection.register("given", table)
+        connection.execute(f"CREATE {'TEMP ' if name.startswith('_') else ''}TABLE {name} AS SELECT * FROM given")
+        connection.unregister("given")
+    for name, body in sql_text.COMPUTED.items():
+        connection.execute(f"CREATE TABLE {name} AS {body}")
+
+
+def _counts(build_dir: Path, rows: list[StageRow]) -> dict[str, dict[str, int]]:
+    """What ingest counted while reading, per source."""
+    documents = [row for row in rows if row["stage"] == "documents"]
+    return {row["source"]: read_json(build_dir / row["path"] / "stage.json")["counts"] for row in documents}
+
+
+def quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _views(build_dir: Path, rows: list[StageRow], has_mixture: bool) -> dict[str, str]:
+    def union(stage: str, file: str, table: pa.Schema, columns: str = "*", where: str = "") -> str:
+        globs = [f"{r['path']}/*/{file}" for r in rows if r["stage"] == stage and any(build_dir.glob(f"{r['path']}/*/{file}"))]
+        if not globs:
+            return f"SELECT {columns} FROM ({_empty(table)})"
+        return f"SELECT {columns} FROM read_parquet([{', '.join(map(quote, globs))}]){where}"
+
+    no_text = ", ".join(name for name in schema.DOCUMENTS.names if name not in ("text", "messages"))
+    return {
+        "documents": union("documents", "documents.parquet", schema.DOCUMENTS, no_text),
+        "texts": union("documents", "documents.parquet", schema.DOCUMENTS, "id, source, text, messages"),
+        "quarantine": union("documents", "quarantine.parquet", schema.QUARANTINE),
+        "signals": _signals(build_dir, rows),
+        "decisions": union("decide", "decisions.parquet", schema.DECISIONS),
+        "duplicates": union("clusters", "duplicates.parquet", schema.DUPLICATES, where=" WHERE cluster_size > 1"),
+        "tokens": _tokens(rows),
+        "selection": "SELECT * FROM read_parquet('selection.parquet')" if has_mixture else _empty(schema.SELECTION),
+    }
+
+
+def _empty(table: pa.Schema) -> str:
+    columns = ", ".join(f'CAST(NULL AS {_TYPES[str(field.type)]}) AS "{field.name}"' for field in table)
+    return f"SELECT {columns} WHERE false"
+
+
+_TYPES = {"string": "VARCHAR", "large_string": "VARCHAR", "bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT",
+          "double": "DOUBLE", "list<item: string>": "VARCHAR[]", "list<element: string>": "VARCHAR[]"}  # fmt: skip
+
+
+def _tokens(rows: list[StageRow]) -> str:
+    parts = [
+        f"SELECT {quote(r['source'])} AS source, * FROM read_parquet({quote(r['path'] + '/*/tokens.parquet')})"
+        for r in rows if r["stage"] == "tokens"
+    ]  # fmt: skip
+    return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.TOKENS]))
+
+
+def _signals(build_dir: Path, rows: list[StageRow]) -> str:
+    """All families of a source joined by id, with the derived ratios; sources may differ in their families."""
+    families: dict[str, list[StageRow]] = {}
+    for row in rows:
+        if row["stage"] == "signals":
+            families.setdefault(row["source"], []).append(row)
+    parts = []
+    for source, stages in families.items():
+        names: list[str] = []
+        joined = []
+        for row in stages:
+            file = f"{row['family']}.parquet"
+            shard = min(build_dir.glob(f"{row['path']}/*/{file}"))
+            names += [name for name in pq.read_schema(shard).names if name not in ("id", "source")]
+            joined.append(f"(SELECT * FROM read_parquet({quote(row['path'] + '/*/' + file)}))")
+        columns = [f'"{name}"' for name in names]
+        for ratio, (above, below) in schema.DERIVED.items():
+            if above in names and below in names and ratio not in names:
+                columns.append(f'CASE WHEN "{below}" = 0 THEN 0.0 ELSE "{above}"::DOUBLE / "{below}" END AS "{ratio}"')
+        tables = joined[0] + "".join(f" JOIN {table} USING (id)" for table in joined[1:])
+        parts.append(f"SELECT id, {quote(source)} AS source, {', '.join(columns)} FROM {tables}")
+    return " UNION ALL BY NAME ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string())]))
+
+
+def open_corpus(build_dir: Path) -> Connection:
+    """A read-only connection in which the views answer from any working directory.
+
+    Raises CurateError when there is no corpus.duckdb or it cannot be read.
+    """
+    build_dir = Path(build_dir).resolve()
+    if not (build_dir / NAME).exists():
+        raise CurateError("this is not a build: it has no corpus.duckdb", where=str(build_dir), next="curate build-mixture RECIPE")
+    try:
+        return duckdb.connect(str(build_dir / NAME), read_only=True, config={"file_search_path": str(build_dir)})
+    except duckdb.Error as error:
+        raise CurateError("corpus.duckdb cannot be read", where=str(build_dir / NAME), found=str(error).splitlines()[0],
+                          next="curate build-mixture RECIPE writes it again") from error  # fmt: skip
+
+
+def setup(build_dir: Path) -> str:
+    """The one line a bare duckdb needs outside the build folder: `duckdb BUILD/corpus.duckdb`, then this."""
+    return f"SET file_search_path = {quote(str(Path(build_dir).resolve()))};"
+
+
+def rows(connection: Connection, query: str, *parameters: Any) -> list[dict[str, Any]]:
+    """The result of a query as a list of dicts."""
+    result = connection.execute(query, list(parameters))
+    names = [column[0] for column in result.description or []]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def differences(build_dir: Path, stages: list[StageRow], manifest: Mapping[str, Any] | None) -> list[str]:
+    """What in corpus.duckdb is not what the Parquet files give when everything is computed again; [] when equal."""
+    build_dir = Path(build_dir).resolve()
+    path = build_dir / NAME
+    if not path.exists():
+        return ["the file is missing"]
+    found = []
+    if (build_dir / SEAL).exists() and _sha256(path) != (build_dir / SEAL).read_text().strip():
+        found.append("the file is not the one that was written (sha256 differs)")
+    try:
+        with duckdb.connect(config={"file_search_path": str(build_dir)}) as fresh, open_corpus(build_dir) as stored:
+            fill(fresh, build_dir, stages, manifest)
+            found += [what for name in STORED if (what := _compare_table(fresh, stored, name))]
+            definitions = "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+            if fresh.execute(definitions).fetchall() != stored.execute(definitions).fetchall():
+                found.append("the views are not those of this build")
+    except (duckdb.Error, CurateError) as error:
+        found.append(f"unreadable: {str(error).splitlines()[0]}")
+    return found
+
+
+def _compare_table(fresh: Connection, stored: Connection, name: str) -> str:
+    query = f"SELECT * FROM {name} ORDER BY ALL"
+    mine, theirs = rows(fresh, query), rows(stored, query)
+    if mine == theirs:
+        return ""
+    for index, (right, wrong) in enumerate(zip(mine, theirs, strict=False)):
+        if right != wrong:
+            changed = {key: (wrong.get(key), value) for key, value in right.items() if wrong.get(key) != value}
+            return f"table {name}, row {index}: (stored, counted again) {changed}"
+    return f"table {name}: {len(theirs)} rows stored, {len(mine)} counted again"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

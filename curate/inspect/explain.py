@@ -1,0 +1,158 @@
+"""`curate explain BUILD ID`: one document from its byte in the input to its places in the training stream.
+
+In: a build folder and an id or its beginning. Out: plain data, and its text. Imports errors, recipe, inspect.corpus,
+inspect.samples (texts), inspect.screen (rule_of), inspect.tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.samples import evidence, texts_of
+from curate.inspect.screen import rule_of
+from curate.inspect.tables import changed_words, count, number, paint, percent, side_by_side, table, wrapped
+from curate.recipe import Recipe, load_recipe
+
+N_MEMBERS = 10  # of a cluster, shown
+N_USES = 100
+
+
+def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
+    """All that is known of one document. Raises CurateError when no document, or more than one, begins with `prefix`."""
+    recipe = load_recipe(Path(build_dir) / "recipe.yaml")
+    with open_corpus(build_dir) as corpus:
+        document = _find(corpus, build_dir, prefix)
+        key = (document["id"], document["source"])
+        text = texts_of(corpus, [document["id"]])[document["id"]]
+        signals = rows(corpus, "FROM signals WHERE id = ? AND source = ?", *key)
+        decision = rows(corpus, "FROM decisions WHERE id = ? AND source = ?", *key)
+        duplicates = rows(corpus, "FROM duplicates WHERE id = ? AND source = ?", *key)
+        tokens = rows(corpus, "FROM tokens WHERE id = ? AND source = ?", *key)
+        uses = rows(corpus, f"FROM selection WHERE id = ? AND source = ? ORDER BY pass, chunk LIMIT {N_USES}", *key)
+        result = {
+            "document": document, "text": text["text"], "messages": text["messages"],
+            "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None),
+            "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
+            "witness": _witness(corpus, decision), "tokens": tokens[0] if tokens else None, "uses": uses,
+        }  # fmt: skip
+    return result
+
+
+def _find(corpus: Connection, build_dir: Path, prefix: str) -> dict[str, Any]:
+    if not re.fullmatch(r"[0-9a-f]{1,32}", prefix):
+        raise CurateError("this is not an id", found=prefix, allowed="32 hex digits (0-9, a-f), or the beginning of them",
+                          next=f'curate sql {build_dir} "select id, source, title from documents limit 10"')  # fmt: skip
+    query = "SELECT * FROM documents WHERE id >= ? AND id < ? ORDER BY id LIMIT 6"  # a range: row groups are skipped by it
+    found = rows(corpus, query, prefix, prefix + "g")
+    if not found:
+        raise CurateError(f"no document's id begins with {prefix}", where=str(build_dir),
+                          next=f'curate sql {build_dir} "select id, source, title from documents limit 10"')  # fmt: skip
+    if len(found) > 1:
+        more = ", ..." if len(found) > 5 else ""
+        raise CurateError(f"more than one id begins with {prefix}", where=str(build_dir), found=", ".join(d["id"] for d in found[:5]) + more)
+    return found[0]
+
+
+def _signals(recipe: Recipe, source: str, values: Mapping[str, Any], decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every signal that has a value, with the rules over it: their bound, and the verdict that decide recorded."""
+    failed = set((decision or {}).get("failed_rules") or [])
+    names = {rule.name: rule_of(recipe, rule.name, source) for rule in recipe.rules}
+    mine = [rule for rule in names.values() if rule is not None]
+    found = []
+    for signal, value in values.items():
+        if signal in ("id", "source") or value is None:
+            continue
+        rules = [{"rule": rule.name, "bound": rule.bound_text, "passes": rule.name not in failed, "origin": rule.origin}
+                 for rule in mine if rule.signal == signal]  # fmt: skip
+        found.append({"signal": signal, "value": value, "rules": rules})
+    return found
+
+
+def _cluster(corpus: Connection, duplicates: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if not duplicates:
+        return None
+    query = """SELECT u.id, u.source, d.keep, d.reason FROM duplicates u JOIN decisions d ON d.id = u.id AND d.source = u.source
+               WHERE cluster_id = ? ORDER BY u.id LIMIT ?"""
+    return {**duplicates[0], "members": rows(corpus, query, duplicates[0]["cluster_id"], N_MEMBERS)}
+
+
+def _witness(corpus: Connection, decision: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The kept document this one was dropped for."""
+    if not decision or not decision[0]["witness_id"]:
+        return None
+    return texts_of(corpus, [decision[0]["witness_id"]]).get(decision[0]["witness_id"])
+
+
+def render(data: Mapping[str, Any], colour: bool = False) -> str:
+    """One document's story as text, 100 columns."""
+    document = data["document"]
+    lines = [paint(f"{document['source']}  {document['id']}", "bold", colour), *_origin(document), ""]
+    lines += [f"  | {line}" for line in wrapped(data["text"] or "", 96, 6)]
+    lines += ["", *_signal_lines(data, colour), "", *_decision(data, colour)]
+    return "\n".join([*lines, *_duplicates(data), *_uses(data)]) + "\n"
+
+
+def _origin(document: Mapping[str, Any]) -> list[str]:
+    at = f", byte {count(document['byte_offset'])}" if document["byte_offset"] >= 0 else ""
+    lines = [f"  from      {document['file']}{at}"]
+    for name in ("source_id", "url", "title", "date", "language", "license"):
+        if document[name] is not None:
+            lines.append(f"  {name:<9} {document[name]}")
+    lines += ["  license   unknown"] if document["license"] is None else []
+    return [*lines, "  repaired  " + ("yes: the text is not byte for byte the input's" if document["is_repaired"] else "no")]
+
+
+def _signal_lines(data: Mapping[str, Any], colour: bool) -> list[str]:
+    """Signals that a rule judges come first, each with its verdict; the others follow, several in a line."""
+    judged = [
+        ["FAILS" if not rule["passes"] else "passes", s["signal"], number(s["value"]), rule["bound"], rule["rule"], rule["origin"]]
+        for s in data["signals"] for rule in s["rules"]
+    ]  # fmt: skip
+    lines = table(["verdict", "signal", "value", "bound", "rule", "from"], judged, "<<><<<", "  ") if judged else ["  no rule judges it"]
+    lines = [paint(line, "red", colour) if line.startswith("  FAILS") else line for line in lines]
+    others = "   ".join(f"{s['signal']} {number(s['value'])}" for s in data["signals"] if not s["rules"])
+    return [*lines, *(f"  {line}" for line in wrapped(others, 96, 20))]
+
+
+def _decision(data: Mapping[str, Any], colour: bool) -> list[str]:
+    decision = data["decision"]
+    if decision is None:
+        return ["  decision  none yet: the build stopped before decide"]
+    if decision["keep"]:
+        return ["  decision  " + paint("kept", "green", colour)]
+    lines = ["  decision  " + paint(f"dropped for {decision['reason']}", "red", colour) + evidence(decision)]
+    if data["witness"]:
+        witness = data["witness"]
+        left, right = changed_words(data["text"] or "", witness["text"] or "")
+        similar = "" if decision["similarity"] is None else f"similarity {decision['similarity']:.4f} to "
+        lines += [f"  witness   {similar}{witness['source']} {witness['id']}"]
+        lines += side_by_side(left, right, ("this document", "the kept witness"), 10)
+    return lines
+
+
+def _duplicates(data: Mapping[str, Any]) -> list[str]:
+    cluster = data["duplicates"]
+    if cluster is None:
+        return ["  duplicates  none"]
+    lines = [f"  duplicates  one of {count(cluster['cluster_size'])} in cluster {cluster['cluster_id']}"]
+    for member in cluster["members"]:
+        lines.append(f"    {member['id']}  {member['source']}  {'kept' if member['keep'] else member['reason']}")
+    left = cluster["cluster_size"] - len(cluster["members"])
+    return [*lines, f"    and {count(left)} more"] if left > 0 else lines
+
+
+def _uses(data: Mapping[str, Any]) -> list[str]:
+    tokens = data["tokens"]
+    if tokens is None:
+        return ["  tokens    none: only kept documents are tokenized"] if data["decision"] else []
+    lines = [f"  tokens    {count(tokens['n_tokens'])}, trained on {percent(tokens['n_loss_tokens'], tokens['n_tokens'])}"]
+    if not data["uses"]:
+        return [*lines, "  uses      none: over budget, or in no component"]
+    names = ["component", "split", "pass", "chunk", "n_chunks", "n_tokens", "sequence", "position", "stream_index"]
+    shown = [["-" if use[name] is None else str(use[name]) for name in names] for use in data["uses"]]
+    return [*lines, *table(names, shown, "<<>>>>>>>", "  ")]

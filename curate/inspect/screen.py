@@ -1,0 +1,174 @@
+"""The screen at the end of `curate build-mixture`: what became of every source and component, and what to look at next.
+
+In: a build folder (corpus.duckdb, manifest.json) and the run's times. Out: plain data, and its text in 100 columns.
+Imports errors, manifest, recipe, units and the tables of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.inspect.corpus import open_corpus, rows
+from curate.inspect.tables import WIDTH, count, cut, paint, percent, short, table
+from curate.manifest import read_manifest
+from curate.recipe import Recipe, load_recipe
+from curate.units import show_bytes
+
+N_SOURCES = 12  # more are one command away; components are never folded
+ALONE_SHARE = 0.02  # a rule that alone drops this share of a source is worth a look (a guess, as is the next)
+DOMAIN_SHARE = 0.05
+
+
+def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers: int = 1, problem: str = "") -> dict[str, Any]:
+    """Everything the end screen shows. `seconds` per stage of this run; `problem` says why there is no mixture."""
+    build_dir = Path(build_dir)
+    recipe = load_recipe(build_dir / "recipe.yaml")
+    with open_corpus(build_dir) as corpus:
+        sources = rows(corpus, "FROM sources ORDER BY priority")
+        reasons = rows(corpus, "FROM reasons WHERE dropped > 0 ORDER BY dropped DESC, reason")
+        components = rows(corpus, "FROM components")
+        phases = rows(corpus, "FROM phases")
+        hints = _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir)
+        token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
+    for source in sources:
+        mine = [r for r in reasons if r["source"] == source["source"]]
+        source["reasons"] = [{"reason": r["reason"], "dropped": r["dropped"], "share_of_read": r["share_of_read"]} for r in mine]
+    manifest = read_manifest(build_dir / "manifest.json") if components else None
+    return {
+        "name": recipe.name, "build": str(build_dir), "seconds": dict(seconds or {}), "workers": workers, "problem": problem,
+        "sources": sources, "sums_close": all(s["sums_close"] for s in sources), "components": components, "phases": phases,
+        "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
+        "unknown_license_tokens": sum(s["unknown_license_tokens"] for s in sources),
+        "token_bytes": sum(_size(build_dir / stage["path"]) for stage in token_stages),
+        "stream_root": manifest["roots"]["stream"] if manifest else None, "next": _next(build_dir, recipe, reasons, bool(components)),
+    }  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("tokens.ds*"))
+
+
+def _rule_hints(corpus: Any, recipe: Recipe) -> list[str]:
+    """Rules that remove many documents no other rule would."""
+    found = rows(corpus, "FROM reasons WHERE alone > 0 ORDER BY alone DESC, source, reason")
+    read = {row["source"]: row["records"] for row in rows(corpus, "FROM sources")}
+    hints = []
+    for row in found:
+        rule = rule_of(recipe, row["reason"], row["source"])
+        if rule is not None and row["alone"] >= ALONE_SHARE * (read[row["source"]] or 0):
+            hints.append(f"{row['source']}: {rule.name} ({rule.bound_text}) alone removes {count(row['alone'])} documents "
+                         "that no other rule does")  # fmt: skip
+    return hints[:3]
+
+
+def rule_of(recipe: Recipe, name: str, source: str) -> Any | None:
+    """The rule of this name that judges this source; None for a reason that is no rule (duplicates)."""
+    mine = (rule for rule in recipe.rules if rule.name == name and (rule.sources is None or source in rule.sources))
+    return next(mine, None)
+
+
+def _domain_hints(corpus: Any, build_dir: Path) -> list[str]:
+    """Web domains that hold much of a source's kept tokens."""
+    query = """
+      SELECT d.source, domain, kept_tokens / s.tokens AS share FROM domains d JOIN sources s USING (source)
+      WHERE s.tokens > 0 AND kept_tokens >= ? * s.tokens
+        AND d.source IN (SELECT source FROM domains GROUP BY source HAVING count(*) >= 20)
+      ORDER BY share DESC, domain LIMIT 2"""
+    ask = f"curate sql {build_dir} \"from domains where source = '{{source}}' limit 20\""
+    return [
+        f"{row['source']}: {row['domain']} holds {percent(row['share'], 1)} of the kept tokens: {ask.format(**row)}"
+        for row in rows(corpus, query, DOMAIN_SHARE)
+    ]
+
+
+def _next(build_dir: Path, recipe: Recipe, reasons: list[dict[str, Any]], has_mixture: bool) -> list[str]:
+    commands = [f"curate stats {build_dir}"]
+    if reasons:
+        commands.append(f"curate samples {build_dir} --reason {reasons[0]['reason']}")
+    if has_mixture:
+        commands.append(f"curate verify {build_dir}")
+        run = Path("recipes") / "train" / f"{recipe.name}.yaml"
+        commands += [f"curate train cpt {run}"] if run.is_file() else []
+    return commands
+
+
+def render(data: Mapping[str, Any], colour: bool = False) -> str:
+    """The screen as text; lines of at most 100 characters except paths and commands."""
+    lines = [paint(data["name"], "bold", colour) + _times(data), "", *_sources(data, colour), ""]
+    if data["components"]:
+        lines += [*_components(data), ""]
+    if data["problem"]:
+        lines += [paint("! no mixture: ", "red", colour) + data["problem"], ""]
+    lines += [paint("! ", "yellow", colour) + hint for hint in data["hints"]]
+    if data["components"]:
+        lines.append(f"held out {short(data['held_out_tokens'])} tokens   unknown licence {short(data['unknown_license_tokens'])} tokens")
+        lines.append(f"manifest {data['build']}/manifest.json  stream root {data['stream_root'][:8]}  "
+                     f"token shards {show_bytes(data['token_bytes'])}")  # fmt: skip
+    return "\n".join([*lines, *_commands(data["next"])]) + "\n"
+
+
+def _times(data: Mapping[str, Any]) -> str:
+    total = sum(data["seconds"].values())
+    if not total:
+        return ""
+    large = {name: s for name, s in data["seconds"].items() if s >= 0.05 * total}
+    shares = [f"{name} {percent(s, total)}" for name, s in large.items()]
+    rest = total - sum(large.values())
+    shares += [f"other {percent(rest, total)}"] if rest > 0.005 * total else []
+    workers = f"{data['workers']} worker" + ("s" if data["workers"] != 1 else "")
+    return f"  built in {duration(total)} on {workers} ({', '.join(shares)})"
+
+
+def duration(seconds: float) -> str:
+    """12.3 -> '12 s', 11520 -> '3 h 12 m'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m" if hours else f"{minutes} m {rest} s" if minutes else f"{rest} s"
+
+
+def _sources(data: Mapping[str, Any], colour: bool) -> list[str]:
+    shown = []
+    for source in data["sources"][:N_SOURCES]:
+        reasons = ", ".join(f"{r['reason']} {percent(r['dropped'], source['records'])}" for r in source["reasons"][:2])
+        figures = [count(source[key]) for key in ("records", "quarantined", "dropped", "kept")]
+        shown.append([source["source"], *figures, reasons])
+    head = ["source", "read", "quarantined", "dropped", "kept", "largest reasons (share of read)"]
+    lines = table(head, shown, "<>>>><")
+    folded = len(data["sources"]) - len(shown)
+    left = f"({folded} more: curate stats {data['build']})" if folded > 0 else ""
+    if data["sums_close"]:
+        n = len(data["sources"])
+        says = f"sums close for all {n} sources" if n != 1 else "sums close for the one source"
+        return [*lines, f"{left:<60} {paint(says, 'green', colour)}".lstrip()]
+    open_ = ", ".join(s["source"] for s in data["sources"] if not s["sums_close"])
+    return [*lines, left, paint(f"SUMS DO NOT CLOSE for {open_}: curate sql {data['build']} \"from sources\"", "red", colour)]
+
+
+def _components(data: Mapping[str, Any]) -> list[str]:
+    realised = sum(c["train_tokens"] for c in data["components"])
+    shown = [
+        [c["component"], short(c["requested"]), count(c["train_tokens"]), percent(c["train_tokens"], realised),
+         short(c["unique_tokens"]), "-" if c["epochs"] is None else f"{c['epochs']:.2f}", f"{c['max_epochs']:g}"]
+        for c in data["components"]
+    ]  # fmt: skip
+    requested, unique = (sum(c[key] for c in data["components"]) for key in ("requested", "unique_tokens"))
+    head = ["component", "requested", "to train", "share", "unique", "epochs", "cap"]
+    lines = table(head, [*shown, ["total", short(requested), count(realised), "", short(unique), "", ""]], "<>>>>>>")
+    padding, sequences = (sum(p[key] or 0 for p in data["phases"]) for key in ("padding", "n_sequences"))
+    lines[-1] += f"   {count(sequences)} sequences, padding {100 * padding / max(realised + padding, 1):.3f} %"
+    return [cut(line, WIDTH) for line in lines]
+
+
+def _commands(commands: list[str]) -> list[str]:
+    """`next:` and the commands, as many in a line as fit."""
+    lines, line = [], "next:"
+    for command in commands:
+        if line not in ("next:", "     ") and len(line) + len(command) + 3 > WIDTH:
+            lines.append(line)
+            line = "     "
+        line += (" " if line in ("next:", "     ") else "   ") + command
+    return [*lines, line]

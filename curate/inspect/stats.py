@@ -1,0 +1,121 @@
+"""`curate stats BUILD`: sources, reasons, rules alone and together, components, domains, signals by source.
+
+In: a build folder. Out: plain data, and its text with bars. Imports inspect.corpus and inspect.tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.tables import bar, count, number, paint, percent, short, table
+
+QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+N_DOMAINS = 10
+
+
+def stats(build_dir: Path) -> dict[str, Any]:
+    """Aggregates as stored, and the quantiles (nearest rank) of every numeric signal, the commonest values of the others."""
+    with open_corpus(build_dir) as corpus:
+        return {
+            "build": str(build_dir),
+            "sources": rows(corpus, "FROM sources ORDER BY priority"),
+            "reasons": rows(corpus, "FROM reasons"),
+            "together": rows(corpus, _TOGETHER),
+            "components": rows(corpus, "FROM components"),
+            "domains": rows(corpus, "SELECT * FROM domains ORDER BY documents DESC, domain, source LIMIT ?", N_DOMAINS),
+            "signals": _signals(corpus),
+        }
+
+
+# Pairs of rules that fail the same documents: what loosening one alone would not bring back.
+_TOGETHER = """
+WITH failed AS (SELECT source, id, unnest(failed_rules) AS rule FROM decisions WHERE len(failed_rules) > 1)
+SELECT a.source, a.rule AS rule, b.rule AS other, count(*) AS documents FROM failed a
+JOIN failed b ON a.source = b.source AND a.id = b.id AND a.rule < b.rule
+GROUP BY ALL ORDER BY documents DESC, a.source, rule, other LIMIT 10
+"""
+
+
+def _signals(corpus: Connection) -> list[dict[str, Any]]:
+    """One row per source and signal; one column at a time, so that memory holds one column."""
+    columns = rows(corpus, "SELECT column_name AS name, data_type AS type FROM duckdb_columns() WHERE table_name = 'signals'")
+    found = []
+    for column in columns:
+        name = '"' + column["name"] + '"'
+        if column["name"] in ("id", "source"):
+            continue
+        if column["type"] == "VARCHAR":
+            query = f"""SELECT source, {name} AS value, count(*) AS documents FROM signals WHERE {name} IS NOT NULL
+                        GROUP BY ALL ORDER BY source, documents DESC, value"""
+            by_source: dict[str, dict[str, int]] = {}
+            for row in rows(corpus, query):
+                by_source.setdefault(row["source"], {})[row["value"]] = row["documents"]
+            found += [{"source": source, "signal": column["name"], "values": values} for source, values in by_source.items()]
+        else:
+            query = f"SELECT source, quantile_disc({name}, ?) AS q FROM signals WHERE {name} IS NOT NULL GROUP BY source ORDER BY source"
+            for row in rows(corpus, query, list(QUANTILES.values())):
+                found.append({"source": row["source"], "signal": column["name"], **dict(zip(QUANTILES, row["q"], strict=True))})
+    return found
+
+
+def render(data: Mapping[str, Any], colour: bool = False) -> str:
+    """The statistics as text, 100 columns."""
+    blocks = [("sources", _sources(data)), ("reasons (failed: by this rule at all; alone: by no other rule)", _reasons(data)),
+              ("rules that fail the same documents", _together(data)), ("components", _components(data)),
+              ("web domains", _domains(data)), ("signals by source", _signal_lines(data))]  # fmt: skip
+    return "\n\n".join("\n".join([paint(title, "bold", colour), *lines]) for title, lines in blocks if lines) + "\n"
+
+
+def _sources(data: Mapping[str, Any]) -> list[str]:
+    names = ["records", "quarantined", "documents", "repaired", "dropped", "kept"]
+    shown = [[s["source"], *(count(s[n]) for n in names), bar(s["kept"], s["documents"], 16)] for s in data["sources"]]
+    lines = table(["source", "read", *names[1:], "kept of documents"], shown, "<" + ">" * len(names) + "<", "  ")
+    if any(s["selected"] is not None for s in data["sources"]):
+        uses = ["kept", "selected", "over_budget", "held_out", "no_component", "tokens", "unknown_license_tokens"]
+        lines += ["", *table(["source", *uses], [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]], "<" + ">" * 7, "  ")]
+    open_ = [s["source"] for s in data["sources"] if not s["sums_close"]]
+    return [*lines, f"  sums do NOT close for {', '.join(open_)}" if open_ else f"  sums close for all {len(data['sources'])} sources"]
+
+
+def _reasons(data: Mapping[str, Any]) -> list[str]:
+    largest = max((r["dropped"] for r in data["reasons"]), default=0)
+    shown = [
+        [r["source"], r["reason"], count(r["dropped"]), percent(r["share_of_read"], 1), count(r["failed"]), count(r["alone"]),
+         bar(r["dropped"], largest, 16)] for r in data["reasons"]
+    ]  # fmt: skip
+    return table(["source", "reason", "dropped", "of read", "failed", "alone", ""], shown, "<<>>>><", "  ") if shown else []
+
+
+def _together(data: Mapping[str, Any]) -> list[str]:
+    shown = [[r["source"], r["rule"], r["other"], count(r["documents"])] for r in data["together"]]
+    return table(["source", "rule", "and", "documents"], shown, "<<<>", "  ") if shown else []
+
+
+def _components(data: Mapping[str, Any]) -> list[str]:
+    shown = [
+        [c["component"], c["role"], short(c["requested"]), count(c["train_tokens"]), short(c["unique_tokens"]),
+         count(c["documents"]), "-" if c["epochs"] is None else f"{c['epochs']:.2f}", f"{c['max_epochs']:g}",
+         bar(c["epochs"] or 0, c["max_epochs"], 16)] for c in data["components"]
+    ]  # fmt: skip
+    head = ["component", "role", "requested", "to train", "unique", "documents", "epochs", "cap", "epochs of cap"]
+    return table(head, shown, "<<>>>>>><", "  ") if shown else []
+
+
+def _domains(data: Mapping[str, Any]) -> list[str]:
+    shown = [[d["source"], d["domain"], *(count(d[n]) for n in ("documents", "kept", "dropped", "kept_tokens"))] for d in data["domains"]]
+    return table(["source", "domain", "documents", "kept", "dropped", "kept tokens"], shown, "<<>>>>", "  ") if shown else []
+
+
+def _signal_lines(data: Mapping[str, Any]) -> list[str]:
+    figures = [s for s in data["signals"] if "values" not in s]
+    shown = [[s["source"], s["signal"], *(number(s[q]) for q in QUANTILES)] for s in figures]
+    lines = table(["source", "signal", *QUANTILES], shown, "<<" + ">" * len(QUANTILES), "  ") if shown else []
+    for s in data["signals"]:
+        if "values" in s:
+            total = sum(s["values"].values())
+            common = ", ".join(f"{value} {percent(n, total)}" for value, n in list(s["values"].items())[:8])
+            lines.append(f"  {s['source']}  {s['signal']}: {common}")
+    return lines

@@ -1,0 +1,104 @@
+"""Language identification of documents, on a few windows of each: py3langid's model as a kernel, or a fastText model.
+
+In: text as `text.buffers` gives it and a Spec. Out: one row per document: language (text), score, windows, agreeing windows.
+Imports errors, text (Unicode table) and jit; py3langid lives in bayes.py, fasttext and huggingface_hub in fasttext_model.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from curate.langid import bayes, fasttext_model, kernels
+from curate.langid.codes import language_code
+
+VERSION = 1  # windows, normalisation of codes, and how windows are summed
+
+# What a text in one of the languages we meet most is easily taken for: Estonian's neighbours and the large languages of the web.
+NEIGHBOURS = ("et", "en", "fi", "lv", "lt", "ru", "sv", "de", "no", "pl", "uk", "fr", "es")
+
+__all__ = ["NEIGHBOURS", "VERSION", "Languages", "Spec", "candidates_for", "identify", "identity", "language_code"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One language identifier. `candidates`: codes to choose among, () for all of the model's. `windows` 0: whole documents."""
+
+    backend: Literal["py3langid", "fasttext"] = "py3langid"
+    model: Path | None = None  # fastText's file
+    candidates: tuple[str, ...] = ()
+    windows: int = 3
+    window_bytes: int = 700
+
+
+class Languages(NamedTuple):
+    language: np.ndarray  # (n,) object: ISO 639-1 code where one exists; "und" where no window says anything
+    score: np.ndarray  # (n,) float32 in [0, 1], rounded to 1e-4: mean probability of that language over the windows
+    n_windows: np.ndarray  # (n,) int64 windows with evidence
+    n_agreeing: np.ndarray  # (n,) int64 windows whose own best language is that one
+
+
+def candidates_for(languages: Sequence[str]) -> tuple[str, ...]:
+    """Default candidates of py3langid for a recipe's languages: those its model knows, and NEIGHBOURS; sorted."""
+    known = set(bayes.labels())
+    return tuple(sorted({*NEIGHBOURS, *map(language_code, languages)} & known))
+
+
+def identity(spec: Spec) -> dict:
+    """What a fingerprint needs to know of a Spec: settings and the hash of the model, no path."""
+    model = bayes.model_sha256() if spec.backend == "py3langid" else fasttext_model.model_sha256(_model(spec))
+    return {
+        "backend": spec.backend,
+        "model_sha256": model,
+        "candidates": sorted({language_code(c) for c in spec.candidates}),
+        "windows": spec.windows,
+        "window_bytes": spec.window_bytes,
+        "version": VERSION,
+    }
+
+
+def identify(data: np.ndarray, offsets: np.ndarray, spec: Spec) -> Languages:
+    """The language of every document: probabilities are summed over its windows, the best sum wins."""
+    doc_ptr, start, end = windows(data, offsets, spec.windows, spec.window_bytes)
+    wanted = tuple(sorted({language_code(c) for c in spec.candidates}))
+    if spec.backend == "py3langid":
+        labels, scores = bayes.scores(data, start, end, wanted)
+    else:
+        labels, scores = fasttext_model.scores(data, start, end, _model(spec), wanted)
+    return _per_document(labels, scores, doc_ptr)
+
+
+def windows(data: np.ndarray, offsets: np.ndarray, n: int, n_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(doc_ptr (n_docs + 1,), start, end): byte spans of the windows of all documents, int64."""
+    n_docs = len(offsets) - 1
+    doc_ptr = np.empty(n_docs + 1, np.int64)
+    start, end = (np.empty(n_docs * max(n, 1), np.int64) for _ in range(2))
+    kernels.window_spans(bayes.frozen(data), bayes.frozen(offsets), n, n_bytes, doc_ptr, start, end)
+    return doc_ptr, start[: doc_ptr[-1]], end[: doc_ptr[-1]]
+
+
+def _per_document(labels: Sequence[str], scores: np.ndarray, doc_ptr: np.ndarray) -> Languages:
+    """Sum windows (n_windows, n_labels) into documents. A window without evidence is a row of zeros and does not count."""
+    n_docs = len(doc_ptr) - 1
+    doc_of = np.repeat(np.arange(n_docs), np.diff(doc_ptr))
+    sums = np.zeros((n_docs, len(labels)))
+    np.add.at(sums, doc_of, scores)
+    evidence = scores.any(axis=1)
+    n_windows = np.bincount(doc_of[evidence], minlength=n_docs)
+    best = sums.argmax(axis=1)
+    agreeing = evidence & (scores.argmax(axis=1) == best[doc_of])
+    mean = sums[np.arange(n_docs), best] / np.maximum(n_windows, 1)
+    language = np.array([*labels, "und"], object)[np.where(n_windows > 0, best, len(labels))]
+    score = np.round(np.minimum(mean, 1.0), 4).astype(np.float32)
+    n_agreeing = np.bincount(doc_of[agreeing], minlength=n_docs)
+    return Languages(language, score, n_windows.astype(np.int64), n_agreeing.astype(np.int64))
+
+
+def _model(spec: Spec) -> Path:
+    if spec.model is None:
+        raise ValueError("a fastText identifier needs the path of its model")
+    return spec.model

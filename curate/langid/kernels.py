@@ -1,0 +1,113 @@
+"""Numba kernels of language identification: windows of documents, and py3langid's naive Bayes over byte n-grams.
+
+Self-contained, like every kernels.py; the class bits repeat those of curate/text/kernels.py (a test holds them equal).
+Imports curate.jit only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.jit import kernel
+
+NFC_UNSAFE = 1 << 14
+CASED_UP = 1 << 15
+CASED_DOWN = 1 << 16
+
+
+@kernel
+def window_spans(data, offsets, windows, window_bytes, doc_ptr, start, end):
+    """Byte spans of each document's windows: `windows` of them, evenly spread, cut inwards to whole characters.
+
+    A document shorter than all its windows together, or windows == 0, is one window; an empty document has none.
+    """
+    n = 0
+    doc_ptr[0] = 0
+    for doc in range(offsets.size - 1):
+        a = offsets[doc]
+        b = offsets[doc + 1]
+        if b > a and (windows == 0 or b - a <= windows * window_bytes):
+            start[n] = a
+            end[n] = b
+            n += 1
+        elif b > a:
+            for j in range(windows):
+                at = a + (b - a - window_bytes) * j // (windows - 1) if windows > 1 else a
+                stop = at + window_bytes
+                while at < stop and data[at] & 0xC0 == 0x80:
+                    at += 1
+                while stop < b and stop > at and data[stop] & 0xC0 == 0x80:
+                    stop -= 1
+                start[n] = at
+                end[n] = stop
+                n += 1
+        doc_ptr[doc + 1] = n
+
+
+@kernel
+def needs_rewriting(data, start, end, classes, flag):
+    """True where a window may be outside NFC or is all capitals: py3langid normalises and lower-cases those first."""
+    for window in range(start.size):
+        i = start[window]
+        seen = np.uint32(0)
+        while i < end[window]:
+            c = np.int64(data[i])
+            if c < 0x80:
+                i += 1
+            elif c < 0xE0:
+                c = ((c & 0x1F) << 6) | (np.int64(data[i + 1]) & 0x3F)
+                i += 2
+            elif c < 0xF0:
+                c = ((c & 0x0F) << 12) | ((np.int64(data[i + 1]) & 0x3F) << 6) | (np.int64(data[i + 2]) & 0x3F)
+                i += 3
+            else:
+                c = ((c & 0x07) << 18) | ((np.int64(data[i + 1]) & 0x3F) << 12)
+                c |= ((np.int64(data[i + 2]) & 0x3F) << 6) | (np.int64(data[i + 3]) & 0x3F)
+                i += 4
+            seen |= classes[c]
+        flag[window] = bool(seen & NFC_UNSAFE) or (bool(seen & CASED_UP) and not seen & CASED_DOWN)
+
+
+@kernel
+def probabilities(data, start, end, nextmove, states, weights, prior, out):
+    """Per window the probabilities (n_windows, n_classes) of a model restricted to its columns; zeros without any feature.
+
+    nextmove (n_rows * 256) and states (n_states, 2: row, feature that ends there or -1) are the automaton, weights (n_features, n_classes) and prior (n_classes) the log-probabilities. Counts enter as log(1 + n) and the scores are
+    divided by the square root of the bytes, as py3langid 0.4.0 does.
+    """
+    counts = np.zeros(weights.shape[0], np.int32)
+    most = 1
+    for window in range(start.size):
+        most = max(most, end[window] - start[window])
+    touched = np.empty(most, np.int64)
+    scores = np.empty(prior.size, np.float64)
+    for window in range(start.size):
+        n = 0
+        state = np.int64(0)
+        for i in range(start[window], end[window]):
+            state = np.int64(nextmove[(np.int64(states[state, 0]) << 8) + data[i]])
+            feature = states[state, 1]
+            if feature >= 0:
+                if counts[feature] == 0:
+                    touched[n] = feature
+                    n += 1
+                counts[feature] += 1
+        out[window, :] = 0.0
+        if n == 0:
+            continue
+        for j in range(prior.size):
+            scores[j] = prior[j]
+        for t in range(n):
+            feature = touched[t]
+            factor = np.log(1.0 + counts[feature])
+            counts[feature] = 0
+            for j in range(prior.size):
+                scores[j] += factor * weights[feature, j]
+        scale = 1.0 / np.sqrt(np.float64(end[window] - start[window]))
+        best = scores.max()
+        total = 0.0
+        for j in range(prior.size):
+            scores[j] = np.exp((scores[j] - best) * scale)
+            total += scores[j]
+        for j in range(prior.size):
+            out[window, j] = scores[j] / total

@@ -1,0 +1,108 @@
+"""A Parquet file in, `RawRow | Bad` out, row group by row group; only the columns asked for are read.
+
+Parquet does not check UTF-8, so it is checked here. Numbers, times and nested values come out as plain Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.sources.records import Bad, RawRow
+
+BATCH_BYTES = 8 << 20  # a guess: large enough to pay for a batch, small beside memory_per_worker
+MAX_BATCH_ROWS = 1024
+DAMAGE = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises over damaged bytes
+
+
+def column_names(path: Path) -> list[str]:
+    """Top-level columns, empty where the file has no readable footer."""
+    try:
+        return list(pq.read_schema(path).names)
+    except DAMAGE:
+        return []
+
+
+def read_parquet(path: Path, columns: set[str] | None = None) -> Iterator[RawRow | Bad]:
+    """Rows as dicts of `columns` (None: all). One Bad for a file without a footer, and one for each damaged row group."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        yield Bad(path.name, -1, "unreadable", error.strerror or str(error), 0)
+        return
+    if head != b"PAR1":
+        cause = "truncated" if len(head) < 4 and b"PAR1".startswith(head) else "unreadable"
+        yield Bad(path.name, -1, cause, "the content is not Parquet", size)
+        return
+    try:
+        file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except DAMAGE as error:
+        yield Bad(path.name, -1, "truncated", f"no readable footer: {_first_line(error)}", size)
+        return
+    with file:
+        wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        first_row = 0
+        for group in range(file.num_row_groups):
+            meta = file.metadata.row_group(group)
+            yield from _read_group(path, file, group, wanted, first_row)
+            first_row += meta.num_rows
+
+
+def _read_group(path: Path, file: pq.ParquetFile, group: int, wanted: list[str], first_row: int) -> Iterator[RawRow | Bad]:
+    meta = file.metadata.row_group(group)
+    per_row = max(meta.total_byte_size // max(meta.num_rows, 1), 1)
+    batch_rows = min(max(BATCH_BYTES // per_row, 1), MAX_BATCH_ROWS)
+    row = first_row
+    if not wanted:  # not one column of interest: still so many records, each without text
+        for _ in range(meta.num_rows):
+            yield RawRow({}, -1, 0)
+        return
+    batches = file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=wanted)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except DAMAGE as error:
+            stored = sum(meta.column(i).total_compressed_size for i in range(meta.num_columns))
+            yield Bad(path.name, -1, "unreadable", f"row group {group} from row {row} on: {_first_line(error)}", stored)
+            return
+        yield from _rows(path, _plain_types(batch), row)
+        row += batch.num_rows
+
+
+def _plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nanoseconds become microseconds, which Python's datetime can hold."""
+    for i, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            batch = batch.set_column(i, field.name, batch.column(i).cast(pa.timestamp("us", field.type.tz), safe=False))
+    return batch
+
+
+def _rows(path: Path, batch: pa.RecordBatch, first_row: int) -> Iterator[RawRow | Bad]:
+    try:
+        rows: list[dict[str, Any] | None] = batch.to_pylist()
+    except UnicodeDecodeError:  # one at a time, so that only the bad rows are lost
+        rows = [_row_or_none(batch, i) for i in range(batch.num_rows)]
+    for i, values in enumerate(rows):
+        if values is None:
+            yield Bad(path.name, -1, "invalid_utf8", f"row {first_row + i}", 0)
+        else:
+            yield RawRow(values, -1, sum(len(v) for v in values.values() if isinstance(v, str | bytes)))
+
+
+def _row_or_none(batch: pa.RecordBatch, i: int) -> dict[str, Any] | None:
+    try:
+        return {name: batch.column(name)[i].as_py() for name in batch.schema.names}
+    except UnicodeDecodeError:
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

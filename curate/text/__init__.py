@@ -1,0 +1,202 @@
+"""The one definition of word, line, paragraph and shingle, for every signal and for the relations between documents.
+
+In: Arrow string arrays (`buffers` checks their UTF-8 once, at the edge). Out: numpy arrays with one row per document or
+word. The definitions are written out in reference.py; the work is done in kernels.py. Imports jit only. Functions are pure,
+release the GIL, and hold about 6 bytes per byte of text while they work: give them `batches` of about a MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from curate.text import kernels
+from curate.text.unicode import UNICODE_VERSION, tables
+
+SEGMENTATION_VERSION = 1  # words, lines, paragraphs, word hashes and shingles; raise it when any of them changes
+
+__all__ = [
+    "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "gopher_quality_counts", "length_counts",
+    "segment", "shingle_sets", "signatures", "word_hash", "words",
+]  # fmt: skip
+
+
+class Segments(NamedTuple):
+    """Words of a batch. Words of document d are the rows doc_ptr[d]:doc_ptr[d + 1]; byte offsets are those of `data`."""
+
+    doc_ptr: np.ndarray  # (n_docs + 1,) int64
+    start: np.ndarray  # (n_words,) int64
+    end: np.ndarray  # (n_words,) int64
+    flags: np.ndarray  # (n_words,) uint8: kernels.HAS_LETTER | HAS_ALNUM | HAS_NON_SYMBOL
+    hash: np.ndarray  # (n_words,) uint64 of the word as written
+    lower: np.ndarray  # (n_words,) uint64 of the word in simple lower case
+    chars: np.ndarray  # (n_words,) int32 code points
+
+
+def buffers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(data uint8, offsets int64 (n + 1)) of a string array without nulls; views, which keep the Arrow buffers alive.
+
+    Slices keep their offsets into the whole buffer. Raises pa.ArrowInvalid on invalid UTF-8, ValueError on nulls.
+    """
+    if array.null_count:
+        raise ValueError(f"{array.null_count} of {len(array)} texts are null")
+    if array.type != pa.large_string():
+        array = array.cast(pa.large_string())
+    array.validate(full=True)
+    _, offset_buffer, data_buffer = array.buffers()
+    if offset_buffer is None or offset_buffer.size == 0:
+        return np.zeros(1, np.uint8), np.zeros(len(array) + 1, np.int64)
+    offsets = np.frombuffer(offset_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.zeros(1, np.uint8)
+    return data, offsets
+
+
+def batches(array: pa.Array | pa.ChunkedArray, max_bytes: int = 1_000_000) -> Iterator[pa.Array]:
+    """Consecutive slices (no copy) of at most `max_bytes` of text each; a longer text comes alone."""
+    for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
+        lengths = np.asarray(pa.compute.binary_length(chunk).fill_null(0), np.int64)
+        ends = np.cumsum(lengths)
+        first = 0
+        while first < len(chunk):
+            limit = ends[first] - lengths[first] + max_bytes
+            last = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
+            yield chunk.slice(first, last - first)
+            first = last
+
+
+def segment(data: np.ndarray, offsets: np.ndarray) -> Segments:
+    """Words of every document (rules of reference.words_reference)."""
+    data, offsets = _frozen(data, offsets)
+    classes, lower_delta = tables()
+    n_docs = len(offsets) - 1
+    doc_ptr = np.zeros(n_docs + 1, np.int64)
+    capacity = int(offsets[-1] - offsets[0]) // 4 + 64  # Estonian 6.5 bytes a word, English 4.9, code 4.4 (kernels.md 1.1)
+    start, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    done = 0
+    while done < n_docs:
+        done, needed = kernels.segment_spans(data, offsets, classes, done, doc_ptr, start, end)
+        if done < n_docs:
+            capacity = max(int(needed), 2 * capacity)
+            start, end = _grown(start, capacity), _grown(end, capacity)
+    n = int(doc_ptr[-1])
+    start, end = start[:n], end[:n]
+    chars, flags = np.empty(n, np.int32), np.empty(n, np.uint8)
+    exact, lower = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    kernels.word_attributes(data, start, end, classes, lower_delta, chars, flags, exact, lower)
+    return Segments(doc_ptr, start, end, flags, exact, lower, chars)
+
+
+def length_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments) -> dict[str, np.ndarray]:
+    """n_bytes, n_chars, n_words, n_lines, n_paragraphs (int64) of every document; all 0 for an empty one."""
+    data, offsets = _frozen(data, offsets)
+    n = len(offsets) - 1
+    chars, lines, paragraphs = (np.empty(n, np.int64) for _ in range(3))
+    kernels.length_counts(data, offsets, tables()[0], chars, lines, paragraphs)
+    return {
+        "n_bytes": np.diff(offsets),
+        "n_chars": chars,
+        "n_words": np.diff(seg.doc_ptr),
+        "n_lines": lines,
+        "n_paragraphs": paragraphs,
+    }
+
+
+def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, stop_hashes: np.ndarray) -> dict[str, np.ndarray]:
+    """Counts (int64) of datatrove's GopherQualityFilter over our words. `stop_hashes`: word_hash of the stop words.
+
+    n_unicode_lines are the lines of str.splitlines(), as datatrove cuts them; n_lines of length_counts are cut at \\n only.
+    Source: Rae et al. 2021, arXiv 2112.11446, A1.1; datatrove 0.10.1 pipeline/filters/gopher_quality_filter.py.
+    """
+    data, offsets = _frozen(data, offsets)
+    names = ("n_hash_chars", "n_ellipsis_units", "n_bullet_lines", "n_ellipsis_lines", "n_unicode_lines")
+    of_lines = {name: np.empty(len(offsets) - 1, np.int64) for name in names}
+    kernels.gopher_line_counts(data, offsets, tables()[0], *of_lines.values())
+    word_names = ("n_non_symbol_words", "n_non_symbol_word_chars", "n_alpha_words", "n_stop_words")
+    of_words = {name: np.empty(len(offsets) - 1, np.int64) for name in word_names}
+    kernels.gopher_word_counts(seg.doc_ptr, seg.flags, seg.chars, seg.hash, _stop_table(stop_hashes), *of_words.values())
+    return of_words | of_lines
+
+
+def signatures(seg: Segments, *, ngram: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(band keys uint64 (n, bands), distinct shingles uint32 (n,), normalised-text hash uint64 (n, 2)) of every document.
+
+    Two documents of Jaccard similarity J share a given band key with probability J**rows. A document without shingles (no
+    word with a letter or digit) has keys 0 and belongs to no bucket. The normalised text is the sequence of all words in
+    simple lower case.
+    """
+    n = len(seg.doc_ptr) - 1
+    constants = _splitmix64(seed, 2 * bands * rows)
+    multiply, add = constants[: bands * rows] | np.uint64(1), constants[bands * rows :]
+    keys, n_shingles = np.empty((n, bands), np.uint64), np.empty(n, np.uint32)
+    normalised = np.empty((n, 2), np.uint64)
+    kernels.signatures(seg.doc_ptr, seg.flags, seg.lower, ngram, multiply, add, rows, keys, n_shingles, normalised)
+    return keys, n_shingles, normalised
+
+
+def shingle_sets(seg: Segments, wanted: np.ndarray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
+    """(ptr int64 (n_wanted + 1), hashes uint64): the sorted distinct shingles of the wanted documents of the batch."""
+    wanted = np.ascontiguousarray(wanted, np.int64)
+    most = int((seg.doc_ptr[wanted + 1] - seg.doc_ptr[wanted]).sum())
+    ptr, hashes = np.empty(len(wanted) + 1, np.int64), np.empty(most, np.uint64)
+    kernels.shingle_sets(seg.doc_ptr, seg.flags, seg.lower, wanted, ngram, ptr, hashes)
+    for first, last in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
+        hashes[first:last].sort()  # numpy's vectorised sort is several times faster than one inside a numba kernel
+    return ptr, hashes[: ptr[-1]].copy()
+
+
+def words(text: str) -> list[str]:
+    """The words of one text."""
+    raw = text.encode()
+    seg = segment(np.frombuffer(raw or b"\0", np.uint8), np.array([0, len(raw)], np.int64))
+    return [raw[a:b].decode() for a, b in zip(seg.start.tolist(), seg.end.tolist(), strict=True)]
+
+
+def word_hash(word: str) -> int:
+    """Hash of one word as written, as it stands in Segments.hash; the word is not segmented."""
+    raw = np.frombuffer(word.encode(), np.uint8)
+    chars, flags = np.empty(1, np.int32), np.empty(1, np.uint8)
+    exact, lower = np.empty(1, np.uint64), np.empty(1, np.uint64)
+    span = np.zeros(1, np.int64), np.full(1, len(raw), np.int64)
+    kernels.word_attributes(*_frozen(raw), *span, *tables(), chars, flags, exact, lower)
+    return int(exact[0])
+
+
+def _frozen(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Read-only views: Arrow's are, and numba compiles once more for arrays that are not."""
+    views = tuple(array.view() for array in arrays)
+    for view in views:
+        view.flags.writeable = False
+    return views
+
+
+def _grown(array: np.ndarray, capacity: int) -> np.ndarray:
+    larger = np.empty(capacity, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _stop_table(hashes: np.ndarray) -> np.ndarray:
+    """Open-addressing table (power of two, at least four times as many slots, 0 empty) the kernel looks words up in."""
+    size = 1 << (4 * len(hashes)).bit_length()
+    table = np.zeros(size, np.uint64)
+    for value in sorted({int(h) for h in hashes}):
+        slot = value & (size - 1)
+        while table[slot]:
+            slot = (slot + 1) & (size - 1)
+        table[slot] = value
+    return table
+
+
+def _splitmix64(seed: int, n: int) -> np.ndarray:
+    """The first n outputs of splitmix64 (Steele, Lea, Flood 2014) from a 64-bit seed."""
+    mask = (1 << 64) - 1
+    out = np.empty(n, np.uint64)
+    for i in range(n):
+        x = (seed + (i + 1) * 0x9E3779B97F4A7C15) & mask
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+        out[i] = x ^ (x >> 31)
+    return out

@@ -1,0 +1,538 @@
+"""Numba kernels of text: UTF-8 bytes and offsets in, words, counts, shingles and MinHash signatures out, per document.
+
+Self-contained (numba's cache does not see other modules): helpers and constants are here. In: `data` uint8 (validated
+UTF-8), `offsets` int64 (n_docs + 1), `classes` uint32 (2**21) of unicode.py. Definitions and their plain Python form:
+reference.py. Imports curate.jit only. All hash constants are uint64: numba turns int64 mixed with uint64 into float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.jit import kernel
+
+# Bits of a code point's class. unicode.py fills them; the table is 2**21 long so that no 4-byte sequence can index past it.
+SPACE = 1  # str.isspace()
+LETTER = 1 << 1  # str.isalpha(): categories L*
+MARK = 1 << 2  # categories M*: part of a letter in decomposed text and in many scripts
+LOWER = 1 << 3  # lower case, or a letter or mark of a script without case
+UPPER = 1 << 4  # upper or title case, or a letter of a script without case
+DIGIT = 1 << 5  # category Nd
+ALNUM = 1 << 6  # str.isalnum()
+ICON = 1 << 7  # category So
+LEAD = 1 << 8  # set P: one word of its own at the start of a chunk
+TRAIL = 1 << 9  # set S: one word of its own at the end of a chunk
+SYMBOL = 1 << 10  # datatrove's PUNCTUATION_SET
+BREAK = 1 << 11  # str.splitlines() ends a line here
+QUOTE = 1 << 12
+CURRENCY = 1 << 13  # category Sc
+NFC_UNSAFE = 1 << 14  # text without such code points is in NFC
+CASED_UP = 1 << 15  # str.isupper() of the code point
+CASED_DOWN = 1 << 16  # lower or title case: str.isupper() of a text with it is false
+LETTERISH = LETTER | MARK
+
+# Bits of a word's flags.
+HAS_LETTER = 1
+HAS_ALNUM = 2
+HAS_NON_SYMBOL = 4
+
+_MULTIPLY = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd (splitmix64's increment)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finaliser (Steele, Lea, Flood 2014; Vigna's constants)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_WORD = np.uint64(0x243F6A8885A308D3)  # pi, as start of a word's hash
+_TEXT_1 = np.uint64(0x13198A2E03707344)  # pi, next words: starts of the two halves of a text's hash
+_TEXT_2 = np.uint64(0xA4093822299F31D0)
+_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of the shingle polynomial
+
+
+@kernel
+def mix(x):
+    x = (x ^ (x >> np.uint64(30))) * _MIX_1
+    x = (x ^ (x >> np.uint64(27))) * _MIX_2
+    return x ^ (x >> np.uint64(31))
+
+
+@kernel
+def decode(data, i):
+    """(code point, width) at byte i of valid UTF-8."""
+    c = np.int64(data[i])
+    if c < 0x80:
+        return c, 1
+    if c < 0xE0:
+        return ((c & 0x1F) << 6) | (np.int64(data[i + 1]) & 0x3F), 2
+    low = ((np.int64(data[i + 1]) & 0x3F) << 6) | (np.int64(data[i + 2]) & 0x3F)
+    if c < 0xF0:
+        return ((c & 0x0F) << 12) | low, 3
+    return ((c & 0x07) << 18) | (low << 6) | (np.int64(data[i + 3]) & 0x3F), 4
+
+
+@kernel
+def before(data, i):
+    """First byte of the code point that ends before byte i."""
+    i -= 1
+    while data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@kernel
+def class_at(data, i, stop, classes):
+    """Class of the code point at byte i; 0 at the end."""
+    return np.int64(classes[decode(data, i)[0]]) if i < stop else 0
+
+
+@kernel
+def put(start, end, n, a, b):
+    """Write word n where there is room; count it always, so that the caller learns how much room was needed."""
+    if n < start.size:
+        start[n] = a
+        end[n] = b
+    return n + 1
+
+
+@kernel
+def trailing(data, a, c, classes):
+    """Start of the word that rule 2 takes off the end of [a, c), or c when nothing comes off."""
+    j = before(data, c)
+    code, _ = decode(data, j)
+    kind = np.int64(classes[code])
+    if code == 0x2E:
+        run = j
+        while run > a and data[run - 1] == 0x2E:
+            run -= 1
+        if c - run >= 2:
+            return run
+        if j == a:
+            return c
+        i = before(data, j)
+        last, _ = decode(data, i)
+        last_kind = np.int64(classes[last])
+        if last_kind & (LOWER | DIGIT | TRAIL) or last == 0xB2 or last == 0x2D or last == 0x2B:  # ² - +
+            return j
+        if last_kind & UPPER and i > a and np.int64(classes[decode(data, before(data, i))[0]]) & UPPER:
+            return j
+        return c
+    if kind & (TRAIL | ICON):
+        return j
+    if j > a:
+        i = before(data, j)
+        last, _ = decode(data, i)
+        if kind & CURRENCY and np.int64(classes[last]) & DIGIT:
+            return j
+        if (code == 0x73 or code == 0x53) and (last == 0x27 or last == 0x2019):  # 's 'S ’s ’S
+            return i
+    return c
+
+
+@kernel
+def infix_length(data, i, c, code, width, previous, classes):
+    """Bytes of the cut mark of rule 3 at byte i of a rest that ends at c, 0 for none. `previous`: class before i."""
+    if code == 0x2E:
+        run = i + 1
+        while run < c and data[run] == 0x2E:
+            run += 1
+        if run - i >= 2:
+            return run - i
+        return 1 if previous & (LOWER | QUOTE) and class_at(data, i + 1, c, classes) & (UPPER | QUOTE) else 0
+    if code == 0x2026 or np.int64(classes[code]) & ICON:
+        return width
+    after = class_at(data, i + width, c, classes)
+    arithmetic = code == 0x2D or code == 0x2B or code == 0x2A or code == 0x5E  # - + * ^
+    if arithmetic and previous & DIGIT and (after & DIGIT or (i + 1 < c and data[i + 1] == 0x2D)):
+        return 1
+    if code == 0x2C:
+        return 1 if previous & LETTERISH and after & LETTERISH else 0
+    if code == 0x3A or code == 0x3C or code == 0x3E or code == 0x3D or code == 0x2F:  # : < > = /
+        return 1 if previous & (LETTERISH | DIGIT) and after & LETTERISH else 0
+    if previous & LETTERISH and (code == 0x2D or code == 0x7E or code == 0x2013 or code == 0x2014):  # - ~ – —
+        limit = 3 if code == 0x2D else 2 if code == 0x2014 else 1  # - -- ---, — ——
+        run = i + width
+        marks = 1
+        while marks < limit and run < c and decode(data, run)[0] == code:
+            run += width
+            marks += 1
+        return run - i if class_at(data, run, c, classes) & LETTERISH else 0
+    return 0
+
+
+@kernel
+def split_chunk(data, a, b, classes, start, end, n):
+    """Words of one chunk [a, b) without white space, by rules 2 and 3; returns the new number of words.
+
+    A language layer (abbreviations, contractions, URLs kept whole) belongs before the first loop and after `trailing`.
+    """
+    while a < b:
+        code, width = decode(data, a)
+        if code == 0x2E:
+            run = a + 1
+            while run < b and data[run] == 0x2E:
+                run += 1
+            if run - a < 2:
+                break
+            width = run - a
+        elif code == 0x2B:
+            if class_at(data, a + 1, b, classes) & DIGIT:
+                break
+        elif not np.int64(classes[code]) & (LEAD | ICON):
+            break
+        n = put(start, end, n, a, a + width)
+        a += width
+    c = b
+    peeled = 0
+    while c > a:
+        piece = trailing(data, a, c, classes)
+        if piece == c:
+            break
+        c = piece
+        peeled += 1
+    i = a
+    word = a
+    previous = 0
+    while i < c:
+        code, width = decode(data, i)
+        kind = np.int64(classes[code])
+        cut = 0 if kind & (LETTERISH | DIGIT) else infix_length(data, i, c, code, width, previous, classes)
+        if cut:
+            if i > word:
+                n = put(start, end, n, word, i)
+            n = put(start, end, n, i, i + cut)
+            i += cut
+            word = i
+        else:
+            i += width
+        previous = kind
+    if c > word:
+        n = put(start, end, n, word, c)
+    n += peeled
+    m = n
+    while b > c:  # the words peeled off the end, from the last to the first
+        piece = trailing(data, a, b, classes)
+        m -= 1
+        put(start, end, m, piece, b)
+        b = piece
+    return n
+
+
+@kernel
+def segment_spans(data, offsets, classes, first, doc_ptr, start, end):
+    """Words of documents first.. as byte spans; returns (documents done, words needed by then).
+
+    Stops before the first document whose words do not fit into `start`; doc_ptr is filled up to the documents done.
+    """
+    n = doc_ptr[first]
+    for doc in range(first, offsets.size - 1):
+        i = offsets[doc]
+        stop = offsets[doc + 1]
+        while i < stop:
+            code, width = decode(data, i)
+            kind = before_mark = classes[code]
+            if kind & SPACE:
+                i += width
+                continue
+            chunk = i
+            while kind & (LETTERISH | DIGIT):
+                before_mark = kind
+                i += width
+                if i >= stop:
+                    break
+                code, width = decode(data, i)
+                kind = classes[code]
+            if i >= stop or kind & SPACE:  # letters and digits only: three chunks of four
+                n = put(start, end, n, chunk, i)
+                continue
+            mark = i
+            i += width
+            # One code point, or letters and one mark that rule 2 takes off: most of the rest, decided without split_chunk.
+            if i >= stop or classes[decode(data, i)[0]] & SPACE:
+                if mark == chunk:
+                    n = put(start, end, n, chunk, i)
+                    continue
+                if kind & (TRAIL | ICON) or (code == 0x2E and before_mark & (LOWER | DIGIT)):
+                    n = put(start, end, n, chunk, mark)
+                    n = put(start, end, n, mark, i)
+                    continue
+            while i < stop:
+                code, width = decode(data, i)
+                if classes[code] & SPACE:
+                    break
+                i += width
+            n = split_chunk(data, chunk, i, classes, start, end, n)
+        if n > start.size:
+            return doc, n
+        doc_ptr[doc + 1] = n
+    return offsets.size - 1, n
+
+
+@kernel
+def word_attributes(data, start, end, classes, lower_delta, chars, flags, exact, lower):
+    """Per word: code points, flags, 64-bit hash of its code points and of their simple lower-case forms."""
+    for word in range(start.size):
+        i = start[word]
+        stop = end[word]
+        seen = np.uint32(0)
+        non_symbol = 0
+        n = 0
+        h = _WORD
+        low = _WORD
+        while i < stop:
+            c = np.int64(data[i])
+            if c < 0x80:
+                width = 1
+                small = c + 32 if 0x41 <= c <= 0x5A else c
+            else:
+                c, width = decode(data, i)
+                small = c + lower_delta[c]
+            kind = classes[c]
+            seen |= kind
+            if not kind & SYMBOL:
+                non_symbol = HAS_NON_SYMBOL
+            h = (h ^ np.uint64(c)) * _MULTIPLY
+            low = (low ^ np.uint64(small)) * _MULTIPLY
+            n += 1
+            i += width
+        chars[word] = n
+        flags[word] = (HAS_LETTER if seen & LETTER else 0) | (HAS_ALNUM if seen & ALNUM else 0) | non_symbol
+        exact[word] = mix(h)
+        lower[word] = mix(low)
+
+
+@kernel
+def length_counts(data, offsets, classes, n_chars, n_lines, n_paragraphs):
+    """Code points, lines (pieces between \\n; a final \\n ends the last one) and paragraphs (runs of non-blank lines)."""
+    for doc in range(offsets.size - 1):
+        chars = 0
+        lines = 0
+        paragraphs = 0
+        blank = True  # nothing but white space in the current line
+        in_paragraph = False
+        i = offsets[doc]
+        stop = offsets[doc + 1]
+        while i < stop:
+            c = data[i]
+            if c == 0x0A:
+                lines += 1
+                if blank:
+                    in_paragraph = False
+                blank = True
+                i += 1
+            elif blank:
+                code, width = decode(data, i)
+                if not classes[code] & SPACE:
+                    blank = False
+                    if not in_paragraph:
+                        paragraphs += 1
+                        in_paragraph = True
+                i += width
+            else:
+                i += 1
+            chars += c & 0xC0 != 0x80
+            # A multi-byte code point is stepped over whole only on the blank branch; its later bytes never count.
+        if stop > offsets[doc] and data[stop - 1] != 0x0A:
+            lines += 1
+        n_chars[doc] = chars
+        n_lines[doc] = lines
+        n_paragraphs[doc] = paragraphs
+
+
+@kernel
+def gopher_line_counts(data, offsets, classes, hashes, ellipses, bullets, ellipsis_ends, lines):
+    """Counts of datatrove's GopherQualityFilter that need no words; lines are those of str.splitlines()."""
+    for doc in range(offsets.size - 1):
+        n_hashes = 0
+        n_ellipses = 0
+        n_bullets = 0
+        n_ends = 0
+        n_lines = 0
+        run = 0  # full stops directly before byte i
+        ends = False  # the text of the line so far, white space at its end aside, ends with an ellipsis
+        started = False  # a non-space was seen in the line
+        fresh = True  # at the start of a line
+        i = offsets[doc]
+        stop = offsets[doc + 1]
+        while i < stop:
+            c = data[i]
+            if started and 0x2F <= c < 0x80:  # no space, full stop, # or -: most bytes
+                run = 0
+                ends = False
+                i += 1
+                continue
+            code, width = decode(data, i)
+            kind = classes[code]
+            i += width
+            if kind & SPACE:
+                run = 0
+                fresh = False
+                if kind & BREAK:
+                    if code == 0x0D and i < stop and data[i] == 0x0A:
+                        i += 1
+                    n_lines += 1
+                    n_ends += ends
+                    ends = False
+                    started = False
+                    fresh = True
+                continue
+            if not started:
+                started = True
+                fresh = False
+                n_bullets += code == 0x2D or code == 0x2022
+            if code == 0x2E:
+                run += 1
+                n_ellipses += run % 3 == 0  # str.count does not overlap
+                ends = run >= 3
+                continue
+            run = 0
+            ends = code == 0x2026
+            n_ellipses += ends
+            n_hashes += code == 0x23
+        if not fresh:
+            n_lines += 1
+            n_ends += ends
+        hashes[doc] = n_hashes
+        ellipses[doc] = n_ellipses
+        bullets[doc] = n_bullets
+        ellipsis_ends[doc] = n_ends
+        lines[doc] = n_lines
+
+
+@kernel
+def gopher_word_counts(doc_ptr, flags, chars, exact, stop_table, non_symbol, non_symbol_chars, alpha, stop_words):
+    """Counts of datatrove's GopherQualityFilter over words. `stop_table`: open addressing by hash, 0 empty, size 2**k."""
+    mask = np.uint64(stop_table.size - 1)
+    seen = np.full(stop_table.size, -1, np.int64)
+    for doc in range(doc_ptr.size - 1):
+        n_non_symbol = 0
+        n_chars = 0
+        n_alpha = 0
+        n_stop = 0
+        for word in range(doc_ptr[doc], doc_ptr[doc + 1]):
+            flag = flags[word]
+            if flag & HAS_NON_SYMBOL:
+                n_non_symbol += 1
+                n_chars += chars[word]
+            n_alpha += flag & HAS_LETTER
+            slot = np.int64(exact[word] & mask)
+            while stop_table[slot] != 0:
+                if stop_table[slot] == exact[word]:
+                    if seen[slot] != doc:
+                        seen[slot] = doc
+                        n_stop += 1
+                    break
+                slot = (slot + 1) & (stop_table.size - 1)
+        non_symbol[doc] = n_non_symbol
+        non_symbol_chars[doc] = n_chars
+        alpha[doc] = n_alpha
+        stop_words[doc] = n_stop
+
+
+@kernel
+def distinct_shingles(flags, lower, first, last, ngram, words, table, out):
+    """Distinct shingle hashes of the words first..last into `out`; returns their number.
+
+    A shingle is `ngram` consecutive words with a letter or digit; fewer such words make one shingle, none makes none.
+    Scratch: `words` and `out` hold last - first entries, `table` the next power of two of twice as many.
+    """
+    n = 0
+    for word in range(first, last):
+        if flags[word] & HAS_ALNUM:
+            words[n] = lower[word]
+            n += 1
+    if n == 0:
+        return 0
+    width = min(ngram, n)
+    size = 2
+    while size < 2 * (n - width + 1):
+        size *= 2
+    table[:size] = np.uint64(0)
+    mask = np.uint64(size - 1)
+    lead = np.uint64(1)  # base ** (width - 1)
+    rolling = np.uint64(0)
+    for i in range(width):
+        if i:
+            lead *= _BASE
+        rolling = rolling * _BASE + words[i]
+    n_out = 0
+    for i in range(width, n + 1):
+        h = mix(rolling + np.uint64(width))
+        if h == 0:
+            h = np.uint64(1)  # 0 marks an empty slot
+        slot = h & mask
+        while table[slot] != 0 and table[slot] != h:
+            slot = (slot + np.uint64(1)) & mask
+        if table[slot] == 0:
+            table[slot] = h
+            out[n_out] = h
+            n_out += 1
+        if i < n:
+            rolling = (rolling - words[i - width] * lead) * _BASE + words[i]
+    return n_out
+
+
+@kernel
+def min_hashes(shingles, n, multiply, add, minima):
+    """minima[j] = least (shingle * multiply[j] + add[j]) >> 32: multiply-shift of an already mixed hash."""
+    minima[:] = np.uint32(0xFFFFFFFF)
+    for i in range(n):
+        x = shingles[i]
+        for j in range(minima.size):
+            h = np.uint32((x * multiply[j] + add[j]) >> np.uint64(32))
+            minima[j] = min(minima[j], h)
+
+
+@kernel
+def longest(doc_ptr):
+    best = 1
+    for doc in range(doc_ptr.size - 1):
+        best = max(best, doc_ptr[doc + 1] - doc_ptr[doc])
+    return best
+
+
+@kernel
+def signatures(doc_ptr, flags, lower, ngram, multiply, add, rows, bands, n_shingles, normalised):
+    """Band keys (n, bands), distinct shingles (n,) and the 128-bit hash of the lower-cased words (n, 2) of every document."""
+    most = longest(doc_ptr)
+    size = 2
+    while size < 2 * most:
+        size *= 2
+    words = np.empty(most, np.uint64)
+    shingles = np.empty(most, np.uint64)
+    table = np.empty(size, np.uint64)
+    minima = np.empty(multiply.size, np.uint32)
+    for doc in range(doc_ptr.size - 1):
+        first = doc_ptr[doc]
+        last = doc_ptr[doc + 1]
+        h1 = _TEXT_1
+        h2 = _TEXT_2
+        for word in range(first, last):
+            h1 = (h1 ^ lower[word]) * _MULTIPLY
+            h1 ^= h1 >> np.uint64(29)
+            h2 = (h2 + lower[word]) * _BASE
+            h2 ^= h2 >> np.uint64(31)
+        normalised[doc, 0] = mix(h1 ^ np.uint64(last - first))
+        normalised[doc, 1] = mix(h2 ^ np.uint64(last - first))
+        n = distinct_shingles(flags, lower, first, last, ngram, words, table, shingles)
+        n_shingles[doc] = n
+        if n == 0:
+            bands[doc, :] = np.uint64(0)
+            continue
+        min_hashes(shingles, n, multiply, add, minima)
+        for band in range(bands.shape[1]):
+            key = np.uint64(band + 1)
+            for row in range(rows):
+                key = mix(key * _BASE + np.uint64(minima[band * rows + row]))
+            bands[doc, band] = key
+
+
+@kernel
+def shingle_sets(doc_ptr, flags, lower, wanted, ngram, ptr, out):
+    """Distinct shingles (unsorted) of the wanted documents, one after another; returns nothing, fills ptr and out."""
+    most = longest(doc_ptr)
+    size = 2
+    while size < 2 * most:
+        size *= 2
+    words = np.empty(most, np.uint64)
+    table = np.empty(size, np.uint64)
+    ptr[0] = 0
+    for k in range(wanted.size):
+        doc = wanted[k]
+        n = distinct_shingles(flags, lower, doc_ptr[doc], doc_ptr[doc + 1], ngram, words, table, out[ptr[k] :])
+        ptr[k + 1] = ptr[k] + n

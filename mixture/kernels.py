@@ -1,0 +1,357 @@
+"""All compiled loops of the mixture room: keyed permutation, interleave, packing, held-out choice. Integers only.
+
+Arrays in, arrays out; the meaning of every number is written in order.py, pack.py and selection.py, which are the only
+callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.jit import kernel
+
+# --- keyed permutation (specified in order.py) -----------------------------------------------------------------------
+
+ROUNDS = 8
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_U1, _U27, _U30, _U31 = np.uint64(1), np.uint64(27), np.uint64(30), np.uint64(31)
+
+
+@kernel
+def mix64(z: np.uint64) -> np.uint64:
+    """splitmix64's output function (Steele, Lea, Flood 2014): a bijection of uint64."""
+    z = (z ^ (z >> _U30)) * _MIX_1
+    z = (z ^ (z >> _U27)) * _MIX_2
+    return z ^ (z >> _U31)
+
+
+@kernel
+def permute(first: int, out: np.ndarray, n: int, key: np.uint64) -> None:
+    """out[i] = image of first + i under the permutation of [0, n) that `key` names. out: int64."""
+    half = np.uint64(1)
+    while (np.uint64(1) << (half + half)) < np.uint64(n):
+        half += _U1
+    mask = (np.uint64(1) << half) - _U1
+    keys = np.empty(ROUNDS, np.uint64)
+    for i in range(ROUNDS):
+        keys[i] = mix64(key + np.uint64(i + 1) * _GOLDEN)
+    for i in range(out.size):
+        x = np.uint64(first + i)
+        while True:
+            left, right = x >> half, x & mask
+            for j in range(ROUNDS):
+                left, right = right, left ^ (mix64(right + keys[j]) & mask)
+            x = (left << half) | right
+            if x < np.uint64(n):  # cycle walking: the domain has fewer than 4 n elements
+                break
+        out[i] = np.int64(x)
+
+
+@kernel
+def keyed_hash(high: np.ndarray, low: np.ndarray, key: np.uint64) -> np.ndarray:
+    """uint64 (n,): mix64(mix64(high ^ key) + low) per element."""
+    out = np.empty(high.size, np.uint64)
+    for i in range(high.size):
+        out[i] = mix64(mix64(high[i] ^ key) + low[i])
+    return out
+
+
+# --- interleave (specified in order.py) ------------------------------------------------------------------------------
+
+
+@kernel
+def interleave(counts: np.ndarray, out: np.ndarray) -> int:
+    """out[t] = component of slot t; component i gets counts[i] slots (all > 0). Returns the first slot without a job, or -1.
+
+    Releases and deadlines N (1 + a m) / (a N_i) and N (a - 1 + a m) / (a N_i), a = 2 n - 2, are kept as quotient and
+    remainder and advanced by N / N_i, so that nothing is larger than 2 n N: exact for every count that fits in memory.
+    """
+    n = counts.size
+    total = np.int64(0)
+    for i in range(n):
+        total += counts[i]
+    if n == 1:
+        out[:] = 0
+        return -1
+    a = np.int64(2 * n - 2)
+    release, release_rest = np.empty(n, np.int64), np.empty(n, np.int64)
+    deadline, deadline_rest = np.empty(n, np.int64), np.empty(n, np.int64)
+    left = counts.copy()
+    for i in range(n):
+        base = a * counts[i]
+        release[i], release_rest[i] = total // base, total % base
+        deadline[i], deadline_rest[i] = total * (a - 1) // base, total * (a - 1) % base
+    for t in range(1, total + 1):
+        best, earliest = -1, np.int64(0x7FFFFFFFFFFFFFFF)
+        for i in range(n):
+            if left[i] > 0 and deadline[i] < earliest and release[i] + (release_rest[i] > 0) <= t:
+                best, earliest = i, deadline[i]
+        if best < 0:
+            return t - 1
+        out[t - 1] = best
+        left[best] -= 1
+        base = a * counts[best]
+        whole, rest = total // counts[best], a * (total % counts[best])
+        release[best] += whole
+        release_rest[best] += rest
+        if release_rest[best] >= base:
+            release[best] += 1
+            release_rest[best] -= base
+        deadline[best] += whole
+        deadline_rest[best] += rest
+        if deadline_rest[best] >= base:
+            deadline[best] += 1
+            deadline_rest[best] -= base
+    return -1
+
+
+# --- packing (specified in pack.py) ----------------------------------------------------------------------------------
+
+_U6, _U63 = np.uint64(6), np.uint64(63)
+_FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@kernel
+def _lowest_bit(word: np.uint64) -> int:
+    """Index of the lowest set bit of a non-zero uint64."""
+    n = 0
+    for step in (32, 16, 8, 4, 2, 1):
+        if word & ((np.uint64(1) << np.uint64(step)) - _U1) == 0:
+            word >>= np.uint64(step)
+            n += step
+    return n
+
+
+@kernel
+def _next_set(words: np.ndarray, blocks: np.ndarray, start: int) -> int:
+    """Smallest index >= start whose bit is set in the two-level bit set, or -1."""
+    word = start >> 6
+    bits = words[word] & (_FULL << np.uint64(start & 63))
+    if bits != 0:
+        return (word << 6) + _lowest_bit(bits)
+    word += 1
+    block = word >> 6
+    if block >= blocks.size:
+        return -1
+    bits = blocks[block] & (_FULL << np.uint64(word & 63))
+    while bits == 0:
+        block += 1
+        if block >= blocks.size:
+            return -1
+        bits = blocks[block]
+    word = (block << 6) + _lowest_bit(bits)
+    return (word << 6) + _lowest_bit(words[word])
+
+
+@kernel
+def n_chunks_of(lengths: np.ndarray, capacity: int) -> np.ndarray:
+    """int64 (n,): ceil(length / capacity); 0 for an empty document."""
+    out = np.empty(lengths.size, np.int64)
+    for i in range(lengths.size):
+        out[i] = (lengths[i] + capacity - 1) // capacity
+    return out
+
+
+@kernel
+def best_fit(
+    lengths: np.ndarray, capacity: int, window: int, item: np.ndarray, chunk: np.ndarray, start: np.ndarray, size: np.ndarray,
+    row: np.ndarray,
+) -> int:  # fmt: skip
+    """Cut and place every document; rows stay open from one window to the next. Returns the number of rows.
+
+    Outputs (n_items,) in the order of placement: item (index into lengths), chunk, start, size, row.
+    """
+    n_rows, placed = 0, 0
+    free = np.empty(item.size, np.int64)  # tokens free per row
+    under = np.empty(item.size, np.int64)  # rows with equal free space are a stack
+    head = np.full(capacity + 1, -1, np.int64)
+    words = np.zeros((capacity >> 6) + 2, np.uint64)
+    blocks = np.zeros((words.size >> 6) + 1, np.uint64)
+    per_size = np.empty(capacity + 2, np.int64)
+    for first in range(0, lengths.size, window):
+        last = min(first + window, lengths.size)
+        # counting sort of this window's chunks, longest first, equal ones in document order
+        per_size[:] = 0
+        for d in range(first, last):
+            n = (lengths[d] + capacity - 1) // capacity
+            for c in range(n):
+                per_size[lengths[d] // n + (1 if c < lengths[d] % n else 0)] += 1
+        at = placed
+        for s in range(capacity, 0, -1):
+            here = per_size[s]
+            per_size[s] = at
+            at += here
+        for d in range(first, last):
+            n = (lengths[d] + capacity - 1) // capacity
+            begin = np.int64(0)
+            for c in range(n):
+                s = lengths[d] // n + (1 if c < lengths[d] % n else 0)
+                i = per_size[s]
+                per_size[s] += 1
+                item[i], chunk[i], start[i], size[i] = d, c, begin, s
+                begin += s
+        for i in range(placed, at):
+            s = size[i]
+            space = _next_set(words, blocks, s) if s < capacity else -1
+            if space < 0:
+                target, space = n_rows, capacity
+                n_rows += 1
+            else:
+                target = head[space]
+                head[space] = under[target]
+                if head[space] < 0:
+                    words[space >> 6] &= ~(_U1 << np.uint64(space & 63))
+                    if words[space >> 6] == 0:
+                        blocks[space >> 12] &= ~(_U1 << np.uint64((space >> 6) & 63))
+            row[i] = target
+            rest = space - s
+            free[target] = rest
+            if rest > 0:
+                under[target] = head[rest]
+                head[rest] = target
+                words[rest >> 6] |= _U1 << np.uint64(rest & 63)
+                blocks[rest >> 12] |= _U1 << np.uint64((rest >> 6) & 63)
+        placed = at
+    return n_rows
+
+
+@kernel
+def _present(below: np.ndarray, s: int) -> int:
+    """Largest size <= s that is still there, 0 if none. `below` is a forest with path halving."""
+    while below[s] != s:
+        below[s] = below[below[s]]
+        s = below[s]
+    return s
+
+
+@kernel
+def least_slack(size: np.ndarray, capacity: int, effort: int, row: np.ndarray) -> int:
+    """Place items sorted by size, longest first: each row takes the longest left and the set that best fills the rest.
+
+    The set is searched depth first, longest first, for at most about `effort` steps. Writes row (n,); returns their number.
+    """
+    count, first = np.zeros(capacity + 1, np.int64), np.zeros(capacity + 1, np.int64)
+    for i in range(size.size - 1, -1, -1):
+        count[size[i]] += 1
+        first[size[i]] = i
+    below = np.arange(capacity + 1)
+    for s in range(1, capacity + 1):
+        if count[s] == 0:
+            below[s] = s - 1
+    chosen, best = np.empty(capacity + 1, np.int64), np.empty(capacity + 1, np.int64)
+    n_rows = 0
+    while True:
+        longest = _present(below, capacity)
+        if longest == 0:
+            return n_rows
+        count[longest] -= 1
+        space = capacity - longest
+        least, n_best, depth, steps = space + 1, 0, 0, 0
+        s = _present(below, min(space, longest))
+        while True:
+            steps += 1
+            if s > 0:
+                if count[s] > 0:
+                    count[s] -= 1
+                    chosen[depth] = s
+                    depth += 1
+                    space -= s
+                    s = _present(below, min(space, s))
+                else:
+                    s = _present(below, s - 1)
+                continue
+            if space < least:
+                least, n_best = space, depth
+                best[:depth] = chosen[:depth]
+            if least == 0 or depth == 0 or steps > effort:
+                break
+            depth -= 1
+            count[chosen[depth]] += 1
+            space += chosen[depth]
+            s = _present(below, chosen[depth] - 1)
+        for i in range(depth):
+            count[chosen[i]] += 1
+        for i in range(-1, n_best):
+            s = longest if i < 0 else best[i]
+            count[s] -= i >= 0
+            row[first[s]] = n_rows
+            first[s] += 1
+        for i in range(-1, n_best):
+            s = longest if i < 0 else best[i]
+            if count[s] == 0:
+                below[s] = s - 1
+        n_rows += 1
+
+
+@kernel
+def rows_needed(per_size: np.ndarray, capacity: int, max_k: int) -> np.int64:
+    """A lower bound on rows for items of which per_size[s] have size s (int64, capacity + 1): the largest of three bounds.
+
+    Sum of sizes; Martello and Toth's L2 (1990); Fekete and Schepers' dual feasible functions u^(k) (2001), k <= max_k.
+    """
+    total = np.int64(0)
+    for s in range(1, capacity + 1):
+        total += per_size[s] * s
+    best = (total + capacity - 1) // capacity
+    # L2: items above capacity - k are alone, those above half are one per row, the rest of [k, half] must fit beside them
+    half = capacity // 2
+    alone, paired, paired_size = np.int64(0), np.int64(0), np.int64(0)
+    small = np.int64(0)
+    for s in range(half + 1, capacity + 1):
+        paired += per_size[s]
+        paired_size += per_size[s] * s
+    for s in range(1, half + 1):
+        small += per_size[s] * s
+    for k in range(1, half + 1):
+        s = capacity - k + 1  # no longer <= capacity - k
+        if s > half:
+            alone += per_size[s]
+            paired -= per_size[s]
+            paired_size -= per_size[s] * s
+        more = small - (paired * capacity - paired_size)
+        best = max(best, alone + paired + max(np.int64(0), (more + capacity - 1) // capacity))
+        small -= per_size[k] * k
+    for k in range(1, max_k + 1):
+        weight = np.int64(0)  # in units of 1 / (k capacity) rows
+        for s in range(1, capacity + 1):
+            if per_size[s] > 0:
+                scaled = (k + 1) * s
+                weight += per_size[s] * (k * s if scaled % capacity == 0 else scaled // capacity * capacity)
+        best = max(best, (weight + k * capacity - 1) // (k * capacity))
+    return best
+
+
+# --- held-out (specified in selection.py) ----------------------------------------------------------------------------
+
+
+@kernel
+def hold_out(
+    order: np.ndarray, order_ptr: np.ndarray, cluster: np.ndarray, member: np.ndarray, member_ptr: np.ndarray,
+    component: np.ndarray, n_tokens: np.ndarray, limits: np.ndarray, held: np.ndarray,
+) -> None:  # fmt: skip
+    """Mark held[d]: per component, clusters in the given order, each whole and everywhere, while no limit is passed."""
+    taken = np.zeros(limits.size, np.int64)
+    adds = np.zeros(limits.size, np.int64)
+    for c in range(limits.size):
+        tried = np.int64(-1)
+        for at in range(order_ptr[c], order_ptr[c + 1]):
+            if taken[c] >= limits[c]:
+                break
+            k = cluster[order[at]]
+            if k == tried or held[order[at]]:
+                continue
+            tried = k
+            adds[:] = 0
+            for m in range(member_ptr[k], member_ptr[k + 1]):
+                if component[member[m]] >= 0:
+                    adds[component[member[m]]] += n_tokens[member[m]]
+            fits = True
+            for i in range(limits.size):
+                fits = fits and taken[i] + adds[i] <= limits[i]
+            if fits:
+                taken += adds
+                for m in range(member_ptr[k], member_ptr[k + 1]):
+                    if component[member[m]] >= 0:
+                        held[member[m]] = True

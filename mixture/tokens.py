@@ -1,0 +1,207 @@
+"""The tokenize stage: documents and decisions in, one token shard per documents shard out. The only join of text and decisions.
+
+Kept documents only, in the order of id: [bos] + ids + [eos]. Conversations are rendered by the chat template first. Text streams
+by Parquet row group. A document whose tokens lie in an earlier stage of the same store (same documents, same settings, other
+decisions) is copied; the result is the same to the byte. Imports engine, errors, recipe, store and its own room.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.engine import Task
+from curate.errors import CurateError
+from curate.recipe import Recipe
+from curate.store import Stage, Store, canonical_json, digest
+from mixture.render import ChatTemplate, load_template
+from mixture.token_files import TokenShards, close_shard, token_writer
+from mixture.token_reuse import find_known
+from mixture.tokenizer import Tokenizer, TokenizerFiles, load_tokenizer, open_tokenizer
+
+__all__ = ["TokenShards", "check", "tasks"]
+
+VERSION = 1
+BATCH_ROWS = 512  # rows of text held as Python strings at once; documents are a few kB, so a few MB
+BATCH_BYTES = 4 << 20  # and fewer where documents are long
+
+# The parity check compares tiktoken with tokenizers on this much of every shard. Ids are hashes, so the first rows are a fair
+# sample; kept and dropped ones alike, so that the outcome does not depend on the decisions and reuse stays exact.
+PARITY_DOCUMENTS = 64
+PARITY_CHARS = 16_384  # of each
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs besides the paths."""
+
+    files: TokenizerFiles
+    bos: bool
+    eos: bool
+    loss: str  # "all" | "assistant"
+    is_conversation: bool
+    reuse_key: str
+
+
+def check(recipe: Recipe) -> Tokenizer:
+    """Everything about tokenizing that can be known before the first document; returns the tokenizer.
+
+    Raises CurateError: tokenizer or template missing or unfit, loss "assistant" on a source without conversations.
+    """
+    tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
+    for source in recipe.sources.values():
+        if source.type == "conversation":
+            load_template(tokenizer, source.loss)
+        elif source.loss == "assistant":
+            raise CurateError(
+                "loss: assistant is for conversations", where=f"sources.{source.name}", found=f"type: {source.type}",
+                allowed="type: conversation, or loss: all",
+            )  # fmt: skip
+    return tokenizer
+
+
+def tasks(store: Store, recipe: Recipe, documents: Mapping[str, Stage], decisions: Stage) -> tuple[dict[str, Stage], list[Task]]:
+    """One "tokens" stage per source and one task per documents shard; keys are those of the documents.
+
+    `documents` (by source) and `decisions` (keys "<source>.<key>") must be complete. The caller finishes each stage with the keys
+    of its tasks' outputs. Counts: documents, tokenized, reused, n_tokens, n_loss_tokens.
+    """
+    tokenizer = check(recipe)
+    stages, found = {}, []
+    for source, stage in documents.items():
+        keys = [key for key in stage.keys if key != "quarantine"]
+        job, settings = _job(recipe, tokenizer, source, stage.root)
+        settings["kept_root"] = _kept_root(decisions, source, keys)
+        tokens = store.stage("tokens", version=VERSION, settings=settings, parents=[stage.root])
+        stages[source] = tokens
+        for key in keys:
+            paths = (stage.shard_path(key), decisions.shard_path(f"{source}.{key}"))
+            weight = (paths[0] / "documents.parquet").stat().st_size
+            found.append(Task(((tokens, key),), tokenize_shard, (tokens, key, *paths, job), weight))
+    return stages, found
+
+
+def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, documents_root: str) -> tuple[Job, dict]:
+    spec, kind = recipe.tokenizer, recipe.sources[source]
+    is_conversation = kind.type == "conversation"
+    settings: dict[str, Any] = {
+        "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
+        "template_sha256": tokenizer.template_sha256 if is_conversation else None,
+    }  # fmt: skip
+    settings["reuse_key"] = digest(canonical_json({**settings, "version": VERSION, "documents": documents_root}))
+    asks = (spec.bos == "per_document", spec.eos == "per_document")
+    return Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"]), settings
+
+
+def _kept_root(decisions: Stage, source: str, keys: list[str]) -> str:
+    """Which rows of the documents are kept; the documents' root says which documents those are."""
+    parts: list[str | bytes] = []
+    for key in keys:
+        keep = pq.read_table(decisions.shard_path(f"{source}.{key}") / "decisions.parquet", columns=["keep"])["keep"]
+        parts += [key, len(keep).to_bytes(8, "little"), np.packbits(keep.to_numpy()).tobytes()]
+    return digest(*parts)
+
+
+def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job: Job) -> None:
+    """Tokenize the kept rows of one documents shard and publish them as `stage`'s shard `key`."""
+    source = pq.ParquetFile(documents / "documents.parquet")
+    ids, keep = _kept(documents, decisions)
+    kept_ids = ids.filter(pa.array(keep))
+    known = find_known(stage, key, kept_ids, job.reuse_key)
+    tokenizer = _checked(open_tokenizer(job.files), source, key, job)
+    template = load_template(tokenizer, job.loss) if job.is_conversation else None
+    special = [tokenizer.special[role] if asked else None for role, asked in (("bos", job.bos), ("eos", job.eos))]
+    has_loss = job.loss == "assistant"
+    with stage.shard(key) as out:
+        with token_writer(out.path, tokenizer.dtype, has_loss) as writer:
+            fresh = _fresh(source, keep, known.is_known, tokenizer, template)
+            for i in range(len(kept_ids)):
+                copied = known.copy(i)
+                writer.write(*(_framed(*next(fresh), *special) if copied is None else copied))
+        root = close_shard(out.path, writer, kept_ids, job.files.name, tokenizer.dtype)
+        reused = int(known.is_known.sum())
+        counts = {
+            "documents": len(kept_ids), "tokenized": len(kept_ids) - reused, "reused": reused,
+            "n_tokens": sum(writer.n_tokens), "n_loss_tokens": sum(writer.n_loss_tokens),
+        }  # fmt: skip
+        out.done(len(kept_ids), root, counts)
+
+
+def _kept(documents: Path, decisions: Path) -> tuple[pa.Array, np.ndarray]:
+    """Ids of a shard and which are kept; the two tables must list the same documents in the same order."""
+    ids = pq.read_table(documents / "documents.parquet", columns=["id"])["id"].combine_chunks()
+    judged = pq.read_table(decisions / "decisions.parquet", columns=["id", "keep"])
+    if not ids.equals(judged["id"].combine_chunks()):
+        raise RuntimeError(f"{decisions} does not judge the documents of {documents}")
+    return ids, judged["keep"].to_numpy()
+
+
+def _checked(tokenizer: Tokenizer, source: pq.ParquetFile, key: str, job: Job) -> Tokenizer:
+    """The tokenizer with tiktoken, or without it where a sample of this shard comes out differently."""
+    if tokenizer.backend != "tiktoken" or source.metadata.num_rows == 0:
+        return tokenizer
+    sample = next(source.iter_batches(PARITY_DOCUMENTS, columns=["id", "text"]))
+    wrong = tokenizer.first_mismatch([text[:PARITY_CHARS] for text in sample["text"].to_pylist()])
+    if wrong is None:
+        return tokenizer
+    log.warning(
+        "%s: tiktoken and tokenizers differ on document %s, so tokenizers does shard %s", job.files.name, sample["id"][wrong], key
+    )
+    return tokenizer.without_tiktoken()
+
+
+Encoded = tuple[np.ndarray, np.ndarray | None]  # ids (n,), loss mask (n,) uint8 or None
+
+
+def _fresh(
+    source: pq.ParquetFile, keep: np.ndarray, is_known: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None
+) -> Iterator[Encoded]:
+    """Ids and mask of the kept documents that no earlier stage has, in order; row groups without any are not read."""
+    wanted = keep.copy()
+    wanted[np.flatnonzero(keep)[is_known]] = False
+    column, row = "text" if template is None else "messages", 0
+    for group in range(source.num_row_groups):
+        n_rows = source.metadata.row_group(group).num_rows
+        if wanted[row : row + n_rows].any():
+            for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=["id", column]):
+                chosen = batch.filter(pa.array(wanted[row : row + len(batch)]))
+                row += len(batch)
+                yield from _encode_rows(chosen["id"], chosen[column], tokenizer, template)
+        else:
+            row += n_rows
+
+
+def _encode_rows(ids: pa.Array, values: pa.Array, tokenizer: Tokenizer, template: ChatTemplate | None) -> Iterator[Encoded]:
+    if template is not None:
+        for document, messages in zip(ids, values, strict=True):
+            if not messages.is_valid:
+                raise CurateError("a document of a conversation source has no messages", where=f"document {document}")
+            yield template.encode(json.loads(messages.as_py()), f"document {document}")
+        return
+    starts = np.cumsum(pc.binary_length(values).to_numpy(zero_copy_only=False)) // BATCH_BYTES  # number of each row's batch
+    for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(starts)) + 1):
+        texts = values.take(pa.array(rows)).to_pylist()
+        yield from ((tokens, None) for tokens in tokenizer.encode_batch(texts))
+
+
+def _framed(ids: np.ndarray, mask: np.ndarray | None, bos: int | None, eos: int | None) -> Encoded:
+    """[bos] + ids + [eos]; a template that writes them itself is not given a second one. The put-in eos is learned where the
+    token before it is: there it is the assistant's end."""
+    first = [bos] if bos is not None and (not len(ids) or ids[0] != bos) else []
+    last = [eos] if eos is not None and (not len(ids) or ids[-1] != eos) else []
+    framed = np.concatenate([np.array(first, np.uint32), ids, np.array(last, np.uint32)])
+    if mask is None:
+        return framed, None
+    is_end = mask[-1:] if last else mask[:0]
+    return framed, np.concatenate([np.zeros(len(first), np.uint8), mask, is_end])

@@ -1,0 +1,178 @@
+"""`curate verify BUILD`: everything a build states, counted and hashed again, from raw records to packed tokens.
+
+In: a build folder, and functions of the caller for what mixture may not import (reading raw input, corpus.duckdb). Out: a Report
+whose findings name the file and, where known, the row. A shard or row group in memory at a time, never the corpus.
+Imports errors, recipe, store and mixture's rooms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.recipe import Recipe, load_recipe
+from mixture.tokenizer import load_tokenizer
+from mixture.verify import documents, files, rows, tokens, uses
+from mixture.verify.documents import Found
+from mixture.verify.report import Finding, Report
+
+__all__ = ["Finding", "Report", "verify"]
+
+ROW_TABLES = {"decide": "decisions.parquet", "clusters": "duplicates.parquet"}  # besides signals/<family>: one row per document
+
+
+def verify(
+    build_dir: Path,
+    base: Path | None = None,
+    *,
+    store: Path | None = None,
+    stages: list[dict[str, Any]] | None = None,
+    recount: Callable[[Recipe, str], Mapping[str, int]] | None = None,
+    derived: Callable[[Path, list[dict[str, Any]], Mapping[str, Any] | None], list[str]] | None = None,
+    fast: bool = False,
+) -> Report:
+    """Check a build. `base`: where the recipe's relative paths start (None: the build folder). `store`: None: as the manifest's
+    outputs lead to it.
+
+    `stages`: lineage of a build that has no manifest: [{stage, of: [source, family], fingerprint, root}]. `recount(recipe, source)`
+    reads the raw input again: {n_read, n_documents, n_quarantined}; None: not asked for. `derived(build_dir, stage rows, manifest)`
+    says what is wrong in corpus.duckdb. `fast` decodes one document in a hundred; all else is complete.
+    """
+    build_dir, report = Path(build_dir).resolve(), Report()
+    manifest = None
+    if stages is None or (build_dir / "manifest.json").exists():
+        manifest = files.read_exact(build_dir / "manifest.json", report, "manifest.json")
+        if manifest is None:  # nothing it states can be trusted, its list of stages included
+            return report
+    lineage = (stages or []) if manifest is None else manifest["lineage"]
+    store = _store(build_dir, manifest) if store is None else Path(store).resolve()
+    recipe = _recipe(build_dir, base, manifest, report)
+    found = _stages(build_dir, store, lineage, report)
+    if manifest is not None:
+        _outputs(build_dir, manifest, found, report)
+    of = _by_stage(found)
+    decide, clusters = (of.get(name, {}).get("") for name in ("decide", "clusters"))
+    docs, token_stages = of.get("documents", {}), of.get("tokens", {})
+    counted = {source: documents.check_documents(stage, report, build_dir) for source, stage in docs.items()}
+    for stage in found:
+        if (file := f"{stage.family}.parquet" if stage.family else ROW_TABLES.get(stage.stage)) is not None:
+            documents.check_rows(stage, file, docs, report, build_dir)
+    decided = documents.check_decisions(decide, report, build_dir) if decide else {}
+    again = {source: _again(recount, recipe, source, report) for source in docs} if recount and recipe else {}
+    documents.check_sums(docs, counted, decided, again, report, build_dir)
+    if recipe is not None and decide is not None and token_stages:
+        _tokens(build_dir, recipe, manifest, docs, decide, token_stages, report, fast)
+        if manifest is not None and clusters is not None and len(token_stages) == len(docs):
+            _mixture(build_dir, recipe, manifest, token_stages, clusters, report)
+    if derived is not None and len(found) == len(lineage):
+        for what in derived(build_dir, [stage.row(build_dir) for stage in found], manifest):
+            report.add("corpus.duckdb", what)
+    return report
+
+
+def _store(build_dir: Path, manifest: Mapping[str, Any] | None) -> Path:
+    """store/<stage>/<fingerprint>/<key>/tokens.ds, as the manifest lists it."""
+    shards = [output["path"] for output in (manifest or {}).get("outputs", []) if output["path"].endswith("tokens.ds")]
+    if not shards:
+        raise CurateError("where the store lies is not known", where=str(build_dir), next="curate build-mixture RECIPE")
+    return (build_dir / shards[0]).resolve().parents[3]
+
+
+def _recipe(build_dir: Path, base: Path | None, manifest: Mapping[str, Any] | None, report: Report) -> Recipe | None:
+    """recipe.yaml, which is the canonical recipe that the manifest names."""
+    path = build_dir / "recipe.yaml"
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if manifest is not None and not report.equal("recipe.yaml", "recipe_sha256", manifest["recipe_sha256"], sha256):
+            return None
+        recipe = load_recipe(path, base=base)
+        report.equal("recipe.yaml", "canonical form", sha256, recipe.sha256)
+    except FileNotFoundError:
+        report.add("recipe.yaml", "the file is missing")
+        return None
+    except CurateError as error:
+        report.add("recipe.yaml", f"unreadable: {error.what}", error.where)
+        return None
+    return recipe
+
+
+def _again(
+    recount: Callable[[Recipe, str], Mapping[str, int]], recipe: Recipe, source: str, report: Report
+) -> Mapping[str, int]:
+    try:
+        return recount(recipe, source)
+    except CurateError as error:
+        report.add(error.where or f"sources.{source}", f"the raw input cannot be counted again: {error.what}")
+        return {}
+
+
+def _stages(build_dir: Path, store: Path, lineage: list[dict[str, Any]], report: Report) -> list[Found]:
+    """Every stage of the lineage, down to the last byte; those whose stage.json is sound."""
+    found = []
+    for entry in lineage:
+        folder = store / entry["stage"] / entry["fingerprint"]
+        info = files.check_stage(folder, entry, report, build_dir)
+        if info is not None:
+            source, family = (*entry["of"], "", "")[:2]
+            found.append(Found(entry["stage"], source, family, folder, info))
+    return found
+
+
+def _by_stage(found: list[Found]) -> dict[str, dict[str, Found]]:
+    result: dict[str, dict[str, Found]] = {}
+    for stage in found:
+        result.setdefault(stage.stage, {})[stage.source] = stage
+    return result
+
+
+def _outputs(build_dir: Path, manifest: Mapping[str, Any], found: list[Found], report: Report) -> None:
+    """Files the manifest lists; those of a stage were hashed there, so here both statements are compared."""
+    hashed = {}
+    for stage in found:
+        for key, shard in stage.info["shards"].items():
+            hashed.update({stage.folder / key / f["name"]: (f["bytes"], f["sha256"]) for f in shard["files"]})
+    files.check_outputs(build_dir, manifest, report, hashed)
+    listed = {(build_dir / output["path"]).resolve() for output in manifest["outputs"]}
+    for path in sorted((build_dir / "sequences").glob("*")):
+        if path.resolve() not in listed:
+            report.add(files.shown(path, build_dir), "the manifest does not list this file")
+
+
+def _tokens(
+    build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any] | None, docs: Mapping[str, Found], decide: Found,
+    stages: Mapping[str, Found], report: Report, fast: bool,
+) -> None:  # fmt: skip
+    try:
+        tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
+    except CurateError as error:
+        report.add(error.where or "tokenizer", f"the tokenizer cannot be read: {error.what}")
+        return
+    if manifest is not None:
+        report.equal("manifest.json", "tokenizer.sha256", manifest["tokenizer"]["sha256"], tokenizer.sha256)
+    for source, stage in stages.items():
+        if source in docs:
+            tokens.check_tokens(stage, docs[source], decide, recipe, tokenizer, report, build_dir, fast)
+
+
+def _mixture(
+    build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any], stages: Mapping[str, Found], clusters: Found, report: Report
+) -> None:
+    """Selection, sequences and budgets; needs the arrays and the token shards' index, each checked before."""
+    listed = files.read_exact(build_dir / "sequences" / "shards.json", report, "sequences/shards.json")
+    arrays = uses.load_arrays(build_dir, manifest, report)
+    kept = uses.kept_documents(stages, report, build_dir)
+    if listed is None or arrays is None or kept is None:
+        return
+    uses.shards_of(stages, listed["shards"], build_dir, report)
+    used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
+    if used is None:
+        return
+    held = uses.held_out(used, kept)
+    uses.check_budgets(manifest, recipe, used, kept, held, report)
+    uses.check_held_out(manifest, used, kept, held, clusters, report, build_dir)
+    rows.check_order(manifest, arrays, used, report)
+    rows.check_rows_of_tokens(build_dir, manifest, arrays, listed["shards"], listed["token_bytes"], used, report)
+    rows.check_roots(build_dir, manifest, recipe, used, kept, held, report)

@@ -1,0 +1,72 @@
+"""What verify says: findings, each with the file it is about, and how much was looked at. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST = 20  # findings kept per file; the rest is counted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`file` relative to the build folder; `at`: row group, row, id, byte or key, as far as known."""
+
+    file: str
+    what: str
+    at: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}{f' [{self.at}]' if self.at else ''}: {self.what}"
+
+
+@dataclass
+class Report:
+    """Findings in the order in which they were found, and what was counted on the way."""
+
+    findings: list[Finding] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    _left_out: dict[str, int] = field(default_factory=dict)
+
+    def add(self, file: object, what: str, at: object = "") -> None:
+        finding = Finding(str(file), what, str(at))
+        if finding in self.findings:
+            return
+        if sum(f.file == finding.file for f in self.findings) < MOST:
+            self.findings.append(finding)
+        else:
+            self._left_out[finding.file] = self._left_out.get(finding.file, 0) + 1
+
+    def equal(self, file: object, what: str, stated: Any, counted: Any, at: object = "") -> bool:
+        """A stated and a counted value must be the same."""
+        if stated != counted:
+            self.add(file, f"{what}: stated {_shown(stated)}, counted again {_shown(counted)}", at)
+        return bool(stated == counted)
+
+    def count(self, **amounts: int) -> None:
+        for name, amount in amounts.items():
+            self.checked[name] = self.checked.get(name, 0) + int(amount)
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def files(self) -> Iterable[str]:
+        return dict.fromkeys(f.file for f in self.findings)
+
+    def data(self) -> dict[str, Any]:
+        found = [{"file": f.file, "at": f.at, "what": f.what} for f in self.findings]
+        return {"ok": self.ok, "checked": self.checked, "findings": found, "left_out": self._left_out}
+
+    def text(self) -> str:
+        looked = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in self.checked.items())
+        if self.ok:
+            return f"everything counts up: {looked}"
+        lines = [str(finding) for finding in self.findings]
+        lines += [f"{file}: and {n:,} more" for file, n in self._left_out.items()]
+        return "\n".join([*lines, f"{len(self.findings)} findings in {len(list(self.files()))} files; looked at {looked}"])
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

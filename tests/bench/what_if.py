@@ -1,0 +1,140 @@
+"""How long a what-if takes: the same relations, another threshold. Synthetic documents, a tenth of them in duplicate buckets.
+
+    python -m tests.bench.what_if [--documents 1000000]
+
+Signals, band keys and shingle sets are drawn, not measured from text; buckets, clusters and decide are the real stages. Clusters have
+2 to 40 members, sets of 200 to 400 shingles, and members share 0.65 to 1.0 of them. A document fails the changed rules with a
+probability of about 0.3, independently of its cluster, so nearly every component of more than two has to be resolved anew.
+Prints seconds and what ten million documents would take at the same rate (design.md section 7: < 60 s on 2 cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate import schema
+from curate.decide import decide, decide_counts
+from curate.engine import run
+from curate.recipe import Rule
+from curate.relate import Relations, buckets, clusters
+from curate.relate.layout import layout
+from curate.store import Stage, Store
+from tests.relate.corpus import recipe_of
+
+SHARD_ROWS = 16_384  # as documents.n_shards cuts
+N_SIGNALS = 8
+FAMILY = "drawn"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    n = parser.parse_args().documents
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        documents, signals, relations = synthetic(store, n)
+        recipe = recipe_of(["a"], [{"name": f"min_s{i}", "signal": f"s{i}", "min": 0.01} for i in range(N_SIGNALS)])
+        decide(store, recipe, documents, signals, relations, 1)  # compiles; the first decision, not the what-if
+        rules = [Rule(name=f"min_s{i}", signal=f"s{i}", min=0.04) for i in range(N_SIGNALS)]
+        changed = recipe.model_copy(update={"rules": rules})
+        start, cpu = time.monotonic(), time.process_time()
+        stage = decide(store, changed, documents, signals, relations, 1)
+        seconds, cpu = time.monotonic() - start, time.process_time() - cpu
+        counts = stage.info()["counts"]
+        print(f"members reused {counts['reused_members']}, resolved {counts['resolved_members']}, pairs {counts['compared_pairs']}")
+        print(decide_counts(stage))
+        print(f"what-if on {n} documents: {seconds:.2f} s wall, {cpu:.2f} s cpu; 10 M at this rate {seconds * 1e7 / n:.0f} s (reach: 60 s)")
+        print(f"peak memory of the whole run {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def synthetic(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, str], Stage], Relations]:
+    rng = np.random.default_rng(1)
+    documents = {"a": store.stage("documents", version=1, settings={"n": n})}
+    signatures = {"a": store.stage("signatures", version=1, settings={"n": n})}
+    lengths = {"a": store.stage("signals-length", version=1, settings={"n": n})}
+    drawn = store.stage("signals-drawn", version=1, settings={"n": n})
+    sets = store.stage("shingles", version=1, settings={"n": n})
+    ids = np.sort(rng.integers(0, 16, (n, 32), np.uint8).view("S32").reshape(-1)).view(np.uint8).reshape(-1, 32)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    cluster, share = clusters_of(n, rng)
+    bands = rng.integers(0, 2**63, (n, 16), np.int64).astype(np.uint64)
+    place = np.flatnonzero(cluster >= 0)
+    same = rng.random((len(place), 16)) < (share[place] ** 7)[:, None]
+    bands[place] = np.where(same, (cluster[place, None] * 16 + np.arange(16)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15), bands[place])
+    size = rng.integers(200, 400, int(cluster.max()) + 1)
+    n_shingles = np.where(cluster >= 0, size[cluster], 300).astype(np.uint32)
+    keys = [f"{i:05d}" for i in range(-(-n // SHARD_ROWS))]
+    for i, key in enumerate(keys):
+        own = slice(i * SHARD_ROWS, min(n, (i + 1) * SHARD_ROWS))
+        hexes = [row.tobytes().decode() for row in digits[ids[own]]]
+        text_hash = [f"{j:032x}" for j in range(own.start, own.stop)]
+        columns = {"id": hexes, "source": ["a"] * len(hexes), "text_hash": text_hash}
+        table = pa.table({name: pa.array(values, schema.DOCUMENTS.field(name).type) for name, values in columns.items()})
+        write_table(documents["a"], key, "documents", table)
+        write_table(lengths["a"], key, "length", pa.table({"id": hexes, "n_words": rng.integers(100, 1000, len(hexes))}))
+        values = {f"s{j}": rng.random(len(hexes), np.float32).round(4) for j in range(N_SIGNALS)}
+        write_table(drawn, key, FAMILY, pa.table({"id": hexes, **values}))
+        normalised = rng.integers(0, 2**63, (len(hexes), 2), np.int64).astype(np.uint64)
+        with signatures["a"].shard(key) as writer:
+            for name, array in {"bands": bands[own], "n_shingles": n_shingles[own], "normalised": normalised}.items():
+                np.save(writer.path / f"{name}.npy", array)
+            writer.done(len(hexes), key)
+    for stage in (documents["a"], signatures["a"], lengths["a"], drawn):
+        stage.finish(keys)
+    shards = layout(["a"], documents)
+    grouped, tasks = buckets.tasks(store, ["a"], documents, signatures, True)
+    run(tasks, workers=1, label="buckets")
+    grouped.finish(["all"])
+    member = np.load(grouped.shard_path("all") / "member.npy")
+    for shard in shards:
+        own_members = member[(member >= shard.first) & (member < shard.first + shard.rows)]
+        ptr = np.concatenate([[0], np.cumsum(n_shingles[own_members])]).astype(np.int64)
+        hashes = np.empty(int(ptr[-1]), np.uint64)
+        for i, m in enumerate(own_members.tolist()):
+            common = np.random.default_rng(int(cluster[m])).integers(0, 2**62, size[cluster[m]], np.int64)
+            common[rng.random(len(common)) > 2 * share[m] / (1 + share[m])] = 0
+            fresh = rng.integers(0, 2**62, len(common), np.int64)
+            hashes[ptr[i] : ptr[i + 1]] = np.sort(np.where(common == 0, fresh, common))
+        with sets.shard(shard.name) as writer:
+            for name, array in {"ptr": ptr, "hashes": hashes, "row": own_members - shard.first}.items():
+                np.save(writer.path / f"{name}.npy", array)
+            writer.done(len(own_members), shard.name)
+    names = [shard.name for shard in shards]
+    sets.finish(names)
+    recipe = recipe_of(["a"])
+    clustered, tasks = clusters.tasks(store, ["a"], documents, lengths, grouped, sets, recipe.dedup)
+    start = time.monotonic()
+    run(tasks, workers=1, label="clusters")
+    clustered.finish(names)
+    info = clustered.info()["counts"]
+    print(f"{len(member)} of {n} documents share a bucket; clusters {time.monotonic() - start:.2f} s with compile, {info}")
+    return documents, {("a", "length"): lengths["a"], ("a", FAMILY): drawn}, Relations(tuple(shards), grouped, sets, clustered)
+
+
+def clusters_of(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (n,) planted cluster or -1, and the share of its cluster's shingles a member has: a tenth of the documents."""
+    sizes = []
+    while sum(sizes) < n // 10:
+        sizes.append(int(rng.integers(2, 41)) if rng.random() < 0.2 else 2)
+    cluster = np.full(n, -1, np.int64)
+    places = rng.choice(n, sum(sizes), replace=False)
+    cluster[places] = np.repeat(np.arange(len(sizes)), sizes)
+    return cluster, rng.uniform(0.65, 1.0, n)
+
+
+def write_table(stage: Stage, key: str, name: str, table: pa.Table) -> None:
+    with stage.shard(key) as writer:
+        pq.write_table(table, writer.path / f"{name}.parquet", compression="zstd")
+        writer.done(table.num_rows, key)
+
+
+if __name__ == "__main__":
+    main()

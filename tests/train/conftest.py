@@ -1,0 +1,61 @@
+"""One thread, CPU, a tiny Llama and a fake stream: runs of a few seconds whose weights can be compared bit for bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["ACCELERATE_USE_CPU"] = "true"  # also where there is a GPU: bits are compared
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.train.fake import FakeStream, write_fake_manifest
+from train import cpt
+
+TINY = {
+    "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "attention_dropout": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> FakeStream:
+    made = FakeStream()
+    monkeypatch.setattr(cpt, "Stream", lambda path: made)
+    return made
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, stream: FakeStream) -> Callable[..., Path]:
+    """Write a run file for the fake stream: 22 rows, 4 per step, so 6 steps, the last one half empty."""
+    write_fake_manifest(tmp_path / "manifest.json", stream)
+
+    def write(to: str = "run", **changes: object) -> Path:
+        data = {
+            "method": "cpt", "name": "tiny", "manifest": str(tmp_path / "manifest.json"), "model": {"init": TINY, "seed": 1},
+            "global_batch": "128 tokens", "micro_batch": 2, "schedule": {"kind": "cosine", "peak_lr": 3e-3, "warmup": "2 steps"},
+            "save": {"to": str(tmp_path / to)}, "seed": 5, **changes,
+        }  # fmt: skip
+        path = tmp_path / f"{to}.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def last(folder: Path) -> Path:
+    """The newest checkpoint of a run."""
+    return max(folder.glob("step-*"))

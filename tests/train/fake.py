@@ -1,0 +1,70 @@
+"""A stream of random documents with the interface of mixture.stream.Stream, and the manifest that belongs to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.manifest import write_manifest
+from mixture.stream import START, Row, advance, row_hash
+
+COMPONENTS = ["et", "en"]
+NO_TOKENIZER = {"name": "none", "sha256": "0" * 64, "vocab_size": 64, "special": {"bos": None, "eos": None, "pad": None}}
+
+
+class FakeStream:
+    """Rows of 2-5 whole documents each, the first token of a document without a label, a little padding at the end of a row."""
+
+    def __init__(self, n_sequences: int = 22, length: int = 32, vocabulary: int = 64, seed: int = 0, n_held_out: int = 3) -> None:
+        self.n_sequences, self.sequence_length, self.components, self.n_held_out = n_sequences, length, COMPONENTS, n_held_out
+        random = np.random.default_rng(seed)
+        self.rows = [make_row(random, length, vocabulary, i % 3 // 2) for i in range(n_sequences + n_held_out)]
+
+    def row(self, i: int) -> Row:
+        return self.rows[i]
+
+    def masked_row(self) -> Row:
+        length = self.sequence_length
+        ids, labels, nothing = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.full(length, -1, np.int32)
+        return Row(ids, labels, np.arange(length, dtype=np.int32), nothing, 0, 0, -1, b"")
+
+    def held_out(self, j: int) -> Row:
+        return self.rows[self.n_sequences + j]
+
+
+def make_row(random: np.random.Generator, length: int, vocabulary: int, component: int) -> Row:
+    n_tokens = length - int(random.integers(0, 4))
+    cuts = np.sort(random.choice(np.arange(2, n_tokens - 1), size=int(random.integers(1, 5)), replace=False))
+    document = np.full(length, -1, np.int32)
+    document[:n_tokens] = np.searchsorted(cuts, np.arange(n_tokens), side="right")
+    ids, labels, positions = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.arange(length, dtype=np.int32)
+    start = int(random.integers(0, vocabulary))
+    for k in range(int(document.max()) + 1):
+        at = np.flatnonzero(document == k)
+        # a walk by 1 or 2: something that a model can learn in a few steps
+        ids[at] = (start + np.cumsum(random.integers(1, 3, len(at)))) % vocabulary
+        labels[at[:-1]] = ids[at[1:]]
+        positions[at] = np.arange(len(at))
+    positions[n_tokens:] = np.arange(length - n_tokens)
+    asked = int((labels != -100).sum())
+    return Row(ids, labels, positions, document, n_tokens, asked, component, row_hash(ids, document))
+
+
+def write_fake_manifest(path: Path, stream: FakeStream, *, name: str = "fake", tokenizer: dict | None = None) -> dict:
+    state, marks = START, []
+    for i in range(stream.n_sequences):
+        state = advance(state, stream.row(i).row_hash)
+        if (i + 1) % 5 == 0 or i + 1 == stream.n_sequences:
+            marks.append({"stream_index": i + 1, "sha256": state.hex()})
+    realised = [sum(r.n_tokens for r in stream.rows[: stream.n_sequences] if r.component == c) for c in range(len(COMPONENTS))]
+    manifest = {
+        "schema_version": 1, "kind": "cpt", "name": name, "tool_versions": {}, "recipe_sha256": "", "seed": 0,
+        "roots": {"stream": state.hex()},
+        "tokenizer": tokenizer or NO_TOKENIZER,
+        "phases": [{"name": "main", "sequence_length": stream.sequence_length, "order": {"n_sequences": stream.n_sequences}}],
+        "components": [{"name": n, "phases": [{"phase": "main", "realised": t}]} for n, t in zip(COMPONENTS, realised, strict=True)],
+        "held_out": {}, "stream_checkpoints": marks, "outputs": [], "lineage": [],
+    }  # fmt: skip
+    write_manifest(path, manifest)
+    return manifest

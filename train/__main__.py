@@ -1,0 +1,27 @@
+"""`python -m train cpt RUN.yaml [--set key=value ...]`, and the same under `accelerate launch -m train` or torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from curate.errors import CurateError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="train", description="Train from a manifest. The same as: curate train cpt RUN.yaml")
+    parser.add_argument("method", choices=["cpt"])
+    parser.add_argument("run_file", metavar="RUN.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets", help="over the run file")
+    arguments = parser.parse_args()
+    try:
+        from train.cpt import run
+
+        return run(arguments.run_file, arguments.sets)
+    except CurateError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What the loop measured in; log.jsonl out, and on stderr a progress bar (terminal) or plain lines (elsewhere).
+
+Only rank 0 speaks. Sums and counts go into the log, not means, so that parts of a run add up. No imports of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 5.0  # between two plain lines
+
+
+class Watching:
+    """Log and screen of one run; use as a context manager."""
+
+    def __init__(self, folder: Path, name: str, n_steps: int, components: list[str], is_speaker: bool) -> None:
+        self.components, self.n_steps, self.speaks = components, n_steps, is_speaker
+        self.file: TextIO | None = None
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+        self.sums: dict[str, list[float]] = {}  # since the last line on the screen: component -> [nats, tokens]
+        self.tokens, self.since = 0, time.monotonic()
+        if is_speaker:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
+            if sys.stderr.isatty():
+                said = TextColumn("{task.fields[said]}")
+                columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
+                self.bar = Progress(*columns, console=Console(stderr=True))
+
+    def __enter__(self) -> Watching:
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.n_steps, said="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+        if self.file:
+            self.file.close()
+
+    def say(self, text: str) -> None:
+        if self.speaks:
+            (self.bar.console.print if self.bar else _to_stderr)(text)
+
+    def event(self, kind: str, **values: Any) -> None:
+        if self.file:
+            self.file.write(json.dumps({"event": kind, **values}) + "\n")
+            self.file.flush()
+
+    def step(self, done: int, losses: dict[str, list[float]], rate: float, norm: float, n_tokens: int, seconds: float) -> None:
+        """`losses`: component -> [sum of nats, loss tokens] of this global batch; `n_tokens` without padding."""
+        nats, asked = (sum(pair[i] for pair in losses.values()) for i in range(2))
+        self.event(
+            "step", step=done, loss_sum=nats, loss_tokens=int(asked), tokens=n_tokens, seconds=round(seconds, 4), lr=rate,
+            gradient_norm=norm, components={name: {"loss_sum": s, "loss_tokens": int(n)} for name, (s, n) in losses.items()},
+        )  # fmt: skip
+        for name, (s, n) in losses.items():
+            total = self.sums.setdefault(name, [0.0, 0.0])
+            total[0], total[1] = total[0] + s, total[1] + n
+        self.tokens += n_tokens
+        waited = time.monotonic() - self.since
+        if not self.speaks or (self.bar is None and waited < LINE_SECONDS and done not in (1, self.n_steps)):
+            return
+        said = " ".join(f"{name} {s / n:.3f}" for name, (s, n) in sorted(self.sums.items()) if n)
+        all_nats, all_tokens = (sum(pair[i] for pair in self.sums.values()) for i in range(2))
+        line = f"loss {all_nats / max(1, all_tokens):.3f}  {said}  lr {rate:.2e}  {self.tokens / max(waited, 1e-9):,.0f} tokens/s"
+        if self.bar:
+            self.bar.update(self.task, completed=done, said=line)
+            if waited < LINE_SECONDS:
+                return
+        else:
+            self.say(f"step {done:>{len(str(self.n_steps))}}/{self.n_steps}  {line}")
+        self.sums, self.tokens, self.since = {}, 0, time.monotonic()
+
+    def held_out(self, done: int, result: dict[str, dict[str, float]]) -> None:
+        self.event("held_out", step=done, components=result)
+        said = []
+        for name, values in sorted(result.items()):
+            bits = f" ({values['bits_per_byte']:.3f} bits per byte)" if "bits_per_byte" in values else ""
+            said.append(f"{name} {values['loss']:.3f}{bits}")
+        self.say(f"held out at step {done}: " + ", ".join(said))
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
