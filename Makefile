@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart train-quickstart test test-all check evidence bench clean
+.PHONY: quickstart train-quickstart test check evidence clean
 
 quickstart: $(VENV)/light
 	$(BIN)/curate build-mixture recipes/quickstart.yaml
@@ -22,7 +22,7 @@ check: $(VENV)/full
 	$(BIN)/mypy
 
 evidence: $(VENV)/full
-	$(BIN)/python -m pytest tests
+	$(PIP) -e ".[bench]"
 	$(BIN)/python -m tests.bench.evidence
 
 $(VENV)/light: pyproject.toml constraints.txt

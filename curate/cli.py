@@ -216,11 +216,16 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Count everything again, from raw records to packed tokens, and re-hash every file."""
-    from curate.sources import recount
+    from curate.inspect import corpus
+    from curate.recount import recount
     from mixture import verify as room
 
-    recipe, _ = _recipe_of(build)
-    report = room.verify(build, recipe, recount=(lambda source: recount(recipe, source)) if raw else None, fast=fast)
+    recipe, log = _recipe_of(build)
+    stages = None if (build / "manifest.json").exists() else corpus.lineage(build)
+    report = room.verify(
+        build, recipe.base, store=build / log["store"], stages=stages, recount=recount if raw else None, derived=corpus.differences,
+        fast=fast,
+    )  # fmt: skip
     _show(report.data(), report.text(), as_json)
     sys.exit(1 if report.findings else 0)
 

@@ -7,6 +7,7 @@ documents. Imports engine, recipe, schema, store, rules, relate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def decide(
     parents = [documents[source].root for source in recipe.sources] + [used[key].root for key in sorted(used)]
     stage = store.stage("decide", version=VERSION, settings=settings, parents=[*parents, relations.buckets.root, relations.clusters.root])
     names = [shard.name for shard in relations.shards]
-    args = (stage, list(recipe.rules), recipe.dedup, used, relations)
+    args = (stage, list(recipe.rules), recipe.dedup, used, relations, max(1, workers))
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
     engine.run([task], workers=workers, label="decide")
     stage.finish(names)
@@ -76,22 +77,28 @@ def decide_counts(stage: Stage) -> dict[str, dict]:
 
 
 def _write_all(
-    stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations
+    stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, threads: int
 ) -> None:
     shards = relations.shards
     members = load(shards, relations.buckets, relations.shingles, dedup.exact)
     eligible = np.empty(sum(shard.rows for shard in shards), bool)
-    for shard in shards:
+
+    def judge_shard(shard: Shard) -> None:
         eligible[shard.first : shard.first + shard.rows] = judge(rules, shard.source, shard.key, shard.rows, signals).eligible
-    folder = relations.clusters.shard_path
-    blind = {name: np.concatenate([np.load(folder(s.name) / f"{name}.npy") for s in shards]) for name in ("witness", "jaccard", "rank")}
-    scope = member_scopes(dedup, shards, members, eligible[members.ordinal])
-    resolved = resolve_changed(members, scope, blind, dedup.near, stage.store / ".tmp")
-    ids = opened(relations.buckets.shard_path("all") / "id.npy")
-    for i, shard in enumerate(shards):
+
+    def write_shard(i: int) -> None:
         own = slice(int(members.ends[i]), int(members.ends[i + 1]))
         part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.is_exact[own], resolved.counts if i == 0 else {})
-        _write(stage, shard, rules, dedup, signals, members.ordinal[own] - shard.first, part, ids)
+        _write(stage, shards[i], rules, dedup, signals, members.ordinal[own] - shards[i].first, part, ids)
+
+    with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
+        list(pool.map(judge_shard, shards))
+        folder = relations.clusters.shard_path
+        blind = {name: np.concatenate([np.load(folder(s.name) / f"{name}.npy") for s in shards]) for name in ("witness", "jaccard", "rank")}
+        scope = member_scopes(dedup, shards, members, eligible[members.ordinal])
+        resolved = resolve_changed(members, scope, blind, dedup.near, stage.store / ".tmp")
+        ids = opened(relations.buckets.shard_path("all") / "id.npy")
+        list(pool.map(write_shard, range(len(shards))))
 
 
 def scopes(dedup: Dedup, sources: Sequence[str]) -> dict[str, int]:

@@ -65,12 +65,14 @@ def ingest(store: Store, recipe: Recipe, workers: int) -> dict[str, Stage]:
         settings = settings_of(recipe, source)
         listed = digest(*(part for f in files[name] for part in (f.name, f.format, sha256[f.path])))
         raw = [sha256[f.path] for f in files[name]]
+        runs = plan_runs(source, files[name], sha256)
+        named = digest(*(part for run in runs for part in (run.key, *(f.name for f in run.files))))
         plans[name] = Plan(
             source,
             store.stage("documents", version=VERSION, settings={**settings, "files": listed}, raw=raw),
             store.stage("ingest_runs", version=VERSION, settings=settings),
-            store.stage("ingest_names", version=VERSION, settings={"source": name, "files": listed}),
-            plan_runs(source, files[name], sha256),
+            store.stage("ingest_names", version=VERSION, settings={"runs": named}),
+            runs,
         )
     todo = [plan for plan in plans.values() if not plan.documents.complete]
     tasks = [task for plan in todo for task in run_tasks(plan.runs_stage, recipe, plan.source, plan.runs)]

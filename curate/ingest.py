@@ -67,6 +67,12 @@ class Sample(NamedTuple):
         return int.from_bytes(hashlib.blake2b(id96, digest_size=8, key=self.key).digest(), "big") < self.below
 
 
+def sample_of(recipe: Recipe) -> Sample | None:
+    """Which records a recipe with `sample:` takes; None: all."""
+    share: Quantity = recipe.sample
+    return None if share.value >= 1 else Sample(int(share.value * 2**64), digest("veski-sample", str(recipe.seed)).encode())
+
+
 def hash_files(store: Store, files: Sequence[RawFile], workers: int) -> dict[Path, str]:
     """sha256 of every file, computed once for each (path, size, mtime, inode) that this store has seen."""
     stage = store.stage("raw_hashes", version=1, settings={})
@@ -133,9 +139,7 @@ def plan_runs(source: Source, files: Sequence[RawFile], sha256: dict[Path, str])
 
 
 def run_tasks(stage: Stage, recipe: Recipe, source: Source, runs: Iterable[Run]) -> list[engine.Task]:
-    share: Quantity = recipe.sample
-    key = digest("veski-sample", str(recipe.seed)).encode()
-    sample = None if share.value >= 1 else Sample(int(share.value * 2**64), key)
+    sample = sample_of(recipe)
     tasks = {}
     for run in runs:
         weight = sum(max(f.size, 0) for f in run.files) + 1

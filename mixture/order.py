@@ -5,10 +5,11 @@ Counts and keys in; arrays of integers out. No library's random generator, no fl
 **Key.** `key(seed, *labels)` = the first 8 bytes, little-endian, of blake2b-128 over the length-prefixed UTF-8 strings
 "veski-order-1", decimal seed, labels (length: 8 bytes little-endian before each string).
 
-**Permutation of [0, n).** b = the smallest integer >= 1 with 4^b >= n. Round keys k_1..k_8 are splitmix64's first eight outputs
-for the state `key`: k_i = mix64(key + i * 0x9E3779B97F4A7C15 mod 2^64). x is split into left (high b bits) and right (low b
-bits); each round does (left, right) <- (right, left xor (mix64(right + k_i) mod 2^b)); if the result is not below n, the eight
-rounds are applied to it again (cycle walking). Test vectors, images of 0, 1, 2, ...:
+**Permutation of [0, n), n <= 2^62.** b = the smallest integer >= 1 with 4^b >= n. Round keys k_1..k_8 are splitmix64's first
+eight outputs for the state `key`: k_i = mix64(key + i * 0x9E3779B97F4A7C15 mod 2^64). x is split into left (high b bits) and
+right (low b bits); each round does (left, right) <- (right, left xor (mix64(right + k_i) mod 2^b)); if the result is not below
+n, the eight rounds are applied to it again (cycle walking).
+Test vectors, images of 0, 1, 2, ...:
   n = 10,   key = 0:            2 0 8 1 9 7 4 5 6 3
   n = 1000, key = 2^64 - 1:     532 496 668 654 563
   key(42, "sequences", "main", "et", "0") = 9774141841088677335
@@ -40,8 +41,8 @@ def key(seed: int, *labels: str) -> int:
 def permutation(n: int, key: int, first: int = 0, count: int | None = None) -> np.ndarray:
     """Images of first, first + 1, ... (all of [0, n) unless told otherwise). int64 (count,)."""
     out = np.empty(n - first if count is None else count, np.int64)
-    if not 0 <= first <= first + out.size <= n:
-        raise ValueError(f"[{first}, {first + out.size}) is not inside [0, {n})")
+    if not 0 <= first <= first + out.size <= n <= 2**62:
+        raise ValueError(f"[{first}, {first + out.size}) is not inside [0, {n}), n <= 2^62")
     kernels.permute(np.int64(first), out, np.int64(n), np.uint64(key))
     return out
 

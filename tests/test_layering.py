@@ -22,7 +22,7 @@ HOMES = {
     "datatrove": ("curate.engine",),
     "multiprocess": ("curate.engine",),
     "numba": ("curate.jit",),
-    "pydantic": ("curate.recipe",),
+    "pydantic": ("curate.recipe", "train.config"),
     "yaml": ("curate.recipe",),
     "fasttext": ("curate.langid",),
     "py3langid": ("curate.langid",),

@@ -1,6 +1,6 @@
 """What the stored tables of corpus.duckdb count, as SQL over its views: every term on its own, none by subtraction.
 
-In: stage rows, ingest's counts, the manifest. Out: Arrow tables (`given_tables`) and queries (`COMPUTED`). Imports nothing of ours.
+In: stage rows, ingest's counts, the manifest. Out: Arrow tables (`given_tables`), queries (`COMPUTED`). Imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def given_tables(
 ) -> dict[str, pa.Table]:
     """Tables that are copied, not counted; names with _ are temporary inputs of COMPUTED."""
     read = [
-        {"source": source, "priority": i + 1, "records": counted.get("n_read")} for i, (source, counted) in enumerate(counts.items())
+        {"source": source, "priority": i + 1, "records": counted.get("n_read")} for i, (source, counted) in enumerate(
+            counts.items()
+        )
     ]  # fmt: skip
     planned, fed = [], []
     for position, component in enumerate((manifest or {}).get("components", [])):
@@ -57,7 +59,8 @@ def phases_of(component: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 # A document used in part counts as selected; the rest of its tokens is over budget (components.over_budget_tokens). One without
 # any token (an empty rendering) is in no component.
 _USES = """
-used AS (SELECT source, id, bool_or(split = 'train') AS is_train, bool_or(split = 'held_out') AS is_held_out FROM selection GROUP BY ALL),
+used AS (SELECT source, id, bool_or(split = 'train') AS is_train, bool_or(split = 'held_out') AS is_held_out
+         FROM selection GROUP BY ALL),
 uses AS (
   SELECT d.source, coalesce(is_train, false) AS is_train, coalesce(is_held_out, false) AS is_held_out,
     f.source IS NOT NULL AND coalesce(t.n_tokens, 0) > 0 AS in_component
@@ -74,7 +77,8 @@ _SOURCES = f"""
 WITH {_USES},
 d AS (SELECT source, count(*) AS documents, count_if(is_repaired) AS repaired FROM documents GROUP BY source),
 q AS (SELECT source, count(*) AS quarantined, sum(lost_bytes) AS lost_bytes FROM quarantine GROUP BY source),
-k AS (SELECT source, count_if(keep) AS kept, count_if(NOT keep) AS dropped, count_if(NOT keep AND reason IS NOT NULL) AS with_reason
+k AS (SELECT source, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
+        count_if(NOT keep AND reason IS NOT NULL) AS with_reason
       FROM decisions GROUP BY source),
 t AS (SELECT t.source, sum(n_tokens) AS tokens, sum(n_tokens) FILTER (d.license IS NULL) AS unknown_license_tokens
       FROM tokens t JOIN documents d ON d.id = t.id AND d.source = t.source GROUP BY t.source),
@@ -98,17 +102,19 @@ _REASONS = """
 WITH first AS (SELECT source, reason, count(*) AS dropped FROM decisions WHERE NOT keep GROUP BY ALL),
 ruled AS (SELECT source, unnest(failed_rules) AS reason, len(failed_rules) AS n FROM decisions),
 every AS (SELECT source, reason, count(*) AS failed, count_if(n = 1) AS alone FROM ruled GROUP BY ALL),
-both_ AS (SELECT source, reason, coalesce(dropped, 0) AS dropped, coalesce(failed, dropped) AS failed, coalesce(alone, dropped) AS alone
-          FROM first FULL JOIN every USING (source, reason))
+both_ AS (SELECT source, reason, coalesce(dropped, 0) AS dropped, coalesce(failed, dropped) AS failed,
+            coalesce(alone, dropped) AS alone FROM first FULL JOIN every USING (source, reason))
 SELECT b.source, reason, dropped, failed, alone, CASE WHEN records > 0 THEN dropped / records END AS share_of_read
 FROM both_ b LEFT JOIN _counts c USING (source) ORDER BY priority, dropped DESC, reason
 """
 
 _COMPONENTS = """
 WITH used AS (
-  SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents, sum(n_tokens) FILTER (split = 'train') AS train_tokens,
+  SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents,
+    sum(n_tokens) FILTER (split = 'train') AS train_tokens,
     sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens, max(pass) FILTER (split = 'train') + 1 AS max_copies,
-    count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents, sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
+    count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents,
+    sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
   FROM selection GROUP BY component),
 held AS (SELECT DISTINCT id, source FROM selection WHERE split = 'held_out'),
 one AS (SELECT id, source, sum(n_tokens) AS used_tokens FROM selection WHERE split = 'train' AND pass = 0 GROUP BY ALL),
@@ -118,7 +124,8 @@ available AS (
   FROM tokens t JOIN _fed USING (source) ANTI JOIN held h ON h.id = t.id AND h.source = t.source
   LEFT JOIN one o ON o.id = t.id AND o.source = t.source GROUP BY component)
 SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,
-  requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens, coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
+  requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens,
+  coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
   coalesce(documents, 0) AS documents, coalesce(unique_tokens, 0)::BIGINT AS unique_tokens,
   CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / unique_tokens END AS epochs, max_epochs, max_copies,
   coalesce(over_budget_tokens, 0)::BIGINT AS over_budget_tokens,
@@ -136,12 +143,13 @@ labels AS (SELECT source, id, host, string_split(host, '.') AS l FROM hosts WHER
 named AS (
   SELECT source, id, CASE
     WHEN len(l) <= 2 OR regexp_full_match(host, '[0-9.]+') THEN host
-    WHEN length(l[-1]) = 2 AND l[-2] IN ('ac', 'co', 'com', 'edu', 'gov', 'go', 'gob', 'med', 'mil', 'ne', 'net', 'nom', 'or', 'org',
-                                          'pri', 'sch') THEN array_to_string(l[-3:], '.')
+    WHEN length(l[-1]) = 2 AND l[-2] IN ('ac', 'co', 'com', 'edu', 'gov', 'go', 'gob', 'med', 'mil', 'ne', 'net', 'nom', 'or',
+                                          'org', 'pri', 'sch') THEN array_to_string(l[-3:], '.')
     ELSE array_to_string(l[-2:], '.') END AS domain FROM labels)
 SELECT n.source, domain, count(*) AS documents, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
   coalesce(sum(n_tokens), 0)::BIGINT AS kept_tokens
-FROM named n LEFT JOIN decisions d ON d.id = n.id AND d.source = n.source LEFT JOIN tokens t ON t.id = n.id AND t.source = n.source
+FROM named n LEFT JOIN decisions d ON d.id = n.id AND d.source = n.source
+LEFT JOIN tokens t ON t.id = n.id AND t.source = n.source
 GROUP BY n.source, domain ORDER BY n.source, documents DESC, domain
 """
 

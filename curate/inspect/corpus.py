@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -27,8 +27,8 @@ SEAL = Path("log") / "corpus.sha256"  # of the file as written: duckdb itself do
 STORED = ("sources", "reasons", "components", "phases", "stages", "domains")
 VIEWS = ("documents", "texts", "signals", "decisions", "duplicates", "quarantine", "tokens", "selection")
 
-Connection = duckdb.DuckDBPyConnection
-StageRow = dict[str, Any]  # stage, source, family, fingerprint, root, rows, path (relative to the build folder)
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+StageRow: TypeAlias = dict[str, Any]  # stage, source, family, fingerprint, root, rows, path (relative to the build folder)
 
 
 def stage_rows(build_dir: Path, stages: Mapping[Any, Any]) -> list[StageRow]:
@@ -170,7 +170,9 @@ def open_corpus(build_dir: Path) -> Connection:
     """
     build_dir = Path(build_dir).resolve()
     if not (build_dir / NAME).exists():
-        raise CurateError("this is not a build: it has no corpus.duckdb", where=str(build_dir), next="curate build-mixture RECIPE")
+        raise CurateError(
+            "this is not a build: it has no corpus.duckdb", where=str(build_dir), next="curate build-mixture RECIPE"
+        )
     try:
         return duckdb.connect(str(build_dir / NAME), read_only=True, config={"file_search_path": str(build_dir)})
     except duckdb.Error as error:
@@ -226,3 +228,11 @@ def _compare_table(fresh: Connection, stored: Connection, name: str) -> str:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lineage(build_dir: Path) -> list[dict[str, Any]]:
+    """The stages of a build as its manifest would list them: for builds that have none."""
+    with open_corpus(build_dir) as connection:
+        found = rows(connection, "SELECT stage, source, family, fingerprint, root FROM stages")
+    of = ("source", "family")
+    return [{**{k: r[k] for k in ("stage", "fingerprint", "root")}, "of": [r[k] for k in of if r[k]]} for r in found]

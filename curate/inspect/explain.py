@@ -54,7 +54,9 @@ def _find(corpus: Connection, build_dir: Path, prefix: str) -> dict[str, Any]:
                           next=f'curate sql {build_dir} "select id, source, title from documents limit 10"')  # fmt: skip
     if len(found) > 1:
         more = ", ..." if len(found) > 5 else ""
-        raise CurateError(f"more than one id begins with {prefix}", where=str(build_dir), found=", ".join(d["id"] for d in found[:5]) + more)
+        raise CurateError(
+            f"more than one id begins with {prefix}", where=str(build_dir), found=", ".join(d["id"] for d in found[:5]) + more
+        )
     return found[0]
 
 
@@ -110,10 +112,14 @@ def _origin(document: Mapping[str, Any]) -> list[str]:
 def _signal_lines(data: Mapping[str, Any], colour: bool) -> list[str]:
     """Signals that a rule judges come first, each with its verdict; the others follow, several in a line."""
     judged = [
-        ["FAILS" if not rule["passes"] else "passes", s["signal"], number(s["value"]), rule["bound"], rule["rule"], rule["origin"]]
+        ["passes" if rule["passes"] else "FAILS", s["signal"], number(s["value"]), *(rule[key] for key in ("bound", "rule", "origin"))]
         for s in data["signals"] for rule in s["rules"]
     ]  # fmt: skip
-    lines = table(["verdict", "signal", "value", "bound", "rule", "from"], judged, "<<><<<", "  ") if judged else ["  no rule judges it"]
+    lines = (
+        table(["verdict", "signal", "value", "bound", "rule", "from"], judged, "<<><<<", "  ")
+        if judged
+        else ["  no rule judges it"]
+    )
     lines = [paint(line, "red", colour) if line.startswith("  FAILS") else line for line in lines]
     others = "   ".join(f"{s['signal']} {number(s['value'])}" for s in data["signals"] if not s["rules"])
     return [*lines, *(f"  {line}" for line in wrapped(others, 96, 20))]

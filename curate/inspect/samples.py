@@ -34,7 +34,15 @@ def samples(build_dir: Path, reason: str | None = None, source: str | None = Non
         drawn = _with_texts(corpus, rows(corpus, query, *values, f"{seed}-", n))
         recipe = load_recipe(Path(build_dir) / "recipe.yaml")
         near = _near_bound(corpus, recipe, reason, source, n) if reason else []
-    return {"build": str(build_dir), "reason": reason, "source": source, "seed": seed, "total": total, "samples": drawn, "near_bound": near}
+    return {
+        "build": str(build_dir),
+        "reason": reason,
+        "source": source,
+        "seed": seed,
+        "total": total,
+        "samples": drawn,
+        "near_bound": near,
+    }
 
 
 def _check(corpus: Connection, build_dir: Path, reason: str | None, source: str | None) -> None:
@@ -42,7 +50,9 @@ def _check(corpus: Connection, build_dir: Path, reason: str | None, source: str 
     known = {r["reason"] for r in rows(corpus, "SELECT DISTINCT reason FROM reasons")}
     if reason is not None and reason not in known:
         close = ", ".join(nearest(reason, known)) or ", ".join(sorted(known)) or "this build dropped nothing"
-        raise CurateError(f"no document was dropped for {reason!r}", where=str(build_dir), allowed=close, next=f"curate stats {build_dir}")
+        raise CurateError(
+            f"no document was dropped for {reason!r}", where=str(build_dir), allowed=close, next=f"curate stats {build_dir}"
+        )
     names = {r["source"] for r in rows(corpus, "SELECT source FROM sources")}
     if source is not None and source not in names:
         close = ", ".join(nearest(source, names)) or ", ".join(sorted(names))

@@ -42,7 +42,8 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
         "unknown_license_tokens": sum(s["unknown_license_tokens"] for s in sources),
         "token_bytes": sum(_size(build_dir / stage["path"]) for stage in token_stages),
-        "stream_root": manifest["roots"]["stream"] if manifest else None, "next": _next(build_dir, recipe, reasons, bool(components)),
+        "stream_root": manifest["roots"]["stream"] if manifest else None,
+        "next": _next(build_dir, recipe, reasons, bool(components)),
     }  # fmt: skip
 
 
@@ -58,9 +59,13 @@ def _rule_hints(corpus: Any, recipe: Recipe) -> list[str]:
     for row in found:
         rule = rule_of(recipe, row["reason"], row["source"])
         if rule is not None and row["alone"] >= ALONE_SHARE * (read[row["source"]] or 0):
-            hints.append(f"{row['source']}: {rule.name} ({rule.bound_text}) alone removes {count(row['alone'])} documents "
+            hints.append(f"{row['source']}: {rule.name} ({rule.bound_text}) alone removes {documents(row['alone'])} "
                          "that no other rule does")  # fmt: skip
     return hints[:3]
+
+
+def documents(n: int) -> str:
+    return f"{n:,} document" + ("s" if n != 1 else "")
 
 
 def rule_of(recipe: Recipe, name: str, source: str) -> Any | None:
@@ -103,7 +108,9 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
         lines += [paint("! no mixture: ", "red", colour) + data["problem"], ""]
     lines += [paint("! ", "yellow", colour) + hint for hint in data["hints"]]
     if data["components"]:
-        lines.append(f"held out {short(data['held_out_tokens'])} tokens   unknown licence {short(data['unknown_license_tokens'])} tokens")
+        lines.append(
+            f"held out {short(data['held_out_tokens'])} tokens   unknown licence {short(data['unknown_license_tokens'])} tokens"
+        )
         lines.append(f"manifest {data['build']}/manifest.json  stream root {data['stream_root'][:8]}  "
                      f"token shards {show_bytes(data['token_bytes'])}")  # fmt: skip
     return "\n".join([*lines, *_commands(data["next"])]) + "\n"
@@ -145,7 +152,7 @@ def _sources(data: Mapping[str, Any], colour: bool) -> list[str]:
         says = f"sums close for all {n} sources" if n != 1 else "sums close for the one source"
         return [*lines, f"{left:<60} {paint(says, 'green', colour)}".lstrip()]
     open_ = ", ".join(s["source"] for s in data["sources"] if not s["sums_close"])
-    return [*lines, left, paint(f"SUMS DO NOT CLOSE for {open_}: curate sql {data['build']} \"from sources\"", "red", colour)]
+    return [*lines, left, paint(f'SUMS DO NOT CLOSE for {open_}: curate sql {data["build"]} "from sources"', "red", colour)]
 
 
 def _components(data: Mapping[str, Any]) -> list[str]:

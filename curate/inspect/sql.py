@@ -40,7 +40,9 @@ def _refused(corpus: Connection, message: str, query: str) -> CurateError:
     tables = sorted({table for table, _ in known})
     if match := re.search(r"Table with name (\S+) does not exist", what):
         close = nearest(match[1], tables)
-        return CurateError(f"no table {match[1]!r}", where="sql", found=query, allowed=", ".join(tables), next=_did_you_mean(close))
+        return CurateError(
+            f"no table {match[1]!r}", where="sql", found=query, allowed=", ".join(tables), next=_did_you_mean(close)
+        )
     if match := re.search(r'Referenced column "([^"]+)"|does not have a column named "([^"]+)"', what):
         name = match[1] or match[2]
         used = [table for table in tables if re.search(rf"\b{table}\b", query)]
@@ -57,7 +59,10 @@ def _did_you_mean(close: list[str]) -> str:
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
     """A table, each cell in one line; figures to the right."""
     shown = data["rows"][:N_ROWS]
-    right = [any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in shown) for i in range(len(data["columns"]))]
+    right = [
+        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in shown)
+        for i in range(len(data["columns"]))
+    ]
     cells = [[_cell(value) for value in row] for row in shown]
     widths = [max(len(row[i]) for row in (data["columns"], *cells)) for i in range(len(right))]
     lines = [

@@ -55,7 +55,7 @@ def _signals(corpus: Connection) -> list[dict[str, Any]]:
                 by_source.setdefault(row["source"], {})[row["value"]] = row["documents"]
             found += [{"source": source, "signal": column["name"], "values": values} for source, values in by_source.items()]
         else:
-            query = f"SELECT source, quantile_disc({name}, ?) AS q FROM signals WHERE {name} IS NOT NULL GROUP BY source ORDER BY source"
+            query = f"SELECT source, quantile_disc({name}, ?) AS q FROM signals WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1"
             for row in rows(corpus, query, list(QUANTILES.values())):
                 found.append({"source": row["source"], "signal": column["name"], **dict(zip(QUANTILES, row["q"], strict=True))})
     return found
@@ -75,9 +75,17 @@ def _sources(data: Mapping[str, Any]) -> list[str]:
     lines = table(["source", "read", *names[1:], "kept of documents"], shown, "<" + ">" * len(names) + "<", "  ")
     if any(s["selected"] is not None for s in data["sources"]):
         uses = ["kept", "selected", "over_budget", "held_out", "no_component", "tokens", "unknown_license_tokens"]
-        lines += ["", *table(["source", *uses], [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]], "<" + ">" * 7, "  ")]
+        lines += [
+            "",
+            *table(
+                ["source", *uses], [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]], "<" + ">" * 7, "  "
+            ),
+        ]
     open_ = [s["source"] for s in data["sources"] if not s["sums_close"]]
-    return [*lines, f"  sums do NOT close for {', '.join(open_)}" if open_ else f"  sums close for all {len(data['sources'])} sources"]
+    return [
+        *lines,
+        f"  sums do NOT close for {', '.join(open_)}" if open_ else f"  sums close for all {len(data['sources'])} sources",
+    ]
 
 
 def _reasons(data: Mapping[str, Any]) -> list[str]:
@@ -105,7 +113,10 @@ def _components(data: Mapping[str, Any]) -> list[str]:
 
 
 def _domains(data: Mapping[str, Any]) -> list[str]:
-    shown = [[d["source"], d["domain"], *(count(d[n]) for n in ("documents", "kept", "dropped", "kept_tokens"))] for d in data["domains"]]
+    shown = [
+        [d["source"], d["domain"], *(count(d[n]) for n in ("documents", "kept", "dropped", "kept_tokens"))]
+        for d in data["domains"]
+    ]
     return table(["source", "domain", "documents", "kept", "dropped", "kept tokens"], shown, "<<>>>>", "  ") if shown else []
 
 

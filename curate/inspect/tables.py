@@ -84,7 +84,9 @@ def wrapped(text: str, width: int, max_lines: int) -> list[str]:
     for paragraph in text.splitlines():
         words = one_line(paragraph)
         while words:
-            end = len(words) if len(words) <= width else (words.rfind(" ", 1, width + 1) if " " in words[1 : width + 1] else width)
+            end = (
+                len(words) if len(words) <= width else (words.rfind(" ", 1, width + 1) if " " in words[1 : width + 1] else width)
+            )
             lines.append(words[:end])
             words = words[end:].lstrip()
             if len(lines) > max_lines:

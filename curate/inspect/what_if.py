@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.inspect.corpus import open_corpus, quote, rows
-from curate.inspect.tables import count, paint, short, table
+from curate.inspect.tables import count, paint, table
 from curate.recipe import Recipe
 
 _DROPS = "SELECT source, reason, count(*) AS n FROM {decisions} WHERE NOT keep GROUP BY ALL ORDER BY source, n DESC, reason"
@@ -32,11 +32,13 @@ def outcome(build_dir: Path, decide: Path | None = None) -> dict[str, Any]:
     new_documents}}. `decide` is the folder of another decide stage; None: the build's own."""
     decisions = "decisions" if decide is None else f"read_parquet({quote(f'{Path(decide).resolve()}/*/decisions.parquet')})"
     with open_corpus(build_dir) as corpus:
-        signals = {row["name"] for row in rows(corpus, "SELECT column_name AS name FROM duckdb_columns() WHERE table_name = 'signals'")}
+        signals = {
+            row["name"] for row in rows(corpus, "SELECT column_name AS name FROM duckdb_columns() WHERE table_name = 'signals'")
+        }
         sizes = f"SELECT id, source, {'n_bytes FROM signals' if 'n_bytes' in signals else 'strlen(text) AS n_bytes FROM texts'}"
         sources = {
-            row["source"]: {"documents": row["documents"], "kept": 0, "dropped": 0, "reasons": {}, "known_tokens": 0, "known_bytes": 0,
-                            "new_bytes": 0, "new_documents": 0}
+            row["source"]: {"documents": row["documents"], "kept": 0, "dropped": 0, "reasons": {}, "known_tokens": 0,
+                            "known_bytes": 0, "new_bytes": 0, "new_documents": 0}
             for row in rows(corpus, "SELECT source, documents FROM sources ORDER BY priority")
         }  # fmt: skip
         for row in rows(corpus, _KEPT.format(decisions=decisions, sizes=sizes)):
@@ -61,13 +63,17 @@ def tokens_by_component(recipe: Recipe, sources: Mapping[str, Any], known: Mappi
             tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
             estimated += round(row["new_bytes"] * tokens / size) if size else 0
             is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
-        result[name] = {"tokens": exact + estimated if is_complete else None, "estimated": estimated, "requested": str(component.budget),
-                        "max_epochs": component.max_epochs}  # fmt: skip
+        result[name] = {"tokens": exact + estimated if is_complete else None, "estimated": estimated,
+                        "requested": str(component.budget), "max_epochs": component.max_epochs}  # fmt: skip
     return result
 
 
 def what_if(
-    before: Mapping[str, Any], after: Mapping[str, Any], recipes: tuple[Recipe, Recipe], problem: str = "", feasible: bool | None = None
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    recipes: tuple[Recipe, Recipe],
+    problem: str = "",
+    feasible: bool | None = None,
 ) -> dict[str, Any]:
     """Two outcomes compared. `problem`: the planner's message about the changed recipe, "" when it is feasible; `feasible` None:
     it was not planned (nothing tokenized yet)."""
@@ -88,7 +94,8 @@ def what_if(
 
 def paste_lines(old: Recipe, new: Recipe) -> list[str]:
     """The changed keys as YAML lines for the recipe; a changed bound of a preset goes to its `set:`."""
-    lines, presets = [], {}
+    lines: list[str] = []
+    presets: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     same = {(rule.name, tuple(rule.sources or ())): rule for rule in old.rules}
     for rule in new.rules:
         if same.get((rule.name, tuple(rule.sources or ()))) == rule:
@@ -98,7 +105,9 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
             presets.setdefault((of, tuple(rule.sources or ())), {})[rule.name] = rule.bound
         else:
             bound = {"in": "is"}.get(rule.op, rule.op)
-            lines.append(f"  - {_flow({'signal': rule.signal, bound: rule.bound, **({'sources': rule.sources} if rule.sources else {})})}")
+            lines.append(
+                f"  - {_flow({'signal': rule.signal, bound: rule.bound, **({'sources': rule.sources} if rule.sources else {})})}"
+            )
     for (of, sources), bounds in presets.items():
         lines.append(f"  - {_flow({'preset': of, **({'sources': list(sources)} if sources else {}), 'set': bounds})}")
     gone = [rule.name for rule in old.rules if rule.name not in {r.name for r in new.rules}]
@@ -136,11 +145,15 @@ def _flow(value: Any) -> str:
 
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
     """The comparison as text, 100 columns."""
-    lines = _source_lines(data) + ["", *_reason_lines(data)] + ["", *_component_lines(data)]
+    lines = [*_source_lines(data), "", *_reason_lines(data), "", *_component_lines(data)]
     if data["feasible"] is not None:
-        verdict = paint("feasible", "green", colour) if data["feasible"] else paint("not feasible: ", "red", colour) + data["problem"]
+        verdict = (
+            paint("feasible", "green", colour) if data["feasible"] else paint("not feasible: ", "red", colour) + data["problem"]
+        )
         lines += ["", f"the plan is {verdict}"]
-    lines += ["", "to keep it, in the recipe:", *(f"  {line}" for line in data["yaml"])] if data["yaml"] else ["", "nothing changes"]
+    lines += (
+        ["", "to keep it, in the recipe:", *(f"  {line}" for line in data["yaml"])] if data["yaml"] else ["", "nothing changes"]
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -154,7 +167,9 @@ def _source_lines(data: Mapping[str, Any]) -> list[str]:
 
 
 def _reason_lines(data: Mapping[str, Any]) -> list[str]:
-    shown = [[r, count(p["before"]), "->", count(p["after"]), f"{p['after'] - p['before']:+,}"] for r, p in data["reasons"].items()]
+    shown = [
+        [r, count(p["before"]), "->", count(p["after"]), f"{p['after'] - p['before']:+,}"] for r, p in data["reasons"].items()
+    ]
     return table(["reason", "dropped", "", "", ""], shown, "<><>>") if shown else ["nothing is dropped"]
 
 
@@ -162,7 +177,13 @@ def _component_lines(data: Mapping[str, Any]) -> list[str]:
     shown = []
     for name, a in data["components"]["after"].items():
         b = data["components"]["before"].get(name, {"tokens": None})
-        note = f"{count(a['estimated'])} of them estimated" if a["estimated"] else "" if a["tokens"] is not None else "not tokenized yet"
+        note = (
+            f"{count(a['estimated'])} of them estimated"
+            if a["estimated"]
+            else ""
+            if a["tokens"] is not None
+            else "not tokenized yet"
+        )
         figure = ("~" if a["estimated"] else "") + count(a["tokens"])
         shown.append([name, a["requested"], f"{a['max_epochs']:g}", count(b["tokens"]), "->", figure, note])
     return table(["component", "budget", "cap", "unique tokens", "", "", ""], shown, "<>>><><")

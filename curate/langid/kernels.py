@@ -14,9 +14,19 @@ NFC_UNSAFE = 1 << 14
 CASED_UP = 1 << 15
 CASED_DOWN = 1 << 16
 
+LANES = 4  # windows walked in step
+
 
 @kernel
-def window_spans(data, offsets, windows, window_bytes, doc_ptr, start, end):
+def window_spans(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    windows: int,
+    window_bytes: int,
+    doc_ptr: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+) -> None:
     """Byte spans of each document's windows: `windows` of them, evenly spread, cut inwards to whole characters.
 
     A document shorter than all its windows together, or windows == 0, is one window; an empty document has none.
@@ -45,7 +55,7 @@ def window_spans(data, offsets, windows, window_bytes, doc_ptr, start, end):
 
 
 @kernel
-def needs_rewriting(data, start, end, classes, flag):
+def needs_rewriting(data: np.ndarray, start: np.ndarray, end: np.ndarray, classes: np.ndarray, flag: np.ndarray) -> None:
     """True where a window may be outside NFC or is all capitals: py3langid normalises and lower-cases those first."""
     for window in range(start.size):
         i = start[window]
@@ -69,24 +79,65 @@ def needs_rewriting(data, start, end, classes, flag):
 
 
 @kernel
-def probabilities(data, start, end, nextmove, states, weights, prior, out):
+def walk(
+    data: np.ndarray, start: np.ndarray, end: np.ndarray, nextmove: np.ndarray, states: np.ndarray, found: np.ndarray
+) -> None:
+    """The feature that ends at every byte (or -1) of up to LANES windows.
+
+    Every step waits for memory (the automaton has 39 MB), so the windows go in step as far as the shortest reaches: their waits
+    overlap.
+    """
+    common = end[0] - start[0]
+    for lane in range(start.size):
+        common = min(common, end[lane] - start[lane])
+    state = np.zeros(LANES, np.int64)
+    if start.size == LANES:
+        for i in range(common):
+            for lane in range(LANES):
+                to = nextmove[(np.int64(states[state[lane], 0]) << 8) + data[start[lane] + i]]
+                found[lane, i] = states[to, 1]
+                state[lane] = to
+    else:
+        common = 0
+    for lane in range(start.size):
+        at = state[lane]
+        for i in range(common, end[lane] - start[lane]):
+            at = np.int64(nextmove[(np.int64(states[at, 0]) << 8) + data[start[lane] + i]])
+            found[lane, i] = states[at, 1]
+
+
+@kernel
+def probabilities(
+    data: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    nextmove: np.ndarray,
+    states: np.ndarray,
+    weights: np.ndarray,
+    prior: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Per window the probabilities (n_windows, n_classes) of a model restricted to its columns; zeros without any feature.
 
-    nextmove (n_rows * 256) and states (n_states, 2: row, feature that ends there or -1) are the automaton, weights (n_features, n_classes) and prior (n_classes) the log-probabilities. Counts enter as log(1 + n) and the scores are
-    divided by the square root of the bytes, as py3langid 0.4.0 does.
+    nextmove (n_rows * 256) and states (n_states, 2: row, feature that ends there or -1) are the automaton, weights (n_features,
+    n_classes) and prior (n_classes) the log-probabilities. Counts enter as log(1 + n) and the scores are divided by the square
+    root of the bytes, as py3langid 0.4.0 does.
     """
     counts = np.zeros(weights.shape[0], np.int32)
     most = 1
     for window in range(start.size):
         most = max(most, end[window] - start[window])
     touched = np.empty(most, np.int64)
+    found = np.empty((LANES, most), np.int32)
     scores = np.empty(prior.size, np.float64)
     for window in range(start.size):
+        lane = window % LANES
+        if lane == 0:
+            last = min(window + LANES, start.size)
+            walk(data, start[window:last], end[window:last], nextmove, states, found)
         n = 0
-        state = np.int64(0)
-        for i in range(start[window], end[window]):
-            state = np.int64(nextmove[(np.int64(states[state, 0]) << 8) + data[i]])
-            feature = states[state, 1]
+        for i in range(end[window] - start[window]):
+            feature = found[lane, i]
             if feature >= 0:
                 if counts[feature] == 0:
                     touched[n] = feature

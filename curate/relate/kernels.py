@@ -13,12 +13,25 @@ EXACT = -1  # in `shared`: the witness has the same hash, no shingles were compa
 
 
 @kernel
+def pack(keys, index_bits, packed):
+    """packed[i] = high bits of a hash of the whole row keys[i], over i in the low `index_bits`."""
+    low = (np.uint64(1) << np.uint64(index_bits)) - np.uint64(1)
+    for i in range(keys.shape[0]):
+        x = np.uint64(0)
+        for w in range(keys.shape[1]):
+            x = (x ^ keys[i, w]) + np.uint64(0x9E3779B97F4A7C15)  # splitmix64, so that no kind of key makes long runs
+            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            x ^= x >> np.uint64(31)
+        packed[i] = (x & ~low) | np.uint64(i)
+
+
+@kernel
 def label_equal(packed, keys, index_bits, first):
     """`first[i]` = smallest j with keys[j] == keys[i], or -1 where i is alone.
 
-    packed: uint64 (n,), sorted: the high bits of keys[:, 0] over the index in the low `index_bits`. keys: uint64 (n, w).
-    The prefix only brings equal keys together; whole keys are compared, so a shared prefix joins nothing by accident.
-    A run of equal prefixes is walked once per distinct key in it, which for hashes is once.
+    packed: uint64 (n,), of `pack`, sorted. keys: uint64 (n, w). The hash only brings equal keys together; whole keys are
+    compared, so a shared prefix joins nothing by accident. A run is walked once per distinct key in it: nearly always once.
     """
     n = packed.shape[0]
     width = keys.shape[1]

@@ -48,7 +48,7 @@ def _lines(blocks: Blocks, limit: int) -> Iterator[Line]:
     held: list[bytes] = []  # pieces of the line that goes on in the next block, while it is within the limit
     n_held = 0
     for block in blocks:
-        *ended, rest = block.split(b"\n")
+        *ended, rest = block.split(b"\n") if b"\n" in block else [block]  # split would copy it
         for piece in ended:
             n = n_held + len(piece)
             data = None if n > limit else b"".join([*held, piece]) if held else piece

@@ -27,6 +27,14 @@ def column_names(path: Path) -> list[str]:
         return []
 
 
+def n_rows(path: Path) -> int:
+    """Rows by the footer; 0 where there is none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except DAMAGE:
+        return 0
+
+
 def read_parquet(path: Path, columns: set[str] | None = None) -> Iterator[RawRow | Bad]:
     """Rows as dicts of `columns` (None: all). One Bad for a file without a footer, and one for each damaged row group."""
     try:

@@ -18,8 +18,8 @@ MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 PLAIN_BLOCK = 1 << 18
 # Compressed bytes fed at a time. They bound what one call can unpack: gzip expands at most 1032-fold (zlib's technical notes),
-# a run of one byte in zstd 32 000-fold (1 GB of "a" was 32 787 bytes), so a monstrous line costs 64 MB at a time, not all of it.
-FEED = {"gzip": 1 << 14, "zstd": 1 << 11}
+# a run of one byte in zstd 32 000-fold (1 GB of "a" was 32 787 bytes), so a monstrous line costs 32 MB at a time, not all of it.
+FEED = {"gzip": 1 << 14, "zstd": 1 << 10}
 MARK_EVERY = 1 << 14  # stored bytes between two marks of `Blocks`: the grain of `lost_bytes`
 
 
@@ -48,6 +48,7 @@ class Blocks:
         self.path = path
         self.problem: tuple[str, str] | None = None
         self.settled = 0
+        self.n_stored = 0  # bytes of the file read so far
         self._size = 0
         self._marks: deque[tuple[int, int]] = deque()  # (decompressed, stored) offsets
 
@@ -78,21 +79,20 @@ class Blocks:
             self._marks.popleft()
 
     def _plain(self, file: BinaryIO) -> Iterator[bytes]:
-        stored = 0
         while block := file.read(PLAIN_BLOCK):
-            self._marks.append((stored, stored))
+            self._marks.append((self.n_stored, self.n_stored))
             self._forget()
-            stored += len(block)
+            self.n_stored += len(block)
             yield block
 
     def _unpack(self, file: BinaryIO, kind: str) -> Iterator[bytes]:
-        decoder, n_out, n_in = _decoder(kind), 0, 0
+        decoder, n_out = _decoder(kind), 0
         try:
             while fed := file.read(FEED[kind]):
-                if not self._marks or n_in - self._marks[-1][1] >= MARK_EVERY:
-                    self._marks.append((n_out, n_in))
+                if not self._marks or self.n_stored - self._marks[-1][1] >= MARK_EVERY:
+                    self._marks.append((n_out, self.n_stored))
                     self._forget()
-                n_in += len(fed)
+                self.n_stored += len(fed)
                 while fed:
                     if decoder.eof:  # the next member or frame; gzip may be padded with zeros
                         fed = fed.lstrip(b"\0") if kind == "gzip" else fed

@@ -11,6 +11,8 @@ import numpy as np
 
 from curate.jit import kernel
 
+Int = int | np.signedinteger  # Python's for mypy; int64 for numba, which reads no annotations
+
 # Bits of a code point's class. unicode.py fills them; the table is 2**21 long so that no 4-byte sequence can index past it.
 SPACE = 1  # str.isspace()
 LETTER = 1 << 1  # str.isalpha(): categories L*
@@ -46,14 +48,14 @@ _BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of the shingle polynomial
 
 
 @kernel
-def mix(x):
+def mix(x: np.uint64) -> np.uint64:
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2
     return x ^ (x >> np.uint64(31))
 
 
 @kernel
-def decode(data, i):
+def decode(data: np.ndarray, i: Int) -> tuple[Int, Int]:
     """(code point, width) at byte i of valid UTF-8."""
     c = np.int64(data[i])
     if c < 0x80:
@@ -67,7 +69,7 @@ def decode(data, i):
 
 
 @kernel
-def before(data, i):
+def before(data: np.ndarray, i: Int) -> Int:
     """First byte of the code point that ends before byte i."""
     i -= 1
     while data[i] & 0xC0 == 0x80:
@@ -76,13 +78,13 @@ def before(data, i):
 
 
 @kernel
-def class_at(data, i, stop, classes):
+def class_at(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     """Class of the code point at byte i; 0 at the end."""
     return np.int64(classes[decode(data, i)[0]]) if i < stop else 0
 
 
 @kernel
-def put(start, end, n, a, b):
+def put(start: np.ndarray, end: np.ndarray, n: Int, a: Int, b: Int) -> Int:
     """Write word n where there is room; count it always, so that the caller learns how much room was needed."""
     if n < start.size:
         start[n] = a
@@ -91,7 +93,7 @@ def put(start, end, n, a, b):
 
 
 @kernel
-def trailing(data, a, c, classes):
+def trailing(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> Int:
     """Start of the word that rule 2 takes off the end of [a, c), or c when nothing comes off."""
     j = before(data, c)
     code, _ = decode(data, j)
@@ -125,7 +127,7 @@ def trailing(data, a, c, classes):
 
 
 @kernel
-def infix_length(data, i, c, code, width, previous, classes):
+def infix_length(data: np.ndarray, i: Int, c: Int, code: Int, width: Int, previous: Int, classes: np.ndarray) -> Int:
     """Bytes of the cut mark of rule 3 at byte i of a rest that ends at c, 0 for none. `previous`: class before i."""
     if code == 0x2E:
         run = i + 1
@@ -156,7 +158,7 @@ def infix_length(data, i, c, code, width, previous, classes):
 
 
 @kernel
-def split_chunk(data, a, b, classes, start, end, n):
+def split_chunk(data: np.ndarray, a: Int, b: Int, classes: np.ndarray, start: np.ndarray, end: np.ndarray, n: Int) -> Int:
     """Words of one chunk [a, b) without white space, by rules 2 and 3; returns the new number of words.
 
     A language layer (abbreviations, contractions, URLs kept whole) belongs before the first loop and after `trailing`.
@@ -187,7 +189,7 @@ def split_chunk(data, a, b, classes, start, end, n):
         peeled += 1
     i = a
     word = a
-    previous = 0
+    previous: Int = 0
     while i < c:
         code, width = decode(data, i)
         kind = np.int64(classes[code])
@@ -214,7 +216,15 @@ def split_chunk(data, a, b, classes, start, end, n):
 
 
 @kernel
-def segment_spans(data, offsets, classes, first, doc_ptr, start, end):
+def segment_spans(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    classes: np.ndarray,
+    first: int,
+    doc_ptr: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+) -> tuple[int, int]:
     """Words of documents first.. as byte spans; returns (documents done, words needed by then).
 
     Stops before the first document whose words do not fit into `start`; doc_ptr is filled up to the documents done.
@@ -264,7 +274,17 @@ def segment_spans(data, offsets, classes, first, doc_ptr, start, end):
 
 
 @kernel
-def word_attributes(data, start, end, classes, lower_delta, chars, flags, exact, lower):
+def word_attributes(
+    data: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    classes: np.ndarray,
+    lower_delta: np.ndarray,
+    chars: np.ndarray,
+    flags: np.ndarray,
+    exact: np.ndarray,
+    lower: np.ndarray,
+) -> None:
     """Per word: code points, flags, 64-bit hash of its code points and of their simple lower-case forms."""
     for word in range(start.size):
         i = start[word]
@@ -297,7 +317,9 @@ def word_attributes(data, start, end, classes, lower_delta, chars, flags, exact,
 
 
 @kernel
-def length_counts(data, offsets, classes, n_chars, n_lines, n_paragraphs):
+def length_counts(
+    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, n_chars: np.ndarray, n_lines: np.ndarray, n_paragraphs: np.ndarray
+) -> None:
     """Code points, lines (pieces between \\n; a final \\n ends the last one) and paragraphs (runs of non-blank lines)."""
     for doc in range(offsets.size - 1):
         chars = 0
@@ -335,7 +357,16 @@ def length_counts(data, offsets, classes, n_chars, n_lines, n_paragraphs):
 
 
 @kernel
-def gopher_line_counts(data, offsets, classes, hashes, ellipses, bullets, ellipsis_ends, lines):
+def gopher_line_counts(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    classes: np.ndarray,
+    hashes: np.ndarray,
+    ellipses: np.ndarray,
+    bullets: np.ndarray,
+    ellipsis_ends: np.ndarray,
+    lines: np.ndarray,
+) -> None:
     """Counts of datatrove's GopherQualityFilter that need no words; lines are those of str.splitlines()."""
     for doc in range(offsets.size - 1):
         n_hashes = 0
@@ -395,7 +426,17 @@ def gopher_line_counts(data, offsets, classes, hashes, ellipses, bullets, ellips
 
 
 @kernel
-def gopher_word_counts(doc_ptr, flags, chars, exact, stop_table, non_symbol, non_symbol_chars, alpha, stop_words):
+def gopher_word_counts(
+    doc_ptr: np.ndarray,
+    flags: np.ndarray,
+    chars: np.ndarray,
+    exact: np.ndarray,
+    stop_table: np.ndarray,
+    non_symbol: np.ndarray,
+    non_symbol_chars: np.ndarray,
+    alpha: np.ndarray,
+    stop_words: np.ndarray,
+) -> None:
     """Counts of datatrove's GopherQualityFilter over words. `stop_table`: open addressing by hash, 0 empty, size 2**k."""
     mask = np.uint64(stop_table.size - 1)
     seen = np.full(stop_table.size, -1, np.int64)
@@ -425,7 +466,9 @@ def gopher_word_counts(doc_ptr, flags, chars, exact, stop_table, non_symbol, non
 
 
 @kernel
-def distinct_shingles(flags, lower, first, last, ngram, words, table, out):
+def distinct_shingles(
+    flags: np.ndarray, lower: np.ndarray, first: int, last: int, ngram: int, words: np.ndarray, table: np.ndarray, out: np.ndarray
+) -> int:
     """Distinct shingle hashes of the words first..last into `out`; returns their number.
 
     A shingle is `ngram` consecutive words with a letter or digit; fewer such words make one shingle, none makes none.
@@ -468,7 +511,7 @@ def distinct_shingles(flags, lower, first, last, ngram, words, table, out):
 
 
 @kernel
-def min_hashes(shingles, n, multiply, add, minima):
+def min_hashes(shingles: np.ndarray, n: Int, multiply: np.ndarray, add: np.ndarray, minima: np.ndarray) -> None:
     """minima[j] = least (shingle * multiply[j] + add[j]) >> 32: multiply-shift of an already mixed hash."""
     minima[:] = np.uint32(0xFFFFFFFF)
     for i in range(n):
@@ -479,7 +522,7 @@ def min_hashes(shingles, n, multiply, add, minima):
 
 
 @kernel
-def longest(doc_ptr):
+def longest(doc_ptr: np.ndarray) -> Int:
     best = 1
     for doc in range(doc_ptr.size - 1):
         best = max(best, doc_ptr[doc + 1] - doc_ptr[doc])
@@ -487,7 +530,18 @@ def longest(doc_ptr):
 
 
 @kernel
-def signatures(doc_ptr, flags, lower, ngram, multiply, add, rows, bands, n_shingles, normalised):
+def signatures(
+    doc_ptr: np.ndarray,
+    flags: np.ndarray,
+    lower: np.ndarray,
+    ngram: int,
+    multiply: np.ndarray,
+    add: np.ndarray,
+    rows: int,
+    bands: np.ndarray,
+    n_shingles: np.ndarray,
+    normalised: np.ndarray,
+) -> None:
     """Band keys (n, bands), distinct shingles (n,) and the 128-bit hash of the lower-cased words (n, 2) of every document."""
     most = longest(doc_ptr)
     size = 2
@@ -523,7 +577,9 @@ def signatures(doc_ptr, flags, lower, ngram, multiply, add, rows, bands, n_shing
 
 
 @kernel
-def shingle_sets(doc_ptr, flags, lower, wanted, ngram, ptr, out):
+def shingle_sets(
+    doc_ptr: np.ndarray, flags: np.ndarray, lower: np.ndarray, wanted: np.ndarray, ngram: int, ptr: np.ndarray, out: np.ndarray
+) -> None:
     """Distinct shingles (unsorted) of the wanted documents, one after another; returns nothing, fills ptr and out."""
     most = longest(doc_ptr)
     size = 2

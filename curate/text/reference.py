@@ -8,8 +8,8 @@ symbol, a currency sign after a digit, 's, a run of full stops, or one full stop
 S, one of ² - +, or two capitals. (3) What is left is cut at marks inside it, and each mark is a word: runs of two or more full
 stops, the ellipsis and symbols anywhere; hyphens and commas between letters; a full stop between lower case (or a quote) and
 upper case (or a quote); : < > = / between a letter or digit and a letter; + - * ^ between a digit and a digit or hyphen. Marks
-(combining characters) count as letters. Letters of scripts without case count as lower and as upper case. P and S are in
-make_unicode_table.py. Source: spaCy's base tokenizer rules as reduced in our kernel measurements; a language's own exceptions are not applied.
+(combining characters) count as letters; letters of scripts without case as lower and as upper case. P and S stand in
+make_unicode_table.py. Source: spaCy's base tokenizer rules, as reduced in our kernel measurements; no language's exceptions.
 """
 
 from __future__ import annotations

@@ -37,9 +37,10 @@ def verify(
     """Check a build. `base`: where the recipe's relative paths start (None: the build folder). `store`: None: as the manifest's
     outputs lead to it.
 
-    `stages`: lineage of a build that has no manifest: [{stage, of: [source, family], fingerprint, root}]. `recount(recipe, source)`
-    reads the raw input again: {n_read, n_documents, n_quarantined}; None: not asked for. `derived(build_dir, stage rows, manifest)`
-    says what is wrong in corpus.duckdb. `fast` decodes one document in a hundred; all else is complete.
+    `stages`: lineage of a build that has no manifest: [{stage, of: [source, family], fingerprint, root}].
+    `recount(recipe, source)` reads the raw input again: {n_read, n_documents, n_quarantined}; None: not asked for.
+    `derived(build_dir, stage rows, manifest)` says what is wrong in corpus.duckdb. `fast` decodes one document in a hundred; all
+    else is complete.
     """
     build_dir, report = Path(build_dir).resolve(), Report()
     manifest = None
@@ -51,8 +52,7 @@ def verify(
     store = _store(build_dir, manifest) if store is None else Path(store).resolve()
     recipe = _recipe(build_dir, base, manifest, report)
     found = _stages(build_dir, store, lineage, report)
-    if manifest is not None:
-        _outputs(build_dir, manifest, found, report)
+    is_whole = manifest is not None and _outputs(build_dir, manifest, found, report)
     of = _by_stage(found)
     decide, clusters = (of.get(name, {}).get("") for name in ("decide", "clusters"))
     docs, token_stages = of.get("documents", {}), of.get("tokens", {})
@@ -65,7 +65,8 @@ def verify(
     documents.check_sums(docs, counted, decided, again, report, build_dir)
     if recipe is not None and decide is not None and token_stages:
         _tokens(build_dir, recipe, manifest, docs, decide, token_stages, report, fast)
-        if manifest is not None and clusters is not None and len(token_stages) == len(docs):
+        sound = is_whole and not any(stage.info["damaged"] for stage in token_stages.values())
+        if manifest is not None and sound and clusters is not None and len(token_stages) == len(docs):
             _mixture(build_dir, recipe, manifest, token_stages, clusters, report)
     if derived is not None and len(found) == len(lineage):
         for what in derived(build_dir, [stage.row(build_dir) for stage in found], manifest):
@@ -99,9 +100,7 @@ def _recipe(build_dir: Path, base: Path | None, manifest: Mapping[str, Any] | No
     return recipe
 
 
-def _again(
-    recount: Callable[[Recipe, str], Mapping[str, int]], recipe: Recipe, source: str, report: Report
-) -> Mapping[str, int]:
+def _again(recount: Callable[[Recipe, str], Mapping[str, int]], recipe: Recipe, source: str, report: Report) -> Mapping[str, int]:
     try:
         return recount(recipe, source)
     except CurateError as error:
@@ -128,17 +127,18 @@ def _by_stage(found: list[Found]) -> dict[str, dict[str, Found]]:
     return result
 
 
-def _outputs(build_dir: Path, manifest: Mapping[str, Any], found: list[Found], report: Report) -> None:
-    """Files the manifest lists; those of a stage were hashed there, so here both statements are compared."""
+def _outputs(build_dir: Path, manifest: Mapping[str, Any], found: list[Found], report: Report) -> bool:
+    """Files the manifest lists; those of a stage were hashed there: here both statements are compared. True: the folder is whole."""
     hashed = {}
     for stage in found:
         for key, shard in stage.info["shards"].items():
             hashed.update({stage.folder / key / f["name"]: (f["bytes"], f["sha256"]) for f in shard["files"]})
-    files.check_outputs(build_dir, manifest, report, hashed)
+    is_whole = files.check_outputs(build_dir, manifest, report, hashed)
     listed = {(build_dir / output["path"]).resolve() for output in manifest["outputs"]}
     for path in sorted((build_dir / "sequences").glob("*")):
         if path.resolve() not in listed:
             report.add(files.shown(path, build_dir), "the manifest does not list this file")
+    return is_whole
 
 
 def _tokens(

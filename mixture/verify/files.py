@@ -90,7 +90,7 @@ def _damaged_rows(path: Path) -> str:
 def check_stage(folder: Path, stated: Mapping[str, Any], report: Report, build_dir: Path) -> dict[str, Any] | None:
     """One stage folder, down to the last file. `stated`: its entry of the lineage. Returns stage.json where that is sound.
 
-    Findings name the file; shards that are damaged are listed in the result's "damaged".
+    Findings name the file; the result's "damaged" is {key: names of the shard's files that cannot be trusted}.
     """
     name = shown(folder / "stage.json", build_dir)
     info = read_exact(folder / "stage.json", report, name)
@@ -102,32 +102,35 @@ def check_stage(folder: Path, stated: Mapping[str, Any], report: Report, build_d
     report.equal(name, "root over its shards", info["root"], root)
     report.equal(name, "keys", info["keys"], sorted(info["shards"]))
     report.equal(name, "rows", info["rows"], sum(shard["rows"] for shard in info["shards"].values()))
-    info["damaged"] = [key for key in info["keys"] if not _check_shard(folder / key, info["shards"][key], report, build_dir)]
+    damaged = {key: _check_shard(folder / key, info["shards"][key], report, build_dir) for key in info["keys"]}
+    info["damaged"] = {key: names for key, names in damaged.items() if names}
     return info
 
 
-def _check_shard(folder: Path, stated: Mapping[str, Any], report: Report, build_dir: Path) -> bool:
+def _check_shard(folder: Path, stated: Mapping[str, Any], report: Report, build_dir: Path) -> set[str]:
     name = shown(folder / "shard.json", build_dir)
     if not folder.is_dir():
         report.add(shown(folder, build_dir), "the shard is missing")
-        return False
+        return {file["name"] for file in stated["files"]}
     own = read_exact(folder / "shard.json", report, name)
     if own is not None and own != stated:
         report.add(name, "it is not the shard that stage.json lists")
-    sound = own == stated
-    listed = {file["name"]: file for file in stated["files"]}
-    for file_name, file in listed.items():
-        sound = check_file(folder / file_name, file, report, shown(folder / file_name, build_dir)) and sound
+    listed = {file["name"]: file for file in stated["files"]}  # as stage.json has them, whatever befell shard.json
+    bad = {n for n, file in listed.items() if not check_file(folder / n, file, report, shown(folder / n, build_dir))}
     for stray in sorted(p.name for p in folder.iterdir() if p.name not in listed and p.name != "shard.json"):
         report.add(shown(folder / stray, build_dir), "no such file was written here")
-    return sound
+    return bad
 
 
-def check_outputs(build_dir: Path, manifest: Mapping[str, Any], report: Report, hashed: Mapping[Path, tuple[int, str]]) -> None:
-    """The manifest's list of files. Those of stages (`hashed`: bytes, sha256 as stage.json states them) were read there."""
+def check_outputs(build_dir: Path, manifest: Mapping[str, Any], report: Report, hashed: Mapping[Path, tuple[int, str]]) -> bool:
+    """The manifest's list of files. Those of stages (`hashed`: bytes, sha256 as stage.json states them) were read there.
+
+    True where every file of the build folder is as it was written."""
+    sound = True
     for stated in manifest["outputs"]:
         path = (build_dir / stated["path"]).resolve()
         if path not in hashed:
-            check_file(path, stated, report, stated["path"])
+            sound = check_file(path, stated, report, stated["path"]) and sound
         elif hashed[path] != (stated["bytes"], stated["sha256"]):
             report.add(stated["path"], "manifest.json and stage.json state different files")
+    return sound

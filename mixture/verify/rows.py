@@ -26,8 +26,8 @@ from mixture.verify.uses import SELECTION, Kept, Used
 
 
 def check_rows_of_tokens(
-    build_dir: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], shards: Sequence[Mapping[str, Any]], token_bytes: int,
-    used: Used, report: Report,
+    build_dir: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], shards: Sequence[Mapping[str, Any]],
+    token_bytes: int, used: Used, report: Report,
 ) -> None:  # fmt: skip
     """Every packed row against its stored hash, then the stream's root and checkpoints from those recomputed hashes."""
     phase = manifest["phases"][0]
@@ -36,7 +36,9 @@ def check_rows_of_tokens(
     lengths = np.add.reduceat(chunks["length"].astype(np.int64), ptr[:-1]) if len(chunks) else np.empty(0, np.int64)
     for row in np.flatnonzero(lengths > phase["sequence_length"])[:3].tolist():
         report.add("sequences/chunks.npy", f"a row of {lengths[row]:,} tokens, longer than sequence_length", f"sequence {row}")
-    report.equal("manifest.json", "padding", phase["budget"]["padding"], n_train * phase["sequence_length"] - int(lengths[:n_train].sum()))
+    report.equal(
+        "manifest.json", "padding", phase["budget"]["padding"], n_train * phase["sequence_length"] - int(lengths[:n_train].sum())
+    )
     first = ptr[:-1]
     pass_ends = np.repeat(used.pass_[first], np.diff(ptr))
     for chunk in np.flatnonzero(pass_ends != used.pass_)[:3].tolist():
@@ -77,7 +79,12 @@ def check_order(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], u
     for c, entry in enumerate(manifest["components"]):
         per_pass = np.bincount(pass_[component == c]).tolist()
         rows.append(per_pass)
-        keys.append([order.key(manifest["seed"], "sequences", manifest["phases"][0]["name"], entry["name"], str(p)) for p in range(len(per_pass))])
+        keys.append(
+            [
+                order.key(manifest["seed"], "sequences", manifest["phases"][0]["name"], entry["name"], str(p))
+                for p in range(len(per_pass))
+            ]
+        )
         for p, n in enumerate(per_pass):
             report.equal("manifest.json", f"{entry['name']}: sequences of pass {p}", stated.get((entry["name"], p)), n)
     if not np.array_equal(order.stream_order(rows, keys), arrays["order"]):

@@ -34,13 +34,22 @@ PIECE = 1 << 22
 
 
 def check_tokens(
-    stage: Found, documents: Found, decisions: Found, recipe: Recipe, tokenizer: Tokenizer, report: Report, build_dir: Path, fast: bool
+    stage: Found,
+    documents: Found,
+    decisions: Found,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    report: Report,
+    build_dir: Path,
+    fast: bool,
 ) -> None:
-    """One source's token stage; `fast` decodes one document in a hundred."""
+    """One source's token stage; `fast` decodes one document in a hundred. A damaged tokens.ds is decoded all the same: that
+    tells which documents the damage is in."""
     source = recipe.sources[stage.source]
     template = load_template(tokenizer, source.loss) if source.type == "conversation" else None
-    for key in stage.keys:
-        if key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
+    for key in stage.info["keys"]:
+        damaged = stage.info["damaged"].get(key, set())
+        if damaged - {"tokens.ds"} or key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
             continue
         folder = stage.folder / key
         index = read(folder / "tokens.parquet", report, build_dir)
@@ -55,11 +64,14 @@ def check_tokens(
         if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
             keep = judged["keep"].to_numpy()
             path = documents.file(key, "documents.parquet")
-            _decode(path, keep, index, *arrays, recipe, tokenizer, template, report, shown(folder / "tokens.ds", build_dir), fast)
+            _decode(path, keep, index, *arrays, recipe, tokenizer, template, report, shown(folder / "tokens.ds", build_dir),
+                    fast and not damaged)  # fmt: skip
             report.count(tokens=int(arrays[0].size))
 
 
-def _check_files(folder: Path, index: pa.Table, root: str, report: Report, build_dir: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _check_files(
+    folder: Path, index: pa.Table, root: str, report: Report, build_dir: Path
+) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Lengths, starts, ends, metadata, loss counts and root of one shard. None where its tokens cannot be mapped."""
     name = shown(folder / "tokens.parquet", build_dir)
     lengths, starts = index["n_tokens"].to_numpy(), index["token_start"].to_numpy()
@@ -75,10 +87,19 @@ def _check_files(folder: Path, index: pa.Table, root: str, report: Report, build
     except (CurateError, OSError, ValueError, IndexError, TypeError) as error:
         report.add(shown(folder / "tokens.ds", build_dir), f"unreadable: {' '.join(str(error).split())}")
         return None
-    report.equal(shown(folder / "tokens.ds.index", build_dir), "ends of documents", True, bool(np.array_equal(stated_ends, ends.astype("u8"))))
+    report.equal(
+        shown(folder / "tokens.ds.index", build_dir),
+        "ends of documents",
+        True,
+        bool(np.array_equal(stated_ends, ends.astype("u8"))),
+    )
     report.equal(shown(folder / "tokens.ds.metadata", build_dir), "tokens", total, tokens.size)
-    learned = lengths if loss is None else np.diff(np.concatenate(([0], np.cumsum(loss, dtype=np.int64)))[np.concatenate(([0], ends))])
-    report.equal(name, "n_loss_tokens are those of the mask", True, bool(np.array_equal(learned, index["n_loss_tokens"].to_numpy())))
+    learned = (
+        lengths if loss is None else np.diff(np.concatenate(([0], np.cumsum(loss, dtype=np.int64)))[np.concatenate(([0], ends))])
+    )
+    report.equal(
+        name, "n_loss_tokens are those of the mask", True, bool(np.array_equal(learned, index["n_loss_tokens"].to_numpy()))
+    )
     hashes = f"{dtype.str}:{_hash(tokens)}", _hash(loss)
     report.equal(shown(folder / "shard.json", build_dir), "root", root, digest(table_root(index), *hashes))
     return tokens, loss
@@ -86,14 +107,15 @@ def _check_files(folder: Path, index: pa.Table, root: str, report: Report, build
 
 def _hash(array: np.ndarray | None) -> str:
     state = hashlib.blake2b(digest_size=16)
-    for first in range(0, 0 if array is None else array.size, PIECE):
-        state.update(np.ascontiguousarray(array[first : first + PIECE]))  # type: ignore[index]
+    if array is not None:
+        for first in range(0, array.size, PIECE):
+            state.update(array[first : first + PIECE].tobytes())
     return state.hexdigest()
 
 
 def _decode(
-    path: Path, keep: np.ndarray, index: pa.Table, tokens: np.ndarray, loss: np.ndarray | None, recipe: Recipe, tokenizer: Tokenizer,
-    template: ChatTemplate | None, report: Report, name: str, fast: bool,
+    path: Path, keep: np.ndarray, index: pa.Table, tokens: np.ndarray, loss: np.ndarray | None, recipe: Recipe,
+    tokenizer: Tokenizer, template: ChatTemplate | None, report: Report, name: str, fast: bool,
 ) -> None:  # fmt: skip
     """Every kept document (of one shard) against its tokens."""
     starts, lengths = index["token_start"].to_numpy(), index["n_tokens"].to_numpy()
@@ -104,7 +126,9 @@ def _decode(
         here = slice(int(starts[row]), int(starts[row] + lengths[row]))
         ids = tokens[here]
         if int(ids.max(initial=0)) >= tokenizer.vocab_size:
-            report.add(name, "a token id outside the vocabulary", f"row {row}, id {document['id']}, tokens {here.start}..{here.stop - 1}")
+            report.add(
+                name, "a token id outside the vocabulary", f"row {row}, id {document['id']}, tokens {here.start}..{here.stop - 1}"
+            )
         elif is_lossless:
             wrong = not _gives_back(ids, document, recipe, tokenizer)
         else:
@@ -138,7 +162,12 @@ def _gives_back(ids: np.ndarray, document: dict[str, Any], recipe: Recipe, token
 
 
 def _encodes_to(
-    ids: np.ndarray, loss: np.ndarray | None, document: dict[str, Any], recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate | None
+    ids: np.ndarray,
+    loss: np.ndarray | None,
+    document: dict[str, Any],
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
 ) -> bool:
     """The document's text (or rendered messages) encodes to these tokens and this mask; a template's own bos and eos count."""
     if template is None:

@@ -1,7 +1,7 @@
 """What is trained on, counted again: selection against sequences against tokens, budgets, copies, held-out clusters.
 
-In: selection.parquet (a row group at a time), the arrays of sequences/ (memory-mapped), the index of every token shard (32 bytes per
-kept document). Out: findings with the row of the selection. Imports recipe, store, mixture's rooms.
+In: selection.parquet (a row group at a time), the arrays of sequences/ (memory-mapped), the index of every token shard (60 bytes
+per kept document, 50 per chunk). Out: findings with the row of the selection. Imports recipe, store, mixture's rooms.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.recipe import Recipe
+from curate.recipe import Quantity, Recipe
 from mixture import budget
 from mixture.stream import CHUNK, map_tokens
 from mixture.verify.documents import Found, read
@@ -52,7 +52,6 @@ class Used:
     start: np.ndarray  # int64, from the document's first token
     length: np.ndarray  # int64
     is_train: np.ndarray  # bool
-    n_loss: int  # summed over trained rows
 
 
 def kept_documents(stages: Mapping[str, Found], report: Report, build_dir: Path) -> Kept | None:
@@ -68,8 +67,8 @@ def kept_documents(stages: Mapping[str, Found], report: Report, build_dir: Path)
             parts.append((np.full(ids.size, number, np.int32), ids, *columns))
             paths.append((stage.folder / key / "tokens.ds").resolve())
             first.append(first[-1] + ids.size)
-    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Kept(list(stages), *joined, paths, np.array(first, np.int64))
+    source, ids, start, n_tokens, n_loss_tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Kept(list(stages), source, ids, start, n_tokens, n_loss_tokens, paths, np.array(first, np.int64))
 
 
 def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) -> dict[str, np.ndarray] | None:
@@ -77,7 +76,7 @@ def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) ->
     n_train = sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
     n_rows = n_train + manifest["held_out"]["sequences"]
     shapes = {"row_ptr": (n_rows + 1,), "chunks": None, "component": (n_rows,), "order": (n_train,), "row_hash": (n_rows, 16)}
-    types = {"row_ptr": np.int64, "chunks": CHUNK, "component": np.uint16, "order": np.uint64, "row_hash": np.uint8}
+    types: dict[str, Any] = {"row_ptr": "i8", "chunks": CHUNK, "component": "u2", "order": "u8", "row_hash": "u1"}
     arrays, sound = {}, True
     for name, shape in shapes.items():
         path = build_dir / "sequences" / f"{name}.npy"
@@ -95,7 +94,9 @@ def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) ->
     ptr, chunks, order = arrays["row_ptr"], arrays["chunks"], arrays["order"]
     wrong = np.flatnonzero(np.diff(ptr) < 1)
     if ptr[0] != 0 or ptr[-1] != len(chunks) or wrong.size:
-        report.add("sequences/row_ptr.npy", "it does not divide the chunks into rows", f"row {wrong[0] if wrong.size else len(ptr) - 1}")
+        report.add(
+            "sequences/row_ptr.npy", "it does not divide the chunks into rows", f"row {wrong[0] if wrong.size else len(ptr) - 1}"
+        )
         return None
     if not np.array_equal(np.sort(order), np.arange(n_train, dtype=np.uint64)):
         report.add("sequences/order.npy", "it is not a permutation of the trained sequences")
@@ -104,8 +105,8 @@ def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) ->
 
 
 def check_selection(
-    build_dir: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: Kept, shards: Sequence[Mapping[str, Any]],
-    report: Report,
+    build_dir: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: Kept,
+    shards: Sequence[Mapping[str, Any]], report: Report,
 ) -> Used | None:  # fmt: skip
     """Row i of the selection is chunk i: same document, tokens, place. Every row is looked up in the token shards' index."""
     chunks, ptr = arrays["chunks"], arrays["row_ptr"]
@@ -118,30 +119,37 @@ def check_selection(
     if (shard_number < 0).any():
         report.add("sequences/shards.json", "it names token shards that are none of the build's stages")
         return None
-    masks = [map_tokens((build_dir / s["path"]).with_name("tokens.ds.loss"), np.dtype("u1"), s["n_tokens"]) if s["has_loss"] else None for s in shards]
+    losses = [(build_dir / s["path"]).with_name("tokens.ds.loss") if s["has_loss"] else None for s in shards]
+    masks = [map_tokens(loss, np.dtype("u1"), s["n_tokens"]) if loss else None for loss, s in zip(losses, shards, strict=True)]
+    row = 0
     try:
         file = pq.ParquetFile(build_dir / SELECTION)
         if file.metadata.num_rows != len(chunks):
             report.add(SELECTION, f"{file.metadata.num_rows:,} rows, sequences/ has {len(chunks):,} chunks")
             return None
-        parts, row = [], 0
+        parts = []
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             here = slice(row, row + table.num_rows)
-            parts.append(_check_rows(table, here, np.asarray(chunks[here]), arrays, stream_index, names, kept, shard_number, masks, report))
+            parts.append(
+                _check_rows(table, here, np.asarray(chunks[here]), arrays, stream_index, names, kept, shard_number, masks, report)
+            )
             row = here.stop
     except (pa.ArrowException, OSError, KeyError) as error:
         report.add(SELECTION, f"unreadable: {str(error).splitlines()[0]}", f"from row {row}")
         return None
     columns = [np.concatenate([p[i] for p in parts]) for i in range(8)] if parts else [np.empty(0, np.int64)] * 8
-    return Used(*columns, n_loss=sum(p[8] for p in parts))
+    return Used(*columns)
 
 
 def _check_rows(
-    table: pa.Table, here: slice, chunks: np.ndarray, arrays: Mapping[str, np.ndarray], stream_index: np.ndarray, names: list[str],
-    kept: Kept, shard_number: np.ndarray, masks: Sequence[np.ndarray | None], report: Report,
+    table: pa.Table, here: slice, chunks: np.ndarray, arrays: Mapping[str, np.ndarray], stream_index: np.ndarray,
+    names: list[str], kept: Kept, shard_number: np.ndarray, masks: Sequence[np.ndarray | None], report: Report,
 ) -> tuple:  # fmt: skip
-    value = {name: table[name].to_numpy() for name in ("pass", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens", "sequence", "position")}
+    value = {
+        name: table[name].to_numpy()
+        for name in ("pass", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens", "sequence", "position")
+    }
     at = np.arange(here.start, here.stop)
     ptr = arrays["row_ptr"]
     sequence = np.searchsorted(ptr, at, side="right") - 1
@@ -162,7 +170,8 @@ def _check_rows(
     n_loss = target.copy()
     for i in np.flatnonzero([masks[s] is not None for s in shard.tolist()]).tolist():
         mask, start = masks[shard[i]], int(chunks["start"][i])
-        n_loss[i] = np.count_nonzero(mask[start + 1 : start + 1 + int(target[i])])  # type: ignore[index]
+        assert mask is not None
+        n_loss[i] = np.count_nonzero(mask[start + 1 : start + 1 + int(target[i])])
     checks = {
         "document": chunks["document"].astype(np.int64) == at,
         "shard": chunks["shard"] < shard_number.size,
@@ -183,7 +192,7 @@ def _check_rows(
             report.add(SELECTION, f"{name} is not that of sequences/chunks.npy and the token shards", f"row {here.start + row}")
     report.count(chunks=at.size)
     columns = (component, value["pass"], value["chunk"], value["n_chunks"], value["token_start"], value["n_tokens"])
-    return (document, *(c.astype(np.int64) for c in columns), is_train, int(n_loss[is_train].sum()))
+    return (document, *(c.astype(np.int64) for c in columns), is_train)
 
 
 def _find(kept: Kept, shard: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -193,7 +202,9 @@ def _find(kept: Kept, shard: np.ndarray, start: np.ndarray) -> np.ndarray:
         first, last = int(kept.first[number]), int(kept.first[number + 1])
         mine = np.flatnonzero(shard == number)
         starts = kept.start[first:last]
-        place = np.searchsorted(starts, start[mine], side="right") - 1  # of equal starts (documents of no token) the last: it has tokens
+        place = (
+            np.searchsorted(starts, start[mine], side="right") - 1
+        )  # of equal starts (documents of no token) the last: it has tokens
         good = (place >= 0) & (last > first)
         good[good] = starts[place[good]] == start[mine[good]]
         found[mine[good]] = first + place[good]
@@ -218,19 +229,26 @@ def check_budgets(manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept:
         if trained > int(budget.exact(asked.max_epochs) * unique // 1):
             report.add(where, f"{name}: {trained:,} tokens pass the cap of {asked.max_epochs:g} epochs of {unique:,}")
         copies = _check_passes(name, mine, own, used, kept, report)
-        report.equal(where, f"{name}: copies", stated["copies"], {str(k): int(n) for k, n in enumerate(np.bincount(copies)) if n} if own.size else {})
+        report.equal(
+            where,
+            f"{name}: copies",
+            stated["copies"],
+            {str(k): int(n) for k, n in enumerate(np.bincount(copies)) if n} if own.size else {},
+        )
         if copies.max(initial=0) > -(-budget.exact(asked.max_epochs) // 1):
             report.add(SELECTION, f"{name}: a document is used {copies.max()} times, its cap is {asked.max_epochs:g}")
         for entry in manifest["phases"][0]["packing"]["passes"]:
             if entry["component"] == name:
                 tokens = int(used.length[mine[used.pass_[mine] == entry["pass"]]].sum())
                 report.equal(where, f"{name}: tokens of pass {entry['pass']}", entry["tokens"], tokens)
-        if asked.budget.unit == "tokens" and recipe.mixture.on_shortage == "fail":
-            report.equal("recipe.yaml", f"{name}: tokens of the budget", asked.budget.count, trained)
+        asked_for: Quantity = asked.budget
+        if asked_for.unit == "tokens" and recipe.mixture.on_shortage == "fail":
+            report.equal("recipe.yaml", f"{name}: tokens of the budget", asked_for.count, trained)
     total = int(used.length[used.is_train].sum())
     report.equal("manifest.json", "tokens to train", manifest["phases"][0]["budget"]["realised"], total)
+    asked_total: Quantity = recipe.mixture.total
     if recipe.mixture.on_shortage != "shrink_total":
-        report.equal("recipe.yaml", "mixture.total", recipe.mixture.total.count, total)
+        report.equal("recipe.yaml", "mixture.total", asked_total.count, total)
 
 
 def _check_passes(name: str, mine: np.ndarray, own: np.ndarray, used: Used, kept: Kept, report: Report) -> np.ndarray:
@@ -246,14 +264,18 @@ def _check_passes(name: str, mine: np.ndarray, own: np.ndarray, used: Used, kept
         expected = np.arange(rows.size) - np.repeat(first, n_chunks)
         ends = np.cumsum(used.length[rows])
         begins = ends - used.length[rows] - np.repeat((ends - used.length[rows])[first], n_chunks)
-        wrong = (used.chunk[rows] != expected) | (used.n_chunks[rows] != np.repeat(n_chunks, n_chunks)) | (used.start[rows] != begins)
+        wrong = (
+            (used.chunk[rows] != expected) | (used.n_chunks[rows] != np.repeat(n_chunks, n_chunks)) | (used.start[rows] != begins)
+        )
         for row in rows[wrong][:3].tolist():
             report.add(SELECTION, f"{name}, pass {number}: a document's chunks do not follow each other", f"row {row}")
         copies[documents] += 1
         in_part += int((tokens < kept.n_tokens[documents]).sum())
         missing = np.setdiff1d(own, documents)
         if number < last and missing.size:
-            report.add(SELECTION, f"{name}: pass {number} leaves {missing.size:,} documents out", f"id {kept.id[missing[0]].decode()}")
+            report.add(
+                SELECTION, f"{name}: pass {number} leaves {missing.size:,} documents out", f"id {kept.id[missing[0]].decode()}"
+            )
         if number < last and (tokens < kept.n_tokens[documents]).any():
             report.add(SELECTION, f"{name}: pass {number} is not the last, yet uses a document in part")
         stray = np.setdiff1d(documents, own)
@@ -277,7 +299,12 @@ def check_held_out(
     """Whole, once, and no member of a held-out document's cluster is trained on."""
     for c, component in enumerate(manifest["components"]):
         mine = ~used.is_train & (used.component == c)
-        report.equal("manifest.json", f"{component['name']}: held-out tokens", manifest["held_out"]["tokens"][component["name"]], int(used.length[mine].sum()))
+        report.equal(
+            "manifest.json",
+            f"{component['name']}: held-out tokens",
+            manifest["held_out"]["tokens"][component["name"]],
+            int(used.length[mine].sum()),
+        )
     tokens = np.zeros(kept.id.size, np.int64)
     out = ~used.is_train & (used.document >= 0)
     np.add.at(tokens, used.document[out], used.length[out])
@@ -302,7 +329,9 @@ def check_held_out(
 
 def shards_of(tokens: Mapping[str, Found], shards: Sequence[Mapping[str, Any]], build_dir: Path, report: Report) -> None:
     """sequences/shards.json against the token stages: paths, lengths, masks."""
-    known = {(stage.folder / key / "tokens.ds").resolve(): (stage, key) for stage in tokens.values() for key in stage.info["keys"]}
+    known = {
+        (stage.folder / key / "tokens.ds").resolve(): (stage, key) for stage in tokens.values() for key in stage.info["keys"]
+    }
     for number, listed in enumerate(shards):
         path = (build_dir / listed["path"]).resolve()
         if path not in known:
@@ -310,4 +339,6 @@ def shards_of(tokens: Mapping[str, Found], shards: Sequence[Mapping[str, Any]], 
             continue
         stage, key = known[path]
         stated = stage.info["shards"][key]["counts"]["n_tokens"]
-        report.equal("sequences/shards.json", f"tokens of {shown(path, build_dir)}", listed["n_tokens"], stated, f"shard {number}")
+        report.equal(
+            "sequences/shards.json", f"tokens of {shown(path, build_dir)}", listed["n_tokens"], stated, f"shard {number}"
+        )

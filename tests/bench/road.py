@@ -1,17 +1,15 @@
 """The whole road beside the same chain in datatrove: same real Estonian text, same cores, both warm, in one run.
 
-`python -m tests.bench.road [--mb 12] [--workers 2]` prints a table and writes it to tests/bench/results/road.txt.
+`python -m tests.bench.road [--mb 12] [--workers 2]` prints a table.
 Each side is a process of its own, timed from outside, start-up included; ours also prints numba's compile time, apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import gzip
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -84,7 +82,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    lines = [f"# {datetime.date.today()}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores  python -m tests.bench.road --mb {args.mb:g} --workers {args.workers} --runs {args.runs}"]  # fmt: skip
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         size = write_raw(top / "raw", args.mb, 4)
@@ -110,11 +108,7 @@ def main() -> None:
         lines.append(f"median ratio {median:.1f}")
         lines += ["datatrove by stage: " + ", ".join(x.replace("\t", " ") + " s" for x in (top / "rival.log").read_text().split("\n") if x.count("\t") == 1 and not x.startswith(" "))]  # fmt: skip
         lines += ["veski by stage: " + x.strip() for x in (top / "ours.log").read_text().split("\n") if "measure" in x and "%" in x and "(" in x]
-    text = "\n".join(lines) + "\n"
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "road.txt").write_text(text)
-    print(text)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

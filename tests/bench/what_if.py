@@ -42,11 +42,11 @@ def main() -> None:
         store = Store(Path(folder))
         documents, signals, relations = synthetic(store, n)
         recipe = recipe_of(["a"], [{"name": f"min_s{i}", "signal": f"s{i}", "min": 0.01} for i in range(N_SIGNALS)])
-        decide(store, recipe, documents, signals, relations, 1)  # compiles; the first decision, not the what-if
+        decide(store, recipe, documents, signals, relations, 2)  # compiles; the first decision, not the what-if
         rules = [Rule(name=f"min_s{i}", signal=f"s{i}", min=0.04) for i in range(N_SIGNALS)]
         changed = recipe.model_copy(update={"rules": rules})
         start, cpu = time.monotonic(), time.process_time()
-        stage = decide(store, changed, documents, signals, relations, 1)
+        stage = decide(store, changed, documents, signals, relations, 2)
         seconds, cpu = time.monotonic() - start, time.process_time() - cpu
         counts = stage.info()["counts"]
         print(f"members reused {counts['reused_members']}, resolved {counts['resolved_members']}, pairs {counts['compared_pairs']}")
@@ -99,10 +99,10 @@ def synthetic(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, s
         ptr = np.concatenate([[0], np.cumsum(n_shingles[own_members])]).astype(np.int64)
         hashes = np.empty(int(ptr[-1]), np.uint64)
         for i, m in enumerate(own_members.tolist()):
-            common = np.random.default_rng(int(cluster[m])).integers(0, 2**62, size[cluster[m]], np.int64)
-            common[rng.random(len(common)) > 2 * share[m] / (1 + share[m])] = 0
-            fresh = rng.integers(0, 2**62, len(common), np.int64)
-            hashes[ptr[i] : ptr[i + 1]] = np.sort(np.where(common == 0, fresh, common))
+            n_own = int(n_shingles[m])  # some of the cluster's numbers, the rest fresh
+            common = (int(cluster[m]) << 10) + np.flatnonzero(rng.random(n_own) < 2 * share[m] / (1 + share[m]))
+            fresh = rng.integers(2**40, 2**62, n_own - len(common), np.int64)
+            hashes[ptr[i] : ptr[i + 1]] = np.sort(np.concatenate([common, fresh]).astype(np.uint64))
         with sets.shard(shard.name) as writer:
             for name, array in {"ptr": ptr, "hashes": hashes, "row": own_members - shard.first}.items():
                 np.save(writer.path / f"{name}.npy", array)

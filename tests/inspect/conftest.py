@@ -42,7 +42,8 @@ mixture:
 
 TEXTS = {
     "w1": "üks kaks kolm neli viis kuus", "w2": "täna sajab vihma ja homme paistab päike", "w3": "two words",
-    "w4": "kolm sõna siin", "w5": "üks kaks kolm neli viis seitse", "w6": "see tekst jääb kõrvale hindamiseks", "w7": "viies lause on täpselt viis",
+    "w4": "kolm sõna siin", "w5": "üks kaks kolm neli viis seitse",
+    "w6": "see tekst jääb kõrvale hindamiseks", "w7": "viies lause on täpselt viis",
     "b1": "a first english sentence stands here", "b2": "a second english sentence stands here",
     "b3": "a third english sentence stands here", "b4": "üks kaks kolm neli viis kuus",
 }  # fmt: skip
@@ -70,7 +71,7 @@ def documents(source, names):
     rows = [
         {"id": doc_id(n), "source": source, "source_id": n, "text": TEXTS[n],
          "text_hash": hashlib.blake2b(TEXTS[n].encode(), digest_size=16).hexdigest(),
-         "url": f"https://www.{'uudised.err.ee' if n in ('w1', 'w2') else 'pood.example.co.uk:443'}/{n}" if source == "web" else None,
+         "url": f"https://www.{'uudised.err.ee' if n in 'w1w2' else 'pood.example.co.uk:443'}/{n}" if source == "web" else None,
          "language": "et" if source == "web" else "en", "license": "CC-BY-4.0" if source == "web" or n == "b1" else None,
          "is_repaired": n == "w2", "file": f"{source}.jsonl", "byte_offset": 100 * i}
         for i, n in enumerate(names)
@@ -84,18 +85,28 @@ def stages_of(store):
     result = {"documents": {}, "signals": {}, "tokens": {}}
     bad = {"source": "web", "file": "web.jsonl", "byte_offset": 700, "cause": "broken_json", "detail": "line 8", "lost_bytes": 31}
     for source, shards in names.items():
-        tables = {f"{i:05d}": ({"documents.parquet": documents(source, shard)}, {"n_documents": len(shard)}) for i, shard in enumerate(shards)}
+        tables = {
+            f"{i:05d}": ({"documents.parquet": documents(source, shard)}, {"n_documents": len(shard)})
+            for i, shard in enumerate(shards)
+        }
         quarantine = pa.Table.from_pylist([bad] if source == "web" else [], schema.QUARANTINE)
         counts = {"n_read": 8 if source == "web" else 4, "n_quarantined": quarantine.num_rows}
         tables["quarantine"] = ({"quarantine.parquet": quarantine}, counts)
         result["documents"][source] = publish(store.stage("documents", version=1, settings={"source": source}), tables)
         families = {
-            "length": lambda n: {"id": doc_id(n), "n_words": len(TEXTS[n].split()), "n_bytes": len(TEXTS[n].encode()), "n_lines": 1, "n_bullet_lines": 0},
+            "length": lambda n: {
+                "id": doc_id(n),
+                "n_words": len(TEXTS[n].split()),
+                "n_bytes": len(TEXTS[n].encode()),
+                "n_lines": 1,
+                "n_bullet_lines": 0,
+            },
             "language": lambda n: {"id": doc_id(n), "language": "en" if n[0] == "b" or n == "w3" else "et"},
         }
         result["signals"][source] = {
             family: publish(store.stage("signals", version=1, settings={"source": source, "family": family}),
-                            {f"{i:05d}": ({f"{family}.parquet": pa.Table.from_pylist([row(n) for n in s])}, None) for i, s in enumerate(shards)})
+                            {f"{i:05d}": ({f"{family}.parquet": pa.Table.from_pylist([row(n) for n in s])}, None)
+                             for i, s in enumerate(shards)})
             for family, row in families.items()
         }  # fmt: skip
     cluster = {"w1": (3, None, None), "w5": (3, doc_id("w1"), 0.8), "b4": (3, doc_id("w1"), 1.0)}
@@ -112,8 +123,8 @@ def stages_of(store):
             related, decided = [], []
             for n in shard:
                 size, witness, jaccard = cluster.get(n, (1, None, None))
-                related.append({"id": doc_id(n), "source": source, "cluster_id": doc_id("w1") if size > 1 else None, "cluster_size": size,
-                                "witness_id": witness, "jaccard": jaccard, "containment": jaccard})  # fmt: skip
+                related.append({"id": doc_id(n), "source": source, "cluster_id": doc_id("w1") if size > 1 else None,
+                                "cluster_size": size, "witness_id": witness, "jaccard": jaccard, "containment": jaccard})  # fmt: skip
                 verdict = dict(zip(fields, dropped.get(n, (None, [], *[None] * 6)), strict=True))
                 decided.append({"id": doc_id(n), "source": source, "keep": n not in dropped, **verdict})
             duplicates[f"{source}.{i:05d}"] = ({"duplicates.parquet": pa.Table.from_pylist(related, schema.DUPLICATES)}, None)
@@ -135,12 +146,15 @@ def stages_of(store):
 def selection():
     """(component, source, name, pass, tokens, split, sequence, position)"""
     uses = [
-        ("et", "web", "w1", 0, 10, "train", 0, 0), ("et", "web", "w2", 0, 10, "train", 1, 0), ("et", "web", "w7", 0, 10, "train", 2, 0),
+        ("et", "web", "w1", 0, 10, "train", 0, 0), ("et", "web", "w2", 0, 10, "train", 1, 0),
+        ("et", "web", "w7", 0, 10, "train", 2, 0),
         ("en", "book", "b1", 0, 10, "train", 3, 0), ("en", "book", "b2", 0, 10, "train", 4, 0),
-        ("en", "book", "b1", 1, 10, "train", 5, 0), ("en", "book", "b2", 1, 10, "train", 6, 0), ("et", "web", "w6", 0, 10, "held_out", 7, 0),
+        ("en", "book", "b1", 1, 10, "train", 5, 0), ("en", "book", "b2", 1, 10, "train", 6, 0),
+        ("et", "web", "w6", 0, 10, "held_out", 7, 0),
     ]  # fmt: skip
     rows = [
-        {"phase": "main", "component": c, "source": s, "id": doc_id(n), "pass": p, "chunk": 0, "n_chunks": 1, "token_start": 0, "n_tokens": t,
+        {"phase": "main", "component": c, "source": s, "id": doc_id(n), "pass": p, "chunk": 0, "n_chunks": 1,
+         "token_start": 0, "n_tokens": t,
          "n_loss_tokens": t, "split": split, "sequence": q, "position": at, "stream_index": q if split == "train" else None}
         for c, s, n, p, t, split, q, at in uses
     ]  # fmt: skip
@@ -155,7 +169,8 @@ def manifest():
     return {
         "schema_version": 1, "kind": "cpt", "name": "small", "tool_versions": {}, "recipe_sha256": "",
         "roots": {"components": "", "selection": "", "order": "", "stream": "5c1e90ab" + "0" * 56}, "tokenizer": {}, "seed": 0,
-        "phases": [{"name": "main", "budget": {"unit": "tokens", "requested": 70, "realised": 70, "padding": 42}, "sequence_length": 16,
+        "phases": [{"name": "main", "budget": {"unit": "tokens", "requested": 70, "realised": 70, "padding": 42},
+                    "sequence_length": 16,
                     "order": {"n_sequences": 7, "first_index": 0}}],
         "components": [component("et", "target", "web", 30, 1), component("en", "replay", "book", 40, 2)],
         "held_out": {}, "stream_checkpoints": [], "outputs": [], "lineage": [],

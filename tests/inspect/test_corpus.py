@@ -20,10 +20,11 @@ def corpus(small):
 
 def test_every_term_of_every_source(corpus):
     found = {row["source"]: row for row in rows(corpus, "FROM sources")}
-    web = {"records": 8, "documents": 7, "quarantined": 1, "lost_bytes": 31, "repaired": 1, "kept": 4, "dropped": 3, "selected": 3,
-           "held_out": 1, "over_budget": 0, "no_component": 0, "tokens": 50, "unknown_license_tokens": 0, "sums_close": True}  # fmt: skip
-    book = {"records": 4, "documents": 4, "quarantined": 0, "kept": 3, "dropped": 1, "selected": 2, "held_out": 0, "over_budget": 1,
-            "no_component": 0, "tokens": 30, "unknown_license_tokens": 20, "sums_close": True}  # fmt: skip
+    web = {"records": 8, "documents": 7, "quarantined": 1, "lost_bytes": 31, "repaired": 1, "kept": 4, "dropped": 3,
+           "selected": 3, "held_out": 1, "over_budget": 0, "no_component": 0, "tokens": 50, "unknown_license_tokens": 0,
+           "sums_close": True}  # fmt: skip
+    book = {"records": 4, "documents": 4, "quarantined": 0, "kept": 3, "dropped": 1, "selected": 2, "held_out": 0,
+            "over_budget": 1, "no_component": 0, "tokens": 30, "unknown_license_tokens": 20, "sums_close": True}  # fmt: skip
     assert {key: found["web"][key] for key in web} == web
     assert {key: found["book"][key] for key in book} == book
     assert [row["source"] for row in rows(corpus, "FROM sources")] == ["web", "book"]
@@ -41,7 +42,13 @@ def test_components(corpus):
     et, en = rows(corpus, "FROM components")
     assert (et["component"], et["train_tokens"], et["documents"], et["unique_tokens"], et["epochs"]) == ("et", 30, 3, 40, 0.75)
     assert (et["held_out_documents"], et["held_out_tokens"], et["over_budget_tokens"]) == (1, 10, 10)
-    assert (en["train_tokens"], en["documents"], en["unique_tokens"], en["max_copies"], en["over_budget_tokens"]) == (40, 2, 30, 2, 10)
+    assert (en["train_tokens"], en["documents"], en["unique_tokens"], en["max_copies"], en["over_budget_tokens"]) == (
+        40,
+        2,
+        30,
+        2,
+        10,
+    )
 
 
 def test_domains(corpus):
@@ -88,7 +95,9 @@ def test_without_a_mixture(small, tmp_path):
     write_corpus(tmp_path / "b", stages, None)
     with open_corpus(tmp_path / "b") as corpus:
         assert rows(corpus, "SELECT selected, sums_close FROM sources") == [{"selected": None, "sums_close": True}] * 2
-        assert rows(corpus, "FROM selection") == [] and rows(corpus, "FROM components") == [] and rows(corpus, "FROM tokens") == []
+        assert (
+            rows(corpus, "FROM selection") == [] and rows(corpus, "FROM components") == [] and rows(corpus, "FROM tokens") == []
+        )
     assert not list((tmp_path / "b").glob(".corpus*"))
 
 

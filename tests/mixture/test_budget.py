@@ -106,7 +106,12 @@ def test_shortage_names_the_constraint_and_the_smallest_changes():
 def test_both_ways_to_bend_by_hand():
     asked = ask(("a", "50 % of tokens", 1), ("b", "30 % of tokens", 1), ("c", "20 % of tokens", 1))
     shrunk = plan(asked, 1000, [400, 900, 900], "shrink_total")
-    assert (shrunk.targets, shrunk.requested, shrunk.binding, shrunk.bent) == ([400, 240, 160], [500, 300, 200], ["a"], "shrink_total")
+    assert (shrunk.targets, shrunk.requested, shrunk.binding, shrunk.bent) == (
+        [400, 240, 160],
+        [500, 300, 200],
+        ["a"],
+        "shrink_total",
+    )
     bent = plan(asked, 1000, [400, 900, 900], "bend_shares")
     assert bent.targets == [400, 360, 240] and bent.level == Fraction(12, 10) and bent.total == 1000
     bent = plan(asked, 1000, [400, 350, 900], "bend_shares")  # the second cap binds only after the first
@@ -190,7 +195,10 @@ def _one_token_less_of_cap_fails(again, total, unique, change):
 def test_bending_is_exact_and_never_passes_a_cap(rows, total, how):
     weights = sum(t for t, _, _ in rows)
     shares = [Fraction(t, weights) for t, _, _ in rows]
-    asked = [Request(f"c{i}", Quantity(s, "share_of_tokens"), exact(cap)) for i, (s, (_, _, cap)) in enumerate(zip(shares, rows, strict=True))]
+    asked = [
+        Request(f"c{i}", Quantity(s, "share_of_tokens"), exact(cap))
+        for i, (s, (_, _, cap)) in enumerate(zip(shares, rows, strict=True))
+    ]
     unique = [u for _, u, _ in rows]
     caps = [int(r.max_epochs * u // 1) for r, u in zip(asked, unique, strict=True)]
     try:

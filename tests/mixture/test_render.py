@@ -89,7 +89,7 @@ def test_special_strings_of_a_user_are_text(tokenizer):
 @given(
     st.lists(
         st.lists(
-            st.sampled_from(["<|im_end|>", "<|im_start|>", "<s>", " ", "\n", "aõ🙂", "\U000f0000", "\U000f0001", "<|im_", "end|>"]),
+            st.sampled_from(["<|im_end|>", "<|im_start|>", "<s>", "\n", "aõ🙂 ", "\U000f0000", "\U000f0001", "<|im_", "end|>"]),
             max_size=8,
         ).map("".join),
         min_size=1, max_size=4,

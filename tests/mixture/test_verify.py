@@ -53,11 +53,17 @@ def doc_id(source: str, i: int) -> str:
 
 def document(source: str, i: int) -> dict:
     text = " ".join(f"{word}{i}" for word in ("veski", "jahvatab", "vilja", "õhtul", "läbi")[: 1 + i % 5]) + "\n" * (i % 2)
-    messages = [{"role": "user", "content": f"küsimus {i}"}, {"role": "assistant", "content": f"vastus {i}"}] if source == "chat" else None
+    messages = (
+        [{"role": "user", "content": f"küsimus {i}"}, {"role": "assistant", "content": f"vastus {i}"}]
+        if source == "chat"
+        else None
+    )
     text = "\n".join(m["content"] for m in messages) if messages else text
     return {
-        "id": doc_id(source, i), "source": source, "text": text, "text_hash": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
-        "messages": json.dumps(messages) if messages else None, "license": "MIT", "language": "et", "is_repaired": False, "file": "x", "byte_offset": i,
+        "id": doc_id(source, i), "source": source, "text": text,
+        "text_hash": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+        "messages": json.dumps(messages) if messages else None, "license": "MIT", "language": "et",
+        "is_repaired": False, "file": "x", "byte_offset": i,
     }  # fmt: skip
 
 
@@ -81,18 +87,27 @@ def make_stages(store: Store):
         for k in range(n_shards):
             part = rows[k * n // n_shards : (k + 1) * n // n_shards]
             shards[f"{k:05d}"] = ("documents.parquet", pa.Table.from_pylist(part, schema.DOCUMENTS), {"n_documents": len(part)})
-            measured[f"{k:05d}"] = ("length.parquet", pa.table({"id": [r["id"] for r in part], "n_bytes": [len(r["text"]) for r in part]}), None)
+            measured[f"{k:05d}"] = (
+                "length.parquet",
+                pa.table({"id": [r["id"] for r in part], "n_bytes": [len(r["text"]) for r in part]}),
+                None,
+            )
             head = rows[0]["id"]  # rows 0 and 1 of web are one cluster, row 1 is kept all the same; row 2 is dropped for row 0
             cluster = {rows[1]["id"]: 2, head: 2} if source == "web" else {}
             related[f"{source}.{k:05d}"] = ("duplicates.parquet", pa.Table.from_pylist(
-                [{"id": r["id"], "source": source, "cluster_size": cluster.get(r["id"], 1), "cluster_id": head if r["id"] in cluster else None}
+                [{"id": r["id"], "source": source, "cluster_size": cluster.get(r["id"], 1),
+                  "cluster_id": head if r["id"] in cluster else None}
                  for r in part], schema.DUPLICATES), None)  # fmt: skip
             drop = rows[2]["id"] if source == "web" else ""
             decided[f"{source}.{k:05d}"] = ("decisions.parquet", pa.Table.from_pylist(
-                [{"id": r["id"], "source": source, "keep": r["id"] != drop, "reason": "near_duplicate" if r["id"] == drop else None,
-                  "failed_rules": [], "witness_id": head if r["id"] == drop else None} for r in part], schema.DECISIONS), None)  # fmt: skip
+                [{"id": r["id"], "source": source, "keep": r["id"] != drop, "failed_rules": [],
+                  "reason": "near_duplicate" if r["id"] == drop else None, "witness_id": head if r["id"] == drop else None} for r in part], schema.DECISIONS), None)  # fmt: skip
         bad = [{"source": source, "file": "x", "byte_offset": 9, "cause": "empty_text", "detail": "", "lost_bytes": 0}]
-        shards["quarantine"] = ("quarantine.parquet", pa.Table.from_pylist(bad, schema.QUARANTINE), {"n_read": n + 1, "n_quarantined": 1})
+        shards["quarantine"] = (
+            "quarantine.parquet",
+            pa.Table.from_pylist(bad, schema.QUARANTINE),
+            {"n_read": n + 1, "n_quarantined": 1},
+        )
         documents[source] = publish(store.stage("documents", version=1, settings={"source": source}), shards)
         signals[source] = publish(store.stage("signals", version=1, settings={"source": source, "family": "length"}), measured)
     clusters = publish(store.stage("clusters", version=1, settings={}), related)
@@ -102,7 +117,7 @@ def make_stages(store: Store):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """.root with store/ and build/, sound; .n: how many tests may share it (they only read)."""
+    """.root with store/, build/ and the tokenizer; sound, shared, only read."""
     root = tmp_path_factory.mktemp("verify")
     tiny_tokenizer.write(root / "tok", template=tiny_tokenizer.CHATML)
     (root / "recipe.yaml").write_text(RECIPE)
@@ -118,7 +133,15 @@ def built(tmp_path_factory):
     named = [*((("documents", s), x) for s, x in documents.items()), *((("signals", s, "length"), x) for s, x in signals.items()),
              (("clusters",), clusters), (("decide",), decide), *((("tokens", s), x) for s, x in stages.items())]  # fmt: skip
     lineage = [{"stage": of[0], "of": list(of[1:]), "fingerprint": s.fingerprint, "root": s.root} for of, s in named]
-    plan_and_pack(recipe, tables, shards, build, tokenizer={"sha256": tokenizer.sha256}, token_bytes=tokenizer.dtype.itemsize, lineage=lineage)
+    plan_and_pack(
+        recipe,
+        tables,
+        shards,
+        build,
+        tokenizer={"sha256": tokenizer.sha256},
+        token_bytes=tokenizer.dtype.itemsize,
+        lineage=lineage,
+    )
     return SimpleNamespace(root=root, build=build)
 
 
@@ -168,6 +191,21 @@ def test_one_flipped_bit_in_every_kind_of_file(copy):
     assert missed == []
 
 
+def test_a_flipped_token_is_traced_to_its_document(copy):
+    path = sorted((copy.root / "store" / "tokens").glob("*/00001/tokens.ds"))[0]  # the second shard of web
+    index = pq.read_table(path.with_name("tokens.parquet")).to_pylist()
+    tokens = np.fromfile(path, "<u2")
+    at = index[4]["token_start"] + 1
+    tokens[at] ^= 1
+    tokens.tofile(path)
+    found = check(copy).findings
+    last = index[4]["token_start"] + index[4]["n_tokens"] - 1
+    place = f"row 4, id {index[4]['id']}, tokens {index[4]['token_start']}..{last}"
+    assert [(f.at, f.what) for f in found if f.file.endswith("tokens.ds")] == [
+        ("", "its bytes are not those that were written (sha256)"), (place, "its tokens are not those of the document's text"),
+    ]  # fmt: skip
+
+
 def test_truncated_and_missing_files(copy):
     for kind, paths in files_of(copy.root).items():
         before = paths[-1].read_bytes()
@@ -208,7 +246,9 @@ def republish(copy, stage: str, key: str, file: str, change) -> None:
 
 
 def set_column(table: pa.Table, name: str, values: list) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    return table.set_column(
+        table.schema.get_field_index(name), table.schema.field(name), pa.array(values, table.schema.field(name).type)
+    )
 
 
 def test_a_changed_text_is_found_by_its_hash_and_by_its_tokens(copy):
@@ -218,7 +258,9 @@ def test_a_changed_text_is_found_by_its_hash_and_by_its_tokens(copy):
 
     republish(copy, "documents", "00001", "documents.parquet", change)
     found = check(copy).findings
-    assert any(f.file.endswith("00001/documents.parquet") and f.at.startswith("row 3, id ") and "text_hash" in f.what for f in found)
+    assert any(
+        f.file.endswith("00001/documents.parquet") and f.at.startswith("row 3, id ") and "text_hash" in f.what for f in found
+    )
 
     def sign(table):
         hashes = [hashlib.blake2b(t.encode(), digest_size=16).hexdigest() for t in table["text"].to_pylist()]
@@ -226,12 +268,15 @@ def test_a_changed_text_is_found_by_its_hash_and_by_its_tokens(copy):
 
     republish(copy, "documents", "00001", "documents.parquet", sign)
     found = check(copy).findings
-    assert [(f.file.rsplit("/", 2)[1:], f.what) for f in found] == [(["00001", "tokens.ds"], "its tokens are not those of the document's text")]
-    assert check(copy, fast=True).ok or True
+    assert [(f.file.rsplit("/", 2)[1:], f.what) for f in found] == [
+        (["00001", "tokens.ds"], "its tokens are not those of the document's text")
+    ]
 
 
 def test_unsorted_ids(copy):
-    republish(copy, "documents", "00000", "documents.parquet", lambda table: table.take(pa.array([1, 0, *range(2, table.num_rows)])))
+    republish(
+        copy, "documents", "00000", "documents.parquet", lambda table: table.take(pa.array([1, 0, *range(2, table.num_rows)]))
+    )
     assert any("not sorted" in f.what and f.at.startswith("row 1") for f in check(copy).findings)
 
 
@@ -248,7 +293,9 @@ def test_a_witness_that_is_not_kept_and_sums_that_do_not_close(copy):
 
 
 def test_neither_kept_nor_dropped(copy):
-    republish(copy, "decide", "web.00001", "decisions.parquet", lambda t: set_column(t, "reason", ["x"] + [None] * (t.num_rows - 1)))
+    republish(
+        copy, "decide", "web.00001", "decisions.parquet", lambda t: set_column(t, "reason", ["x"] + [None] * (t.num_rows - 1))
+    )
     assert any("either kept or dropped" in f.what and f.at.startswith("row 0") for f in check(copy).findings)
 
 
@@ -312,9 +359,19 @@ def longer_chunk(chunks):
         ("sequences/chunks.npy", longer_chunk, "selection.parquet", "id is not that of"),
         ("sequences/component.npy", lambda a: np.roll(a, 1), "selection.parquet", "component is not that of"),
         ("sequences/row_hash.npy", lambda a: a ^ 1, "sequences/row_hash.npy", "not the hash of the tokens"),
-        ("selection.parquet", lambda t: set_column(t, "n_loss_tokens", [0] * t.num_rows), "selection.parquet", "n_loss_tokens is not"),
+        (
+            "selection.parquet",
+            lambda t: set_column(t, "n_loss_tokens", [0] * t.num_rows),
+            "selection.parquet",
+            "n_loss_tokens is not",
+        ),
         ("selection.parquet", lambda t: t.slice(1), "selection.parquet", "chunks"),
-        ("selection.parquet", lambda t: set_column(t, "pass", (pc.add(t["pass"], 1)).to_pylist()), "manifest.json", "tokens of pass 0"),
+        (
+            "selection.parquet",
+            lambda t: set_column(t, "pass", (pc.add(t["pass"], 1)).to_pylist()),
+            "manifest.json",
+            "tokens of pass 0",
+        ),
     ],
 )
 def test_signed_lies_about_sequences(copy, name, change, file, what):
@@ -330,7 +387,9 @@ def test_a_signed_lie_in_the_manifest(copy):
     manifest["stream_checkpoints"][0]["sha256"] = "0" * 64
     write_manifest(copy.build / "manifest.json", manifest)
     assert [(f.file, f.at) for f in check(copy).findings] == [
-        ("manifest.json", ""), ("manifest.json", f"stream index {manifest['stream_checkpoints'][0]['stream_index']}"), ("manifest.json", ""),
+        ("manifest.json", ""),
+        ("manifest.json", f"stream index {manifest['stream_checkpoints'][0]['stream_index']}"),
+        ("manifest.json", ""),
     ]  # fmt: skip
 
 

@@ -19,11 +19,14 @@ def test_equal_by_hand():
 
 
 def test_a_shared_prefix_joins_nothing():
-    """Keys that differ only in the low bits the packed sort drops, and 128-bit keys that differ only in the second word."""
+    """Keys one step apart, 128-bit keys that differ only in the second word, and a run of one prefix with two keys in it."""
     low = np.array([8, 9, 8, 10, 9], np.uint64)[:, None]
     assert buckets.equal(low).tolist() == [0, 1, 0, -1, 1]
     wide = np.array([[1, 1], [1, 2], [1, 1], [2, 1], [1, 2]], np.uint64)
     assert buckets.equal(wide).tolist() == [0, 1, 0, -1, 1]
+    first = np.empty(5, np.int32)
+    kernels.label_equal(np.arange(5, dtype=np.uint64), low, 3, first)
+    assert first.tolist() == [0, 1, 0, -1, 1]
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,279 @@
+"""A path to somebody's data in, a proposed source block out: format, fields, language, licence, size, samples.
+
+Looks at about the first thousand records and at every file's size; reads nothing else, writes nothing.
+Imports the readers; the language model only when there is text to look at.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.recipe import License, Limits, Source
+from curate.sources import Bad, raw_rows
+from curate.sources.fields import mapper
+from curate.sources.guess import fields_of
+from curate.sources.listing import FORMATS
+from curate.sources.parquet import n_rows
+from curate.sources.records import RawRow, Refused
+from curate.sources.stream import COMPRESSED_SUFFIXES, Blocks, compression_of, strip_compression
+from curate.units import show_bytes
+
+N_LOOKED_AT = 1000
+N_SAMPLES = 10
+SAMPLE_CHARS = 200
+LOOK_BYTES = 256 << 20  # of records held while looking
+LANGUAGE_CHARS = 20_000  # of a text shown to the language model
+CODE = {
+    ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".kt", ".scala", ".c", ".h", ".cpp", ".hpp", ".cc", ".cxx", ".go", ".rs", ".rb",
+    ".php", ".cs", ".sh", ".sql", ".r", ".jl", ".lua", ".hs", ".ml", ".swift",
+}  # fmt: skip
+NOT_PLAIN = {"no", "yes", "on", "off", "true", "false", "null", "y", "n", "~"}  # words YAML 1.1 reads as something else
+UNKNOWN_LICENSE = "LicenseRef-unknown"
+
+
+@dataclass
+class Proposal:
+    """What was seen at `path`, and the source block that reads it."""
+
+    path: str
+    format: str
+    compression: list[str]
+    n_files: int
+    total_bytes: int
+    type: str
+    source: dict[str, Any]
+    looked_at: int  # records
+    documents_estimate: int
+    languages: dict[str, int]  # language -> documents of those looked at
+    bad: dict[str, int]  # cause -> records
+    fields_seen: dict[str, float]  # field -> mean characters
+    licenses: list[str]
+    samples: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        return {**self.__dict__, "yaml": self.yaml()}
+
+    def yaml(self) -> str:
+        """The block as text; it loads under `sources:` of a recipe."""
+        name = re.sub(r"[^a-z0-9_]+", "_", Path(strip_compression(Path(self.path).name)).stem.lower()).strip("_") or "source"
+        lines = [f"  {name}:"]
+        for key, value in self.source.items():
+            comment = ""
+            if key == "license" and value.get("declared") == UNKNOWN_LICENSE:
+                comment = "  # fill in: an SPDX id, or a LicenseRef- of your own"
+            lines.append(f"    {key}: {_flow(value)}{comment}")
+        return "sources:\n" + "\n".join(lines) + "\n"
+
+    def text(self) -> str:
+        """The screen."""
+        n_texts = sum(self.languages.values())
+        share = ", ".join(f"{name} {100 * n / n_texts:.0f} %" for name, n in self.languages.items() if n * 100 >= n_texts)
+        seen = ", ".join(f"{name} ({n:.0f})" for name, n in self.fields_seen.items())
+        lines = [
+            f"{self.path}: {self.format}, {' and '.join(self.compression)}, {self.n_files} files, {show_bytes(self.total_bytes)}",
+            f"about {self.documents_estimate:,} documents (looked at {self.looked_at})",
+            f"languages  {share or 'not looked at'}",
+            f"fields     {seen or 'none with text'}   (mean characters)",
+            *(f"bad        {n} x {cause}" for cause, n in self.bad.items()),
+            *(f"note       {note}" for note in self.notes),
+            "", *(f"| {sample}" for sample in self.samples), "", self.yaml().rstrip(),
+        ]  # fmt: skip
+        return "\n".join(lines)
+
+
+def propose(path: Path) -> Proposal:
+    """Look at a JSONL, Parquet or text file, or at a folder of them, and propose how to read it."""
+    path = Path(path).absolute()  # relative paths of a recipe start at the recipe
+    if not path.exists():
+        raise CurateError("there is nothing here", where=str(path), allowed="a file or a folder on this machine")
+    files = _files(path)
+    if not files:
+        raise CurateError("this folder has no files", where=str(path))
+    kinds = {file: _kind(file) for file in files}
+    size = {file: file.stat().st_size for file in files}
+    kind, used = _choose(files, kinds, size)
+    is_tree = path.is_dir() and kind == "text"
+    rows, bad, read_bytes, refused = _look(used, kind, size)
+    found = fields_of([row.values for row in rows] or [{"text": ""}])
+    if is_tree:  # suffixes under which nothing but binary files was seen are not proposed
+        looked_at = used[: len(rows) + len(refused)]
+        binary = {_suffix(file) for file in refused} - {_suffix(file) for file in looked_at if file not in refused}
+        used = [file for file in used if _suffix(file) not in binary]
+        found["type"] = "code" if sum(_suffix(file) in CODE for file in used) * 2 > len(used) else "text"
+    suffixes = sorted({_suffix(file) for file in used})
+    notes = list(found["notes"])
+    if len(used) < len(files):
+        notes.append(f"{len(files) - len(used)} files of other formats are left out")
+    source = _block(path, kind, is_tree, suffixes, found)
+    texts = _texts(source, rows)
+    languages = _languages(texts)
+    if languages and not found["language_field"] and found["type"] != "code" and next(iter(languages)) != "und":
+        source["language"] = next(iter(languages))
+    total = sum(size[file] for file in used)
+    if kind == "parquet":
+        estimate = sum(n_rows(file) for file in used)
+    else:
+        estimate = len(used) if kind == "text" else round(len(rows) * total / read_bytes) if read_bytes else 0
+    return Proposal(
+        path=str(path), format="tree" if is_tree else kind, compression=sorted({_compression(file) for file in used}),
+        n_files=len(used), total_bytes=total, type=found["type"], source=_ordered(source), looked_at=len(rows),
+        documents_estimate=estimate, languages=languages, bad=bad, licenses=found["licenses"][:10], notes=notes,
+        fields_seen={name: round(n, 1) for name, n in sorted(found["seen"].items(), key=lambda item: -item[1])},
+        samples=[_one_line(text) for text in texts[:N_SAMPLES]],
+    )  # fmt: skip
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = []
+    for place, folders, names in os.walk(path):
+        folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.is_file())
+
+
+def _kind(file: Path) -> str:
+    """jsonl, parquet or text: by the name, else by the first bytes. A JSON file that is no JSON lines counts as text."""
+    suffix = _suffix(file)
+    if suffix in FORMATS and suffix != ".json":
+        return FORMATS[suffix]
+    head = next(iter(Blocks(file)), b"")[: 1 << 16]
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    try:
+        return "jsonl" if isinstance(json.loads(head.split(b"\n")[0]), dict) else "text"
+    except ValueError:
+        return "text"
+
+
+def _choose(files: list[Path], kinds: dict[Path, str], size: dict[Path, int]) -> tuple[str, list[Path]]:
+    """The format that most bytes are in, and its files."""
+    weight: collections.Counter[str] = collections.Counter()
+    for file in files:
+        weight[kinds[file]] += size[file] + 1
+    kind = weight.most_common(1)[0][0]
+    return kind, [file for file in files if kinds[file] == kind]
+
+
+def _look(files: list[Path], kind: str, size: dict[Path, int]) -> tuple[list[RawRow], dict[str, int], int, set[Path]]:
+    """The first records, what was bad among them, about how many stored bytes they took, and the files with bad records."""
+    rows: list[RawRow] = []
+    bad: collections.Counter[str] = collections.Counter()
+    refused: set[Path] = set()
+    read_bytes, held = 0.0, 0
+    for file in files:
+        n_bytes = 0
+        for row in itertools.islice(raw_rows(file, kind, Limits().document_bytes), N_LOOKED_AT - len(rows) + 1):
+            if isinstance(row, Bad):
+                bad[row.cause] += 1
+                refused.add(file)
+                continue
+            if len(rows) == N_LOOKED_AT or held > LOOK_BYTES:  # this file goes on
+                read_bytes += min(size[file], n_bytes / _expansion(file))
+                return rows, dict(bad), round(read_bytes), refused
+            rows.append(row)
+            n_bytes += row.n_bytes + 1
+            held += row.n_bytes
+        read_bytes += size[file]
+    return rows, dict(bad), round(read_bytes), refused
+
+
+def _expansion(file: Path) -> float:
+    """Decompressed bytes per stored byte, from the first MB."""
+    blocks, n = Blocks(file), 0
+    for block in blocks:
+        n += len(block)
+        if n > 1 << 20:
+            break
+    return max(n / max(blocks.n_stored, 1), 1.0)
+
+
+def _block(path: Path, kind: str, is_tree: bool, suffixes: list[str], found: dict[str, Any]) -> dict[str, Any]:
+    source: dict[str, Any] = {"read": _patterns(path, kind, is_tree, suffixes)}
+    if is_tree:
+        source |= {"format": "tree", "suffixes": suffixes}
+    elif path.is_file() and FORMATS.get(_suffix(path)) != kind:
+        source["format"] = kind
+    if found["type"] != "text":
+        source["type"] = found["type"]
+    fields = dict(found["fields"])
+    if found["language_field"]:
+        fields["language"] = found["language_field"]
+    if fields:
+        source["fields"] = fields
+    source["license"] = {"from_field": found["license_field"]} if found["license_field"] else {"declared": UNKNOWN_LICENSE}
+    return source
+
+
+def _patterns(path: Path, kind: str, is_tree: bool, suffixes: list[str]) -> str | list[str]:
+    if path.is_file() or is_tree:
+        return str(path)
+    names = sorted({"".join(file.suffixes[-2:] if file.suffix in COMPRESSED_SUFFIXES else file.suffixes[-1:])
+                    for file in _files(path) if _suffix(file) in suffixes and _kind(file) == kind})  # fmt: skip
+    is_flat = not any(child.is_dir() for child in path.iterdir())
+    patterns = [f"{path}/{'' if is_flat else '**/'}*{name}" for name in names]
+    return patterns[0] if len(patterns) == 1 else patterns
+
+
+def _texts(source: dict[str, Any], rows: list[RawRow]) -> list[str]:
+    """The texts as ingest would see them."""
+    model = Source(**{**source, "name": "proposed", "read": ["-"], "license": License(declared=UNKNOWN_LICENSE)})
+    fields, texts = mapper(model, Limits().document_bytes), []
+    for row in rows:
+        try:
+            texts.append(fields(row.values)["text"])
+        except Refused:
+            continue
+    return texts
+
+
+def _languages(texts: list[str]) -> dict[str, int]:
+    """How many of the texts are in which language, most first."""
+    if not texts:
+        return {}
+    import pyarrow as pa
+
+    from curate.langid import Spec, identify
+    from curate.text import buffers
+
+    data, offsets = buffers(pa.array([text[:LANGUAGE_CHARS] for text in texts], pa.large_string()))
+    found = collections.Counter(str(name) for name in identify(data, offsets, Spec()).language)
+    return dict(found.most_common())
+
+
+def _ordered(source: dict[str, Any]) -> dict[str, Any]:
+    keys = ("read", "format", "suffixes", "type", "language", "fields", "license")
+    return {key: source[key] for key in keys if key in source}
+
+
+def _flow(value: Any) -> str:
+    """YAML in one line; strings are quoted as JSON does wherever they are not plain words."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    is_plain = re.fullmatch(r"[A-Za-z_.][\w.-]*", value) and value.lower() not in NOT_PLAIN
+    return value if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text[: 4 * SAMPLE_CHARS].split())[:SAMPLE_CHARS]
+
+
+def _suffix(file: Path) -> str:
+    return Path(strip_compression(file.name)).suffix.lower()
+
+
+def _compression(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return compression_of(stream.read(4))

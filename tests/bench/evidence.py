@@ -1,0 +1,65 @@
+"""`make evidence`: every test and every benchmark, and their results as small text tables under docs/evidence/.
+
+Each table is headed by date, machine and command. Exits with the number of commands that failed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+RESULTS = TOP / "docs" / "evidence"
+
+COMMANDS = {
+    "tests": [sys.executable, "-m", "pytest", "-m", "not slow", "-n", "2", "tests"],
+    "promises": [sys.executable, "-m", "pytest", "-m", "slow", "-rA", "--durations=0", "tests"],
+    "kernels": [sys.executable, "-m", "tests.bench.kernels"],
+    "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
+    "what_if": [sys.executable, "-m", "tests.bench.what_if"],
+    "road": [sys.executable, "-m", "tests.bench.road"],
+}
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def head(command: list[str]) -> str:
+    shown = " ".join(["python", *command[1:]])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, capture_output=True, text=True).stdout.strip()
+    return f"# {datetime.date.today()}  {machine()}  commit {commit}\n# {shown}\n"
+
+
+def main() -> int:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    names = sys.argv[1:] or list(COMMANDS)
+    failed = 0
+    for name in names:
+        print(f"{name} ...", flush=True)
+        started = time.monotonic()
+        done = subprocess.run(COMMANDS[name], cwd=TOP, capture_output=True, text=True)
+        lines = done.stdout.split("\n")
+        if name in ("tests", "promises"):  # the verdicts and what the tests print, not the dots
+            lines = [x for x in lines if re.search(r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call", x)]
+        text = head(COMMANDS[name]) + "\n".join(line.rstrip().replace(str(TOP.parent), "..") for line in lines).strip() + "\n"
+        (RESULTS / f"{name}.txt").write_text(text)
+        failed += done.returncode != 0
+        print(f"{name} {'FAILED' if done.returncode else 'done'} in {time.monotonic() - started:.0f} s", flush=True)
+        if done.returncode:
+            print(done.stdout[-3000:], done.stderr[-2000:])
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
