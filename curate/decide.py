@@ -1,7 +1,7 @@
 """Stage "decide": exactly one row per document. Rules judge, survivors among equals are resolved, nothing reads a text.
 
-In: signals and relations of every source. Out, per shard of documents: decisions.parquet (schema.DECISIONS), its rows those of the
-documents. Imports engine, recipe, schema, store, rules, relate.
+In: signals and relations of every source. Out, per shard of documents: decisions.parquet (schema.DECISIONS), row by
+row those of the documents. Imports engine, recipe, schema, store, rules, relate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from curate.relate import Relations, Shard, kernels
 from curate.relate.clusters import floats_at, strings_at
 from curate.relate.members import Members, load, opened
 from curate.relate.resolve import EXACT_ONLY, NOT_ELIGIBLE, resolve, similarity
-from curate.rules import families, failed_names, judge, reason_values, rules_of
+from curate.rules import failed_names, families, judge, reason_values, rules_of
 from curate.store import Stage, Store, table_root
 
 VERSION = 1
@@ -54,7 +54,8 @@ def decide(
         "sources": list(recipe.sources),
     }
     parents = [documents[source].root for source in recipe.sources] + [used[key].root for key in sorted(used)]
-    stage = store.stage("decide", version=VERSION, settings=settings, parents=[*parents, relations.buckets.root, relations.clusters.root])
+    parents += [relations.buckets.root, relations.clusters.root]
+    stage = store.stage("decide", version=VERSION, settings=settings, parents=parents)
     names = [shard.name for shard in relations.shards]
     args = (stage, list(recipe.rules), recipe.dedup, used, relations, max(1, workers))
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
@@ -93,12 +94,16 @@ def _write_all(
 
     with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
         list(pool.map(judge_shard, shards))
-        folder = relations.clusters.shard_path
-        blind = {name: np.concatenate([np.load(folder(s.name) / f"{name}.npy") for s in shards]) for name in ("witness", "jaccard", "rank")}
+        blind = {name: _of_clusters(relations, name) for name in ("witness", "jaccard", "rank")}
         scope = member_scopes(dedup, shards, members, eligible[members.ordinal])
         resolved = resolve_changed(members, scope, blind, dedup.near, stage.store / ".tmp")
         ids = opened(relations.buckets.shard_path("all") / "id.npy")
         list(pool.map(write_shard, range(len(shards))))
+
+
+def _of_clusters(relations: Relations, name: str) -> np.ndarray:
+    folders = [relations.clusters.shard_path(shard.name) for shard in relations.shards]
+    return np.concatenate([np.load(folder / f"{name}.npy") for folder in folders])
 
 
 def scopes(dedup: Dedup, sources: Sequence[str]) -> dict[str, int]:

@@ -52,7 +52,8 @@ def families(rules: Sequence[Rule], source: str, signals: Mapping[tuple[str, str
             wanted.difference_update(here)
     if wanted and known:
         name = min(wanted)
-        raise CurateError(f"no signal {name!r} was measured for source {source!r}", allowed=", ".join(nearest(name, known) or sorted(known)))
+        close = nearest(name, known) or sorted(known)
+        raise CurateError(f"no signal {name!r} was measured for source {source!r}", allowed=", ".join(close))
     return found
 
 
@@ -63,7 +64,8 @@ def judge(rules: Sequence[Rule], source: str, key: str, rows: int, signals: Mapp
         return Judged(np.zeros((rows, 0), bool), np.full(rows, -1, np.int32), pl.DataFrame())
     frame = _read(source, key, families(own, source, signals), signals)
     if frame.height != rows:
-        raise CurateError("signals and documents do not have the same rows", where=f"{source}.{key}", found=f"{frame.height}, {rows}", exit_code=1)
+        where, found = f"{source}.{key}", f"{frame.height} and {rows}"
+        raise CurateError("signals and documents do not have the same rows", where=where, found=found, exit_code=1)
     values = frame.select(_value(rule.signal, frame.schema).alias(str(i)) for i, rule in enumerate(own))
     tests = values.select(_fails(rule, pl.col(str(i))).fill_null(True) for i, rule in enumerate(own))
     failed = np.column_stack([column.to_numpy() for column in tests.get_columns()])

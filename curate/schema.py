@@ -48,7 +48,7 @@ DERIVED: dict[str, tuple[str, str]] = {
     "mean_word_chars": ("n_non_symbol_word_chars", "n_non_symbol_words"),
     "hash_word_ratio": ("n_hash_chars", "n_words"),
     "ellipsis_word_ratio": ("n_ellipsis_units", "n_words"),
-    "bullet_line_ratio": ("n_bullet_lines", "n_lines"),
-    "ellipsis_line_ratio": ("n_ellipsis_lines", "n_lines"),
+    "bullet_line_ratio": ("n_bullet_lines", "n_unicode_lines"),
+    "ellipsis_line_ratio": ("n_ellipsis_lines", "n_unicode_lines"),
     "alpha_word_ratio": ("n_alpha_words", "n_words"),
 }

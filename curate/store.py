@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.errors import CurateError
 
@@ -77,7 +78,7 @@ def _update_column(state: Any, column: pa.ChunkedArray) -> None:
         _update_column(state, pa.chunked_array([array.flatten()]))
     elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         array = array.cast(pa.large_string())
-        lengths = np.asarray(pa.compute.binary_length(array).fill_null(0), dtype=np.int64)
+        lengths = np.asarray(pc.binary_length(array).fill_null(0), dtype=np.int64)
         state.update(lengths.tobytes())
         _, offsets, data = array.buffers()
         if data is not None and len(array):

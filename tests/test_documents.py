@@ -116,12 +116,22 @@ def test_code_and_mathematics_are_not_repaired(tmp_path):
         assert rows(built(tmp_path, {"s": {"read": "a.jsonl", "type": kind}})["s"])[0]["text"] == "s = 'pÃ¤ev o\u0303'"
 
 
-WITH_IDS = [{"id": i, "text": f"dokument {i} " + "õ" * (i % 11), "url": f"http://e.ee/{i % 5}", "lic": ["MIT", None][i % 2]} for i in range(150)]
-WITHOUT = [{"text": f"tekst {i % 60}", "url": f"http://e.ee/{i % 90}", "title": None if i % 3 else f"t{i % 4}"} for i in range(200)]
-CHATS = [{"n": i, "messages": [{"role": "user", "content": f"küsimus {i % 20}"}, {"role": "assistant", "content": "sõna"}]} for i in range(40)]
+WITH_IDS = [
+    {"id": i, "text": f"dokument {i} " + "õ" * (i % 11), "url": f"http://e.ee/{i % 5}", "lic": ["MIT", None][i % 2]}
+    for i in range(150)
+]
+WITHOUT = [
+    {"text": f"tekst {i % 60}", "url": f"http://e.ee/{i % 90}", "title": None if i % 3 else f"t{i % 4}"} for i in range(200)
+]
+CHATS = [
+    {"n": i, "messages": [{"role": "user", "content": f"küsimus {i % 20}"}, {"role": "assistant", "content": "sõna"}]}
+    for i in range(40)
+]
 BLOCKS = {
-    "ids": {"license": {"from_field": "lic"}}, "none": {"language": "et"}, "chats": {"type": "conversation", "fields": {"source_id": "n"}},
-}  # fmt: skip
+    "ids": {"license": {"from_field": "lic"}},
+    "none": {"language": "et"},
+    "chats": {"type": "conversation", "fields": {"source_id": "n"}},
+}
 
 
 def write(folder: Path, name: str, records: list[dict], layout: str) -> str:
@@ -207,8 +217,11 @@ def test_sums_and_quarantine(tmp_path):
     stage = built(tmp_path, {"s": {"read": "*.jsonl*"}})["s"]
     counts = stage.info()["counts"]
     assert [(row["file"], row["byte_offset"], row["cause"]) for row in quarantine(stage) if row["file"] != "c.jsonl.gz"] == [
-        ("a.jsonl", 16, "not_an_object"), ("a.jsonl", 20, "missing_text"), ("a.jsonl", 36, "broken_json"), ("gone.jsonl", -1, "unreadable"),
-    ]  # fmt: skip
+        ("a.jsonl", 16, "not_an_object"),
+        ("a.jsonl", 20, "missing_text"),
+        ("a.jsonl", 36, "broken_json"),
+        ("gone.jsonl", -1, "unreadable"),
+    ]
     assert [row["cause"] for row in quarantine(stage) if row["file"] == "c.jsonl.gz"] == ["truncated"]
     n = len(rows(stage))
     assert counts == {
@@ -234,7 +247,10 @@ def test_damage_keeps_the_sums_closed(tmp_path):
 def test_quarantine_is_no_part_of_the_root(tmp_path):
     pack(tmp_path / "one/a.jsonl", lines({"text": "hea"}))
     pack(tmp_path / "two/a.jsonl", b"{broken\n" + lines({"text": "hea"}))
-    assert built(tmp_path / "one", {"s": {"read": "a.jsonl"}})["s"].root == built(tmp_path / "two", {"s": {"read": "a.jsonl"}})["s"].root
+    assert (
+        built(tmp_path / "one", {"s": {"read": "a.jsonl"}})["s"].root
+        == built(tmp_path / "two", {"s": {"read": "a.jsonl"}})["s"].root
+    )
 
 
 def test_a_renamed_file_is_not_read_again_and_has_its_new_name(tmp_path, monkeypatch):

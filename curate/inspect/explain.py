@@ -112,7 +112,8 @@ def _origin(document: Mapping[str, Any]) -> list[str]:
 def _signal_lines(data: Mapping[str, Any], colour: bool) -> list[str]:
     """Signals that a rule judges come first, each with its verdict; the others follow, several in a line."""
     judged = [
-        ["passes" if rule["passes"] else "FAILS", s["signal"], number(s["value"]), *(rule[key] for key in ("bound", "rule", "origin"))]
+        ["passes" if rule["passes"] else "FAILS", s["signal"], number(s["value"]), rule["bound"], rule["rule"],
+         rule["origin"]]
         for s in data["signals"] for rule in s["rules"]
     ]  # fmt: skip
     lines = (

@@ -6,7 +6,7 @@ Plain data in, checked objects out. Imports errors and units.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -42,10 +42,13 @@ def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Tokens = _in_units("tokens")
-Budget = _in_units("tokens", "share_of_tokens", "epochs")
-ShareOfTokens = _in_units("share_of_tokens")
-Share = _in_units("share", "share_of_records")
+if TYPE_CHECKING:
+    Tokens = Budget = ShareOfTokens = Share = Quantity
+else:
+    Tokens = _in_units("tokens")
+    Budget = _in_units("tokens", "share_of_tokens", "epochs")
+    ShareOfTokens = _in_units("share_of_tokens")
+    Share = _in_units("share", "share_of_records")
 Bytes = Annotated[int, BeforeValidator(_read_bytes), PlainSerializer(lambda n: f"{n / 10**6:g} MB" if n % 1000 == 0 else f"{n} B")]
 Names = Annotated[list[str], BeforeValidator(_one_or_many)]
 
@@ -150,26 +153,26 @@ class Dedup(Strict):
 
 
 class HeldOut(Strict):
-    per_component: Tokens  # type: ignore[valid-type]
-    at_most: ShareOfTokens = Quantity(Fraction(1, 100), "share_of_tokens")  # type: ignore[valid-type]
+    per_component: Tokens
+    at_most: ShareOfTokens = Quantity(Fraction(1, 100), "share_of_tokens")
 
 
 class Component(Strict):
     from_: Names = Field(alias="from")
     role: Literal["target", "replay", "code", "math", "instruction", "parallel", "other"]
-    budget: Budget  # type: ignore[valid-type]
+    budget: Budget
     max_epochs: float = Field(1, ge=1)
 
 
 class Mixture(Strict):
-    total: Tokens  # type: ignore[valid-type]
+    total: Tokens
     sequence_length: int = Field(ge=8, le=2**20)
     on_shortage: Literal["fail", "shrink_total", "bend_shares"] = "fail"
     components: dict[str, Component]
 
 
 class Limits(Strict):
-    quarantine: Share = Quantity(Fraction(1, 1000), "share_of_records")  # type: ignore[valid-type]
+    quarantine: Share = Quantity(Fraction(1, 1000), "share_of_records")
     document_bytes: Bytes = 64 * 10**6
     memory_per_worker: Bytes = 4 * 10**9
     scratch_disk: Bytes | None = None
@@ -181,7 +184,7 @@ class RecipeModel(Strict):
     roots: dict[str, str] = {}
     tokenizer: TokenizerSpec
     seed: int = Field(0, ge=0, lt=2**63)
-    sample: Share = Quantity(Fraction(1), "share")  # type: ignore[valid-type]
+    sample: Share = Quantity(Fraction(1), "share")
     sources: dict[str, Source]
     language_id: list[LanguageId] = [LanguageId()]
     rules: list[Rule] = []

@@ -65,7 +65,8 @@ def _write(stage: Stage, shards: list[Shard], signatures: dict[str, Stage], near
         join(component, groups["text"])
         n_components = int(kernels.number_components(component))
         ids = _ids(shards, member)
-        for name, array in {"member": member, "component": component, "id": ids, **groups}.items():
+        files: dict[str, np.ndarray] = {"member": member, "component": component, "id": ids, **groups}
+        for name, array in files.items():
             np.save(shard.path / f"{name}.npy", array)
         bucket.flush()
         root = array_root(member, bucket, component, groups["normalised"], groups["text"], ids.view(np.uint8))

@@ -76,7 +76,7 @@ def _root(parent, i):
 
 @kernel
 def union(parent, ids, head):
-    """Join every i with ids[i] >= 0 to the others of that id; `head`: int32 scratch, one per id, all -1. The root is the smallest."""
+    """Join every i with ids[i] >= 0 to the others of that id; the root is the smallest. head: int32 scratch, -1 per id."""
     for i in range(ids.shape[0]):
         if ids[i] < 0:
             continue
@@ -184,7 +184,9 @@ def overlap(hashes, a, a_end, b, b_end, need):
 
 
 @kernel
-def greedy(order, member, group, group_kept, near, bucket, band_first, start, slots, cap, ptr, hashes, threshold, witness, shared):
+def greedy(
+    order, member, group, group_kept, near, bucket, band_first, start, slots, cap, ptr, hashes, threshold, witness, shared
+):
     """Keeps or drops the documents of `order`, best first; a document is compared with kept ones only.
 
     order: int32 positions in the part; member: int32 (part,) position -> member. Per member: group (hash group or -1), bucket

@@ -66,7 +66,7 @@ def load(shards: Sequence[Shard], buckets: Stage, shingles: Stage | None, exact:
     ordinal = opened(folder / "member.npy")
     group = opened(folder / f"{exact}.npy") if exact != "none" else np.full(len(ordinal), -1, np.int32)
     group.flags.writeable = False
-    sets = ()
+    sets: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     if shingles is not None:
         folders = [shingles.shard_path(shard.name) for shard in shards]
         sets = tuple((opened(f / "ptr.npy"), opened(f / "hashes.npy")) for f in folders)

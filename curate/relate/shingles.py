@@ -7,7 +7,7 @@ Imports text, store, layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,9 @@ VERSION = 1
 
 
 def tasks(
-    store: Store, sources: Sequence[str], documents: Mapping[str, Stage], signatures: Mapping[str, Stage], buckets: Stage, ngram: int
-) -> tuple[Stage, list[Task]]:
+    store: Store, sources: Sequence[str], documents: Mapping[str, Stage], signatures: Mapping[str, Stage],
+    buckets: Stage, ngram: int,
+) -> tuple[Stage, list[Task]]:  # fmt: skip
     settings = {"ngram": ngram, "segmentation": text.SEGMENTATION_VERSION}
     parents = [*(documents[source].root for source in sources), buckets.root]
     stage = store.stage("shingles", version=VERSION, settings=settings, parents=parents)
@@ -57,7 +58,7 @@ def _write(stage: Stage, shard: Shard, signatures: Stage, buckets: Stage, begin:
         writer.done(len(row), array_root(row, ptr, hashes), {"shingles": int(ptr[-1])})
 
 
-def _sets(shard: Shard, row: np.ndarray, ngram: int):  # type: ignore[no-untyped-def]
+def _sets(shard: Shard, row: np.ndarray, ngram: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(ptr, hashes) of the wanted rows in order, a few MB of text at a time."""
     if not len(row):
         return

@@ -54,7 +54,8 @@ def read_parquet(path: Path, columns: set[str] | None = None) -> Iterator[RawRow
         yield Bad(path.name, -1, "truncated", f"no readable footer: {_first_line(error)}", size)
         return
     with file:
-        wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        names = file.schema_arrow.names
+        wanted = [name for name in names if columns is None or name in columns] or names[:1]  # one at least: rows must be counted
         first_row = 0
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
@@ -67,10 +68,6 @@ def _read_group(path: Path, file: pq.ParquetFile, group: int, wanted: list[str],
     per_row = max(meta.total_byte_size // max(meta.num_rows, 1), 1)
     batch_rows = min(max(BATCH_BYTES // per_row, 1), MAX_BATCH_ROWS)
     row = first_row
-    if not wanted:  # not one column of interest: still so many records, each without text
-        for _ in range(meta.num_rows):
-            yield RawRow({}, -1, 0)
-        return
     batches = file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=wanted)
     while True:
         try:
@@ -78,8 +75,8 @@ def _read_group(path: Path, file: pq.ParquetFile, group: int, wanted: list[str],
         except StopIteration:
             return
         except DAMAGE as error:
-            stored = sum(meta.column(i).total_compressed_size for i in range(meta.num_columns))
-            yield Bad(path.name, -1, "unreadable", f"row group {group} from row {row} on: {_first_line(error)}", stored)
+            lost = max(meta.total_byte_size, 0)  # not from the columns' metadata: pyarrow 26 aborts on some damaged ones
+            yield Bad(path.name, -1, "unreadable", f"row group {group} from row {row} on: {_first_line(error)}", lost)
             return
         yield from _rows(path, _plain_types(batch), row)
         row += batch.num_rows

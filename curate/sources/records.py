@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 # cause -> what it means. One bad record is one row; its neighbours are read.
 CAUSES = {
-    "unreadable": "the file, or a part of it, cannot be opened or decoded; lost_bytes are bytes of the file as stored",
+    "unreadable": "the file, or a part of it, cannot be opened or decoded; lost_bytes as stored, of a Parquet row group unpacked",
     "truncated": "the file ends in the middle of a compressed stream, a Parquet footer or a JSON line; lost_bytes as stored",
     "invalid_utf8": "bytes that are not UTF-8",
     "broken_json": "a line that is not JSON",

@@ -128,7 +128,9 @@ def _by_stage(found: list[Found]) -> dict[str, dict[str, Found]]:
 
 
 def _outputs(build_dir: Path, manifest: Mapping[str, Any], found: list[Found], report: Report) -> bool:
-    """Files the manifest lists; those of a stage were hashed there: here both statements are compared. True: the folder is whole."""
+    """Files the manifest lists; those of a stage were hashed there, so here both statements are compared.
+
+    True where the build folder is whole."""
     hashed = {}
     for stage in found:
         for key, shard in stage.info["shards"].items():

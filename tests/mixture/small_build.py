@@ -21,7 +21,10 @@ def documents_of(source: str, lengths: list[int], seed: int = 0) -> list[dict]:
     """Documents in order of id: id, cluster_id (None), tokens, loss (None: all), language, license."""
     rng = np.random.default_rng([seed, len(source), *source.encode()])
     made = [
-        {"id": name_of(source, i), "cluster_id": None, "tokens": rng.integers(0, 50_000, n), "loss": None, "language": "et", "license": "MIT"}
+        {
+            "id": name_of(source, i), "cluster_id": None, "tokens": rng.integers(0, 50_000, n), "loss": None,
+            "language": "et", "license": "MIT",
+        }
         for i, n in enumerate(lengths)
     ]  # fmt: skip
     return sorted(made, key=lambda d: d["id"])

@@ -66,7 +66,7 @@ def test_sums_that_are_off_say_by_how_much():
     assert [s["set"] for s in caught.value.suggestions] == [
         {"mixture.total": "90 tokens"}, {"mixture.components.a.budget": "70 tokens"}
     ]  # fmt: skip
-    with pytest.raises(Infeasible, match="0.10 tokens too many"):
+    with pytest.raises(Infeasible, match=r"0\.10 tokens too many"):
         check(ask(("a", "50.1 % of tokens", 1), ("b", "50 % of tokens", 1)), 100)
 
 

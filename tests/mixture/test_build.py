@@ -262,7 +262,8 @@ def random_case(seed, folder):
     length = int(rng.choice([8, 17, 64, 256]))
     laws = [
         lambda n: rng.integers(1, 12, n), lambda n: rng.integers(1, 4 * length, n), lambda n: np.full(n, length),
-        lambda n: np.full(n, length + 1), lambda n: np.maximum(1, rng.lognormal(3, 1.3, n)).astype(int), lambda n: np.ones(n, int),
+        lambda n: np.full(n, length + 1), lambda n: np.maximum(1, rng.lognormal(3, 1.3, n)).astype(int),
+        lambda n: np.ones(n, int),
     ]  # fmt: skip
     sources, components, unique = {}, {}, {}
     for c in range(n_components):
@@ -306,7 +307,8 @@ def test_tokens_in_the_stream_are_the_apportionment_of_the_recipe(seed, tmp_path
     # the recipe's own arithmetic, from held-out rows and documents
     held = {r["id"] for r in rows if r["split"] == "held_out"}
     unique = {
-        name: sum(len(d["tokens"]) for s in c.from_ for d in sources[s] if d["id"] not in held) for name, c in recipe.mixture.components.items()
+        name: sum(len(d["tokens"]) for s in c.from_ for d in sources[s] if d["id"] not in held)
+        for name, c in recipe.mixture.components.items()
     }  # fmt: skip
     asked = [
         c.budget.value * recipe.mixture.total.count if c.budget.unit == "share_of_tokens" else c.budget.value

@@ -101,7 +101,8 @@ def make_stages(store: Store):
             drop = rows[2]["id"] if source == "web" else ""
             decided[f"{source}.{k:05d}"] = ("decisions.parquet", pa.Table.from_pylist(
                 [{"id": r["id"], "source": source, "keep": r["id"] != drop, "failed_rules": [],
-                  "reason": "near_duplicate" if r["id"] == drop else None, "witness_id": head if r["id"] == drop else None} for r in part], schema.DECISIONS), None)  # fmt: skip
+                  "reason": "near_duplicate" if r["id"] == drop else None, "witness_id": head if r["id"] == drop else None}
+                 for r in part], schema.DECISIONS), None)  # fmt: skip
         bad = [{"source": source, "file": "x", "byte_offset": 9, "cause": "empty_text", "detail": "", "lost_bytes": 0}]
         shards["quarantine"] = (
             "quarantine.parquet",

@@ -42,8 +42,8 @@ def recipe_of(sources: Sequence[str], rules: Sequence[Mapping[str, Any]] = (), d
 
 
 def corpus(
-    root: Path, texts: Mapping[str, Sequence[str]], *, rules: Sequence[Mapping[str, Any]] = (), dedup: Mapping[str, Any] | None = None,
-    shard_rows: int = 1000, extra: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    root: Path, texts: Mapping[str, Sequence[str]], *, rules: Sequence[Mapping[str, Any]] = (),
+    dedup: Mapping[str, Any] | None = None, shard_rows: int = 1000, extra: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Corpus:  # fmt: skip
     """Ids are hashes of (source, place in the list). `extra`: source -> signal -> values, as a family "extra"."""
     store, recipe = Store(root), recipe_of(list(texts), rules, dedup)
@@ -63,9 +63,9 @@ def corpus(
             _shard(keys[-1], source, [ids[i] for i in rows], [listed[i] for i in rows], documents[source],
                    signals[source, "length"], signatures[source], recipe)  # fmt: skip
             if extra and source in extra:
-                family = signals.setdefault(
-                    (source, "extra"), store.stage("signals-extra", version=1, settings={}, parents=[documents[source].fingerprint])
-                )
+                parents = [documents[source].fingerprint]
+                family = store.stage("signals-extra", version=1, settings={}, parents=parents)
+                signals[source, "extra"] = family
                 columns = {name: pa.array(np.asarray(values)[rows]) for name, values in extra[source].items()}
                 _table(family, keys[-1], "extra", pa.table({"id": [ids[i] for i in rows], **columns}))
         for stage in (documents[source], signatures[source], *(s for (name, _), s in signals.items() if name == source)):

@@ -81,7 +81,8 @@ def test_what_exact_means_without_near(tmp_path, exact, witnesses):
 def test_result_does_not_depend_on_shards_or_workers(tmp_path):
     rng = random.Random(9)
     base = [" ".join(rng.choices(WORDS, k=60)) for _ in range(12)]
-    texts = {"a": [edited(rng.choice(base), rng.randrange(4), rng) for _ in range(40)], "b": [rng.choice(base) for _ in range(20)]}
+    copies = [edited(rng.choice(base), rng.randrange(4), rng) for _ in range(40)]
+    texts = {"a": copies, "b": [rng.choice(base) for _ in range(20)]}
     tables = []
     for name, shard_rows, workers in (("1", 1000, 1), ("2", 7, 2)):
         made = corpus(tmp_path / name, texts, shard_rows=shard_rows)

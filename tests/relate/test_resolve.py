@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -33,7 +34,7 @@ def members_of(sets, groups=None, cuts=(), n_bands=N_BANDS):
     kernels.number_components(component)
     ends = [0, *cuts, m]
     parts = []
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in itertools.pairwise(ends):
         ptr = np.concatenate([[0], np.cumsum([len(s) for s in sets[a:b]])]).astype(np.int64)
         hashes = np.array([x for s in sets[a:b] for x in sorted(s)], np.uint64)
         parts.append((frozen(ptr), frozen(hashes)))
@@ -155,7 +156,10 @@ def test_priority_by_hand(tmp_path):
     assert j[0] == 19 / 21 and containment[0] == 19 / 20 and np.isnan(j[1])
 
 
-@pytest.mark.parametrize("shared, size, dropped", [(7, 10, True), (69, 100, False), (70, 100, True), (699, 1000, False), (700, 1000, True)])
+BOUNDARY = [(7, 10, True), (69, 100, False), (70, 100, True), (699, 1000, False), (700, 1000, True)]
+
+
+@pytest.mark.parametrize("shared, size, dropped", BOUNDARY)
 def test_the_exact_threshold(tmp_path, shared, size, dropped):
     """A is a subset of B: J = shared / size, and 0.7 is not a binary fraction."""
     members = members_of([set(range(size)), set(range(shared))], n_bands=64)

@@ -43,7 +43,7 @@ def pack(path: Path, data: bytes) -> Path:
 
 def recipe(folder: Path, sources: dict[str, dict], **more) -> Recipe:
     """A recipe file beside the data, loaded; licences are filled in."""
-    component = {"from": list(sources)[0], "role": "target", "budget": "1k tokens"}
+    component = {"from": next(iter(sources)), "role": "target", "budget": "1k tokens"}
     data = {
         "kind": "cpt", "name": "t", "tokenizer": {"model": "none"},
         "sources": {name: {"license": {"declared": "CC0-1.0"}, **block} for name, block in sources.items()},

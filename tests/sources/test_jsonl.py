@@ -106,7 +106,17 @@ def test_a_monstrous_line_is_skipped_without_being_held(tmp_path):
 
 
 def test_fields_are_mapped_and_spelled_one_way(tmp_path):
-    data = lines({"body": {"et": "tere"}, "nr": 5.0, "www": "http://a.ee", "meta.lang": "et", "lic": "MIT", "y": 2020, "more": {"b": 1.0, "a": None}})
+    data = lines(
+        {
+            "body": {"et": "tere"},
+            "nr": 5.0,
+            "www": "http://a.ee",
+            "meta.lang": "et",
+            "lic": "MIT",
+            "y": 2020,
+            "more": {"b": 1.0, "a": None},
+        }
+    )
     mapping = {"text": "body.et", "source_id": "nr", "url": "www", "language": "meta.lang", "date": "y", "extra": "more"}
     good, _ = read_all(pack(tmp_path / "a.jsonl", data), source(fields=mapping, license={"from_field": "lic"}))
     assert good[0].fields == {
@@ -121,7 +131,10 @@ def test_fields_are_mapped_and_spelled_one_way(tmp_path):
         ({"messages": [{"role": "user", "content": "Kes?"}, {"role": "assistant", "content": "Mina."}]}, {}),
         ({"conversations": [{"from": "human", "value": "Kes?"}, {"from": "gpt", "value": "Mina."}]}, {}),
         ({"messages": '[{"role": "User", "content": "Kes?"}, {"role": "assistant", "content": "Mina."}]'}, {}),
-        ({"chat": [{"role": "user", "content": [{"type": "text", "text": "Kes?"}]}, {"role": "model", "content": "Mina."}]}, {"messages": "chat"}),
+        (
+            {"chat": [{"role": "user", "content": [{"type": "text", "text": "Kes?"}]}, {"role": "model", "content": "Mina."}]},
+            {"messages": "chat"},
+        ),
         ({"q": "Kes?", "more": "", "a": "Mina."}, {"prompt": "q", "input": "more", "completion": "a"}),
     ],
 )

@@ -33,14 +33,19 @@ def n_read(folder, proposal: Proposal) -> int:
 
 
 def test_jsonl_with_names_of_its_own(tmp_path):
-    rows = [{"doc_id": f"d{i}", "body": LONG * 5, "summary": "lühike", "link": f"http://e.ee/{i}", "meta": {"lang": "et", "licence": "MIT"}}
-            for i in range(20)]  # fmt: skip
+    same = {"body": LONG * 5, "summary": "lühike", "meta": {"lang": "et", "licence": "MIT"}}
+    rows = [{"doc_id": f"d{i}", "link": f"http://e.ee/{i}", **same} for i in range(20)]
     proposal = propose(pack(tmp_path / "minu andmed.jsonl.gz", lines(*rows)))
     assert block(proposal) == {
         "read": str(tmp_path / "minu andmed.jsonl.gz"), "license": {"from_field": "meta.licence"},
         "fields": {"text": "body", "source_id": "doc_id", "url": "link", "language": "meta.lang"},
     }  # fmt: skip
-    assert (proposal.format, proposal.compression, proposal.documents_estimate, proposal.languages) == ("jsonl", ["gzip"], 20, {"et": 20})
+    assert (proposal.format, proposal.compression, proposal.documents_estimate, proposal.languages) == (
+        "jsonl",
+        ["gzip"],
+        20,
+        {"et": 20},
+    )
     assert len(proposal.samples) == 10 and len(proposal.samples[0]) == 200
     assert n_read(tmp_path, proposal) == 20
     assert "minu_andmed:" in proposal.text() and proposal.data()["yaml"] == proposal.yaml()
@@ -49,9 +54,15 @@ def test_jsonl_with_names_of_its_own(tmp_path):
 def test_parquet_folder_without_a_licence(tmp_path):
     (tmp_path / "data").mkdir()
     for i in range(3):
-        pq.write_table(pa.table({"id": [f"{i}-{j}" for j in range(900)], "content": [LONG] * 900}), tmp_path / f"data/{i}.parquet")
+        pq.write_table(
+            pa.table({"id": [f"{i}-{j}" for j in range(900)], "content": [LONG] * 900}), tmp_path / f"data/{i}.parquet"
+        )
     proposal = propose(tmp_path / "data")
-    assert block(proposal) == {"read": f"{tmp_path}/data/*.parquet", "language": "et", "license": {"declared": "LicenseRef-unknown"}}
+    assert block(proposal) == {
+        "read": f"{tmp_path}/data/*.parquet",
+        "language": "et",
+        "license": {"declared": "LicenseRef-unknown"},
+    }
     assert "# fill in" in proposal.yaml()
     assert (proposal.documents_estimate, proposal.looked_at) == (2700, 1000)
     assert n_read(tmp_path, proposal) == 2700
@@ -62,7 +73,10 @@ def test_parquet_folder_without_a_licence(tmp_path):
     [
         ({"messages": [{"role": "user", "content": LONG}]}, {}),
         ({"chat": [{"from": "human", "value": LONG}]}, {"messages": "chat"}),
-        ({"instruction": "Tõlgi", "input": "x", "output": LONG}, {"prompt": "instruction", "completion": "output", "input": "input"}),
+        (
+            {"instruction": "Tõlgi", "input": "x", "output": LONG},
+            {"prompt": "instruction", "completion": "output", "input": "input"},
+        ),
         ({"prompt": "Tõlgi", "completion": LONG}, {"prompt": "prompt", "completion": "completion"}),
     ],
 )

@@ -35,13 +35,27 @@ def test_patterns(broken, whole):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "plain ascii", CLEAN, "“Öö”, ütles ÕÄ…", "„HÄ»", "ﬁ ＡＢ &amp; “”", "Привет, Рёбра", "日本語", "Spaß”", "a\u2028b", "TÜ\u00a0–"],
+    [
+        "",
+        "plain ascii",
+        CLEAN,
+        "“Öö”, ütles ÕÄ…",
+        "„HÄ»",
+        "ﬁ ＡＢ &amp; “”",
+        "Привет, Рёбра",
+        "日本語",
+        "Spaß”",
+        "a\u2028b",
+        "TÜ\u00a0–",
+    ],
 )
 def test_clean_text_stays(text):
     assert repair(text) == text
 
 
-@pytest.mark.parametrize("name", ["laws", "aa_magazine", "ud_ewt_train_2022", "wiki_et_versions", "tara_doku", "eurlex_directive_titles"])
+@pytest.mark.parametrize(
+    "name", ["laws", "aa_magazine", "ud_ewt_train_2022", "wiki_et_versions", "tara_doku", "eurlex_directive_titles"]
+)
 def test_clean_estonian_is_never_changed(data, name):
     stream = zstandard.ZstdDecompressor().decompressobj().decompress((data / f"et_text/{name}.jsonl.zst").read_bytes())
     for line in stream.split(b"\n"):
