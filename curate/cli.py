@@ -73,7 +73,7 @@ def build_mixture(
     sample: Annotated[str | None, typer.Option(help="Build from a share of the documents, e.g. 1%; budgets shrink alike.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after ingest, measure, relate, decide or tokenize.")] = None,
     sets: Sets = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one per core where there is enough to do.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Build a mixture: from raw files to a manifest a trainer can prove it consumed."""
@@ -95,17 +95,16 @@ def build_mixture(
     home = Store(store)
     _say(pipeline.check_disk(loaded, home))
     _begin(out, loaded, store)
-    n_workers = workers or os.cpu_count() or 1
-    curated = pipeline.curate(loaded, home, workers=n_workers, until=until or "mixture")
+    curated = pipeline.curate(loaded, home, workers=workers, until=until or "mixture")
     stages, problem = curated.stages(), ""
     manifest = None
     if curated.decisions is not None and until != "decide":
-        stages["tokens"], shortage = _mix(curated, out, tokenizer, n_workers, pack=until != "tokenize")
+        stages["tokens"], shortage = _mix(curated, out, tokenizer, workers, pack=until != "tokenize")
         problem = str(shortage) if shortage else ""
         manifest = read_manifest(out / "manifest.json") if until != "tokenize" and not shortage else None
     if curated.decisions is not None:
         corpus.write_corpus(out, stages, manifest)
-        data = room.screen(out, curated.seconds, n_workers, problem)
+        data = room.screen(out, curated.seconds, workers, problem)
         _show(data, room.render(data, sys.stdout.isatty()), as_json)
     else:
         _show({name: s.info()["counts"] for name, s in curated.documents.items()}, pipeline.render_counts(curated), as_json)

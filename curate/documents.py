@@ -7,6 +7,7 @@ n_repaired, text_bytes. Imports ingest, sources, engine, schema, store.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import engine, schema
-from curate.ingest import ID_BYTES, RUN, Run, hash_files, plan_runs, read_range, run_tasks, settings_of, worth
+from curate.ingest import ID_BYTES, RUN, Run, hash_files, plan_runs, read_range, run_tasks, settings_of
 from curate.recipe import Recipe, Source
 from curate.sources import check_source, list_files
 from curate.store import Stage, Store, digest, read_json, table_root, write_json
@@ -76,9 +77,9 @@ def ingest(store: Store, recipe: Recipe, workers: int) -> dict[str, Stage]:
         )
     todo = [plan for plan in plans.values() if not plan.documents.complete]
     tasks = [task for plan in todo for task in run_tasks(plan.runs_stage, recipe, plan.source, plan.runs)]
-    engine.run(tasks, workers=worth(tasks, workers), label="read")
+    engine.run(tasks, workers=workers, label="read")
     tasks = [task for plan in todo for task in sort_tasks(plan, workers)]
-    engine.run(tasks, workers=worth(tasks, workers), label="sort")
+    engine.run(tasks, workers=workers, label="sort")
     for plan in todo:
         _finish(plan)
     return {name: plan.documents for name, plan in plans.items()}
@@ -93,7 +94,7 @@ def sort_tasks(plan: Plan, workers: int) -> list[engine.Task]:
             shard.done(len(listed), plan.names.fingerprint)
     counts = _run_counts(plan)
     n = n_shards(counts["n_documents"])
-    per_task = max(1, min(GROUP_TEXT_BYTES * n // max(counts["text_bytes"], 1), n // max(workers, 1)))
+    per_task = max(1, min(GROUP_TEXT_BYTES * n // max(counts["text_bytes"], 1), n // (workers or os.cpu_count() or 1)))
     args: tuple = (plan.documents, plan.runs_stage, plan.names)
     tasks = [engine.Task(((plan.documents, QUARANTINE),), write_quarantine, (*args, plan.source.name))]
     for first in range(0, n, per_task):

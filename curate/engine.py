@@ -24,12 +24,13 @@ from typing import Any
 from curate.store import Stage
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
+BYTES_PER_WORKER = 16 << 20  # a pool takes some seconds to start: less stored text than this is done sooner without (a guess)
 _QUIET: list[bool] = []  # not empty: no progress is shown
 
 
 @dataclass(frozen=True)
 class Task:
-    """`fn(*args)` publishes every output; `weight` (bytes or rows) orders the work and moves the progress bar."""
+    """`fn(*args)` publishes every output; `weight` (bytes read) orders the work and moves the progress bar."""
 
     outputs: tuple[Output, ...]
     fn: Callable[..., Any]
@@ -42,10 +43,15 @@ class Task:
 
 
 def run(tasks: Sequence[Task], *, workers: int, label: str) -> None:
-    """Run what is not published yet, heaviest first. An error of a task is raised here, after its neighbours stop."""
+    """Run what is not published yet, heaviest first, on `workers` processes; 0: one per core where there is work enough.
+
+    An error of a task is raised here, after its neighbours stop.
+    """
     open_tasks = sorted((t for t in tasks if not t.is_done), key=lambda t: (-t.weight, [key for _, key in t.outputs]))
     if not open_tasks:
         return
+    if workers == 0:
+        workers = min(os.cpu_count() or 1, 1 + sum(t.weight for t in open_tasks) // BYTES_PER_WORKER)
     if workers <= 1 or len(open_tasks) == 1:
         with progress(label, sum(t.weight for t in open_tasks)) as advance:
             for task in open_tasks:
@@ -93,6 +99,9 @@ def _executor(folder: Path, n_tasks: int, workers: int) -> Any:
 
 
 def _run_rank(tasks_file: str, parent: int, data: object, rank: int, world_size: int) -> None:
+    from datatrove.utils.logging import logger
+
+    logger.disable("datatrove")
     _end_with(parent)
     task = _load_tasks(tasks_file)[rank]
     task.fn(*task.args)

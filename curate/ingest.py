@@ -32,7 +32,6 @@ PART_TEXT_BYTES = 128 << 20  # of text held by a task and written as one sorted 
 ROW_BYTES = 1 << 10  # what a row costs in memory beside its text (a guess), so that short texts fill a part too
 BATCH_TEXT_BYTES = 2 << 20  # the grain at which step two reads a part
 GROUP_BYTES, GROUP_FILES = 16 << 20, 4096  # small files share a run until one of these
-BYTES_PER_WORKER = 32 << 20  # starting a pool took 5 s on two busy cores, reading and sorting 32 MB about as long
 UNREADABLE = "unreadable"  # in place of the sha256 of a file that cannot be opened
 
 RUN = pa.schema([
@@ -84,7 +83,7 @@ def hash_files(store: Store, files: Sequence[RawFile], workers: int) -> dict[Pat
         engine.Task(((stage, key),), hash_group, (stage, key, group), sum(max(f.size, 0) for f in group) + 1)
         for key, group in groups.items()
     ]
-    engine.run(tasks, workers=worth(tasks, workers), label="hash")
+    engine.run(tasks, workers=workers, label="hash")
     return {
         file.path: sha256 for key, group in groups.items()
         for file, sha256 in zip(group, read_json(stage.shard_path(key) / "sha256.json")["sha256"], strict=True)
@@ -100,11 +99,6 @@ def hash_group(stage: Stage, key: str, files: Sequence[RawFile]) -> None:
     with stage.shard(key) as shard:
         write_json(shard.path / "sha256.json", {"sha256": found})
         shard.done(len(found), digest(*found))
-
-
-def worth(tasks: Sequence[engine.Task], workers: int) -> int:
-    """As many workers as there is work for; little is done faster in this process."""
-    return min(workers, 1 + sum(task.weight for task in tasks if not task.is_done) // BYTES_PER_WORKER)
 
 
 def grouped(items: Sequence[Item], name: Callable[[Item], str], size: Callable[[Item], int]) -> list[list[Item]]:

@@ -197,7 +197,6 @@ def test_parts_batches_and_groups_do_not_matter(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "BYTES_PER_WORKER", 1)
     monkeypatch.setattr(documents, "SHARD_DOCUMENTS", 32)
     pack(tmp_path / "a.jsonl", lines(*WITHOUT))
     pack(tmp_path / "b.jsonl", lines(*WITH_IDS))

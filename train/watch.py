@@ -26,14 +26,14 @@ class Watching:
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.sums: dict[str, list[float]] = {}  # since the last line on the screen: component -> [nats, tokens]
-        self.tokens, self.since = 0, time.monotonic()
+        self.tokens, self.seconds, self.since = 0, 0.0, time.monotonic()
         if is_speaker:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
             if sys.stderr.isatty():
                 said = TextColumn("{task.fields[said]}")
                 columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
-                self.bar = Progress(*columns, console=Console(stderr=True))
+                self.bar = Progress(*columns, console=Console(stderr=True, highlight=False, markup=False))
 
     def __enter__(self) -> Watching:
         if self.bar:
@@ -66,20 +66,21 @@ class Watching:
         for name, (s, n) in losses.items():
             total = self.sums.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + s, total[1] + n
-        self.tokens += n_tokens
+        self.tokens, self.seconds = self.tokens + n_tokens, self.seconds + seconds
         waited = time.monotonic() - self.since
         if not self.speaks or (self.bar is None and waited < LINE_SECONDS and done not in (1, self.n_steps)):
             return
         said = " ".join(f"{name} {s / n:.3f}" for name, (s, n) in sorted(self.sums.items()) if n)
         all_nats, all_tokens = (sum(pair[i] for pair in self.sums.values()) for i in range(2))
-        line = f"loss {all_nats / max(1, all_tokens):.3f}  {said}  lr {rate:.2e}  {self.tokens / max(waited, 1e-9):,.0f} tokens/s"
+        speed = self.tokens / max(self.seconds, 1e-9)
+        line = f"loss {all_nats / max(1, all_tokens):.3f}  {said}  lr {rate:.2e}  {speed:,.0f} tokens/s"
         if self.bar:
             self.bar.update(self.task, completed=done, said=line)
             if waited < LINE_SECONDS:
                 return
         else:
             self.say(f"step {done:>{len(str(self.n_steps))}}/{self.n_steps}  {line}")
-        self.sums, self.tokens, self.since = {}, 0, time.monotonic()
+        self.sums, self.tokens, self.seconds, self.since = {}, 0, 0.0, time.monotonic()
 
     def held_out(self, done: int, result: dict[str, dict[str, float]]) -> None:
         self.event("held_out", step=done, components=result)

@@ -15,7 +15,7 @@ from curate.errors import CurateError
 from curate.inspect.corpus import Connection, open_corpus, rows
 from curate.inspect.samples import evidence, texts_of
 from curate.inspect.screen import rule_of
-from curate.inspect.tables import changed_words, count, number, paint, percent, side_by_side, table, wrapped
+from curate.inspect.tables import changed_words, count, flowed, number, paint, percent, side_by_side, table, wrapped
 from curate.recipe import Recipe, load_recipe
 
 N_MEMBERS = 10  # of a cluster, shown
@@ -96,7 +96,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines = [paint(f"{document['source']}  {document['id']}", "bold", colour), *_origin(document), ""]
     lines += [f"  | {line}" for line in wrapped(data["text"] or "", 96, 6)]
     lines += ["", *_signal_lines(data, colour), "", *_decision(data, colour)]
-    return "\n".join([*lines, *_duplicates(data), *_uses(data)]) + "\n"
+    return "\n".join([*lines, *_duplicates(data), *_uses(data)])
 
 
 def _origin(document: Mapping[str, Any]) -> list[str]:
@@ -122,8 +122,8 @@ def _signal_lines(data: Mapping[str, Any], colour: bool) -> list[str]:
         else ["  no rule judges it"]
     )
     lines = [paint(line, "red", colour) if line.startswith("  FAILS") else line for line in lines]
-    others = "   ".join(f"{s['signal']} {number(s['value'])}" for s in data["signals"] if not s["rules"])
-    return [*lines, *(f"  {line}" for line in wrapped(others, 96, 20))]
+    others = [f"{s['signal']} {number(s['value'])}" for s in data["signals"] if not s["rules"]]
+    return [*lines, *flowed(others, "  ", "  ")]
 
 
 def _decision(data: Mapping[str, Any], colour: bool) -> list[str]:

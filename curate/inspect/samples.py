@@ -112,7 +112,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
                 value = f"{side:<8}{near['signal']} {number(document['value'])}"
                 lines += ["", f"  {paint(value, style, colour)}   {document['id']}"]
                 lines += [f"    {line}" for line in wrapped(document["text"] or "", 96, 3)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _document(document: Mapping[str, Any], colour: bool) -> list[str]:

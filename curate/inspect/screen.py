@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.inspect.corpus import open_corpus, rows
-from curate.inspect.tables import WIDTH, count, cut, paint, percent, short, table
+from curate.inspect.tables import WIDTH, count, cut, flowed, paint, percent, short, table
 from curate.manifest import read_manifest
 from curate.recipe import Recipe, load_recipe
 from curate.units import show_bytes
@@ -113,7 +113,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
         )
         lines.append(f"manifest {data['build']}/manifest.json  stream root {data['stream_root'][:8]}  "
                      f"token shards {show_bytes(data['token_bytes'])}")  # fmt: skip
-    return "\n".join([*lines, *_commands(data["next"])]) + "\n"
+    return "\n".join([*lines, *flowed(data["next"], "next: ", "      ")])
 
 
 def _times(data: Mapping[str, Any]) -> str:
@@ -168,14 +168,3 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     padding, sequences = (sum(p[key] or 0 for p in data["phases"]) for key in ("padding", "n_sequences"))
     lines[-1] += f"   {count(sequences)} sequences, padding {100 * padding / max(realised + padding, 1):.3f} %"
     return [cut(line, WIDTH) for line in lines]
-
-
-def _commands(commands: list[str]) -> list[str]:
-    """`next:` and the commands, as many in a line as fit."""
-    lines, line = [], "next:"
-    for command in commands:
-        if line not in ("next:", "     ") and len(line) + len(command) + 3 > WIDTH:
-            lines.append(line)
-            line = "     "
-        line += (" " if line in ("next:", "     ") else "   ") + command
-    return [*lines, line]

@@ -72,7 +72,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     left = len(data["rows"]) - len(shown)
     lines += [f"({left:,} more rows: --csv or --json gives all)"] if left else []
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:
@@ -88,4 +88,4 @@ def render_csv(data: Mapping[str, Any]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(data["columns"])
     writer.writerows(data["rows"])
-    return out.getvalue()
+    return out.getvalue().rstrip("\n")

@@ -66,7 +66,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     blocks = [("sources", _sources(data)), ("reasons (failed: by this rule at all; alone: by no other rule)", _reasons(data)),
               ("rules that fail the same documents", _together(data)), ("components", _components(data)),
               ("web domains", _domains(data)), ("signals by source", _signal_lines(data))]  # fmt: skip
-    return "\n\n".join("\n".join([paint(title, "bold", colour), *lines]) for title, lines in blocks if lines) + "\n"
+    return "\n\n".join("\n".join([paint(title, "bold", colour), *lines]) for title, lines in blocks if lines)
 
 
 def _sources(data: Mapping[str, Any]) -> list[str]:

@@ -97,21 +97,45 @@ def wrapped(text: str, width: int, max_lines: int) -> list[str]:
 def changed_words(left: str, right: str, max_words: int = 400) -> tuple[str, str]:
     """Both texts with the words that differ in [brackets]; long equal stretches are shortened to '…'.
 
-    Compares the first `max_words` words: word-by-word comparison is quadratic in the worst case.
+    Between the common beginning and the common end the first `max_words` words are compared: word by word is quadratic in the
+    worst case.
     """
-    a, b = left.split()[:max_words], right.split()[:max_words]
-    out_a: list[str] = []
-    out_b: list[str] = []
-    for kind, a0, a1, b0, b1 in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
+    a, b = left.split(), right.split()
+    begin = _n_common(a, b)
+    end = _n_common(a[begin:][::-1], b[begin:][::-1])
+    mid_a, mid_b = a[begin : len(a) - end], b[begin : len(b) - end]
+    out_a, out_b = _shortened(a[:begin]), _shortened(a[:begin])
+    blocks = difflib.SequenceMatcher(a=mid_a[:max_words], b=mid_b[:max_words], autojunk=False)
+    for kind, a0, a1, b0, b1 in blocks.get_opcodes():
         if kind == "equal":
-            same = a[a0:a1]
-            shown = same if len(same) <= 16 else [*same[:8], "…", *same[-6:]]
-            out_a += shown
-            out_b += shown
+            out_a += _shortened(mid_a[a0:a1])
+            out_b += _shortened(mid_b[b0:b1])
         else:
-            out_a += [f"[{' '.join(a[a0:a1])}]"] if a1 > a0 else []
-            out_b += [f"[{' '.join(b[b0:b1])}]"] if b1 > b0 else []
+            out_a += [f"[{' '.join(mid_a[a0:a1])}]"] if a1 > a0 else []
+            out_b += [f"[{' '.join(mid_b[b0:b1])}]"] if b1 > b0 else []
+    for words, out in ((mid_a, out_a), (mid_b, out_b)):
+        out += (["…"] if len(words) > max_words else []) + _shortened(a[len(a) - end :])
     return " ".join(out_a), " ".join(out_b)
+
+
+def _n_common(a: list[str], b: list[str]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _shortened(words: list[str]) -> list[str]:
+    return words if len(words) <= 16 else [*words[:8], "…", *words[-6:]]
+
+
+def flowed(items: Sequence[str], first: str = "", indent: str = "", gap: str = "   ") -> list[str]:
+    """Lines of at most WIDTH characters that never break inside an item; the first line begins with `first`."""
+    lines, line, is_empty = [], first, True
+    for item in items:
+        if not is_empty and len(line) + len(gap) + len(item) > WIDTH:
+            lines.append(line)
+            line, is_empty = indent, True
+        line += item if is_empty else gap + item
+        is_empty = False
+    return [*lines, line]
 
 
 def side_by_side(left: str, right: str, heads: tuple[str, str], max_lines: int = 12, indent: str = "  ") -> list[str]:

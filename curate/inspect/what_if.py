@@ -13,7 +13,7 @@ from typing import Any
 
 from curate.inspect.corpus import open_corpus, quote, rows
 from curate.inspect.tables import count, paint, table
-from curate.recipe import Recipe
+from curate.recipe import Quantity, Recipe
 
 _DROPS = "SELECT source, reason, count(*) AS n FROM {decisions} WHERE NOT keep GROUP BY ALL ORDER BY source, n DESC, reason"
 
@@ -52,7 +52,8 @@ def outcome(build_dir: Path, decide: Path | None = None) -> dict[str, Any]:
 
 def tokens_by_component(recipe: Recipe, sources: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Unique tokens per component: exact where tokenized, else bytes times the source's tokens per byte as `known` has them
-    (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that are such a guess."""
+    (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that are such a guess. What the
+    recipe may hold out at most is taken off."""
     all_tokens, all_bytes = (sum(s[key] for s in known.values()) for key in ("known_tokens", "known_bytes"))
     result = {}
     for name, component in recipe.mixture.components.items():
@@ -63,9 +64,19 @@ def tokens_by_component(recipe: Recipe, sources: Mapping[str, Any], known: Mappi
             tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
             estimated += round(row["new_bytes"] * tokens / size) if size else 0
             is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
-        result[name] = {"tokens": exact + estimated if is_complete else None, "estimated": estimated,
+        total = exact + estimated
+        result[name] = {"tokens": total - _held_out(recipe, total) if is_complete else None, "estimated": estimated,
                         "requested": str(component.budget), "max_epochs": component.max_epochs}  # fmt: skip
     return result
+
+
+def _held_out(recipe: Recipe, tokens: int) -> int:
+    """The most that is held out of a component of so many tokens."""
+    if recipe.held_out is None:
+        return 0
+    most: Quantity = recipe.held_out.per_component
+    share: Quantity = recipe.held_out.at_most
+    return min(most.count, int(share.value * tokens // 1))
 
 
 def what_if(
@@ -154,7 +165,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines += (
         ["", "to keep it, in the recipe:", *(f"  {line}" for line in data["yaml"])] if data["yaml"] else ["", "nothing changes"]
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _source_lines(data: Mapping[str, Any]) -> list[str]:

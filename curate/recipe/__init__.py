@@ -133,13 +133,13 @@ def _expand_rules(rules: list, base: Path, where: Where, file: Path) -> list[dic
             continue
         bounds = [op for op in ("min", "max", "is") if op in rule]
         signal = str(rule.get("signal", ""))
-        for op in bounds or [None]:
+        for op in bounds or [""]:
             one = {key: value for key, value in rule.items() if key not in ("min", "max", "is") or key == op}
             if isinstance(one.get("is"), str):
                 one["is"] = [one["is"]]
             if isinstance(one.get("sources"), str):
                 one["sources"] = [one["sources"]]
-            default = signal if op in ("is", None) else f"{op}_{signal}"
+            default = signal if op in ("is", "") else f"{op}_{signal}"
             one["name"] = rule.get("name") if len(bounds) <= 1 and rule.get("name") else default
             where.setdefault(("rules", str(len(expanded))), place)
             expanded.append(one)

@@ -6,7 +6,7 @@ Plain data in, checked objects out. Imports errors and units.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -43,7 +43,10 @@ def _one_or_many(value: object) -> object:
 
 
 if TYPE_CHECKING:
-    Tokens = Budget = ShareOfTokens = Share = Quantity
+    Tokens: TypeAlias = Quantity
+    Budget: TypeAlias = Quantity
+    ShareOfTokens: TypeAlias = Quantity
+    Share: TypeAlias = Quantity
 else:
     Tokens = _in_units("tokens")
     Budget = _in_units("tokens", "share_of_tokens", "epochs")

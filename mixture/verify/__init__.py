@@ -68,7 +68,8 @@ def verify(
         sound = is_whole and not any(stage.info["damaged"] for stage in token_stages.values())
         if manifest is not None and sound and clusters is not None and len(token_stages) == len(docs):
             _mixture(build_dir, recipe, manifest, token_stages, clusters, report)
-    if derived is not None and len(found) == len(lineage):
+    is_readable = len(found) == len(lineage) and not any(stage.info["damaged"] for stage in found)
+    if derived is not None and is_readable and (manifest is None or is_whole):  # else its tables cannot be computed again
         for what in derived(build_dir, [stage.row(build_dir) for stage in found], manifest):
             report.add("corpus.duckdb", what)
     return report

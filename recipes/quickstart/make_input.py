@@ -100,7 +100,7 @@ def _exact(sample: Sample, bases: list[Page]) -> list[Record]:
     for i, p in enumerate(bases[:9]):
         how, text = "other url", p.text
         if i == 7:
-            how, text = "letter case and white space", p.text.upper().replace(". ", ".  \n")
+            how, text = "letter case and white space", join(p.title.upper(), p.parts, 3).replace(". ", ".  ")
         if i == 8:
             how, text = "equal after repair", plant.mojibake(p.text)
         keys = [p.key, *(f"{p.key}/copy-{n}" for n in range(2 if i == 0 else 1))]

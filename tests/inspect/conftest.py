@@ -98,7 +98,7 @@ def stages_of(store):
                 "id": doc_id(n),
                 "n_words": len(TEXTS[n].split()),
                 "n_bytes": len(TEXTS[n].encode()),
-                "n_lines": 1,
+                "n_unicode_lines": 1,
                 "n_bullet_lines": 0,
             },
             "language": lambda n: {"id": doc_id(n), "language": "en" if n[0] == "b" or n == "w3" else "et"},

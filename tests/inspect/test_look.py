@@ -157,7 +157,7 @@ def test_sql_rows_table_and_csv(small):
     data = sql.sql(small.build, "select source, reason, count(*) as n from decisions where not keep group by all order by all")
     assert data["rows"] == [["book", "exact_duplicate", 1], ["web", "min_n_words", 2], ["web", "near_duplicate", 1]]
     assert sql.render(data).splitlines()[2] == "book    exact_duplicate  1"
-    assert sql.render_csv(data) == "source,reason,n\nbook,exact_duplicate,1\nweb,min_n_words,2\nweb,near_duplicate,1\n"
+    assert sql.render_csv(data) == "source,reason,n\nbook,exact_duplicate,1\nweb,min_n_words,2\nweb,near_duplicate,1"
 
 
 def test_sql_wrong_names(small):
@@ -223,7 +223,7 @@ def test_what_if_not_feasible_and_nothing_changed(small):
     recipe = load_recipe(small.build / "recipe.yaml")
     same = what_if.outcome(small.build)
     text = what_if.render(what_if.what_if(same, same, (recipe, recipe), "not enough tokens", feasible=False))
-    assert "the plan is not feasible: not enough tokens" in text and text.endswith("nothing changes\n")
+    assert "the plan is not feasible: not enough tokens" in text and text.endswith("nothing changes")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,13 @@ def test_changed_words_are_marked():
     same = " ".join(f"w{i}" for i in range(40))
     left, right = tables.changed_words(same + " x", same + " y")
     assert left.count(" ") == 15 and "…" in left and left.endswith("[x]") and right.endswith("[y]")
+    far = " ".join(f"w{i}" for i in range(3000))
+    assert tables.changed_words(f"{far} x {far}", f"{far} y {far}")[1].split()[15] == "[y]"
+
+
+def test_items_flow_without_breaking():
+    lines = tables.flowed(["a" * 60, "b" * 30, "c" * 50], "next: ", "      ")
+    assert lines == ["next: " + "a" * 60 + "   " + "b" * 30, "      " + "c" * 50]
 
 
 @given(st.text(), st.integers(2, 60), st.integers(1, 5))

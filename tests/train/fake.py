@@ -63,7 +63,7 @@ def write_fake_manifest(path: Path, stream: FakeStream, *, name: str = "fake", t
         "roots": {"stream": state.hex()},
         "tokenizer": tokenizer or NO_TOKENIZER,
         "phases": [{"name": "main", "sequence_length": stream.sequence_length, "order": {"n_sequences": stream.n_sequences}}],
-        "components": [{"name": n, "phases": [{"phase": "main", "realised": t}]} for n, t in zip(COMPONENTS, realised, strict=True)],
+        "components": [{"name": n, "phases": [{"realised": t}]} for n, t in zip(COMPONENTS, realised, strict=True)],
         "held_out": {}, "stream_checkpoints": marks, "outputs": [], "lineage": [],
     }  # fmt: skip
     write_manifest(path, manifest)
