@@ -77,7 +77,7 @@ def build_mixture(
     as_json: AsJson = False,
 ) -> None:
     """Build a mixture: from raw files to a manifest a trainer can prove it consumed."""
-    from curate import pipeline
+    from curate import engine, pipeline
     from curate.inspect import corpus
     from curate.inspect import screen as room
     from curate.manifest import read_manifest
@@ -104,7 +104,7 @@ def build_mixture(
         manifest = read_manifest(out / "manifest.json") if until != "tokenize" and not shortage else None
     if curated.decisions is not None:
         corpus.write_corpus(out, stages, manifest)
-        data = room.screen(out, curated.seconds, workers, problem)
+        data = room.screen(out, curated.seconds, engine.most_workers, problem)
         _show(data, room.render(data, sys.stdout.isatty()), as_json)
     else:
         _show({name: s.info()["counts"] for name, s in curated.documents.items()}, pipeline.render_counts(curated), as_json)

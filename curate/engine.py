@@ -25,6 +25,7 @@ from curate.store import Stage
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
 BYTES_PER_WORKER = 16 << 20  # a pool takes some seconds to start: less stored text than this is done sooner without (a guess)
+most_workers = 1  # processes that worked side by side in this run so far: for the end screen
 _QUIET: list[bool] = []  # not empty: no progress is shown
 
 
@@ -62,6 +63,8 @@ def run(tasks: Sequence[Task], *, workers: int, label: str) -> None:
 
 
 def _run_in_pool(tasks: list[Task], workers: int, label: str) -> None:
+    global most_workers
+    most_workers = max(most_workers, workers)
     folder = tasks[0].outputs[0][0].store / ".tmp" / f"engine-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     try:
