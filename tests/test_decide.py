@@ -136,7 +136,7 @@ def test_same_fingerprint_for_the_same_question(graph):
 EXTRA = {
     "lang_score": np.array([0.9, 0.65, 0.6499, 0.9, 0.9, 0.9, 0.9], np.float32),  # rounded to 1e-4: 0.65 is the bound itself
     "lang": np.array(["et", "et", "et", "en", "et", "et", "et"]),
-    "n_lines": np.array([10, 10, 10, 10, 10, 0, 10]),
+    "n_unicode_lines": np.array([10, 10, 10, 10, 10, 0, 10]),
     "n_bullet_lines": np.array([9, 9, 9, 9, 10, 0, 9]),
     "n_spam": np.array([3, 3, 3, 3, 3, 3, 4]),
 }
@@ -149,7 +149,7 @@ RULES = [
 
 
 def extra_corpus(tmp_path, rules, sources=("a",)):
-    """(with the rules, without, signals): the family of EXTRA alone, so that its n_lines are the ones judged."""
+    """(with the rules, without, signals): the family of EXTRA alone."""
     texts = {source: [f"{source} tekst number {i} on siin" for i in range(7)] for source in sources}
     made = corpus(tmp_path, texts, extra={source: EXTRA for source in sources}, dedup={"near": None})
     signals = {key: stage for key, stage in made.signals.items() if key[1] == "extra"}

@@ -158,7 +158,7 @@ def least_shared(a, b, threshold):
 
 @kernel
 def overlap(hashes, a, a_end, b, b_end, need):
-    """|A and B| of two sorted sets, or -1 as soon as it cannot reach `need`."""
+    """|A and B| of two sorted sets, or -1 as soon as it cannot reach `need`. Whoever runs to an end has missed few enough."""
     spare_a = (a_end - a) - need  # members of A that may still miss
     spare_b = (b_end - b) - need
     shared = 0
@@ -180,7 +180,7 @@ def overlap(hashes, a, a_end, b, b_end, need):
             spare_b -= 1
             if spare_b < 0:
                 return -1
-    return shared if shared >= need else -1
+    return shared
 
 
 @kernel

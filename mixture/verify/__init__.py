@@ -15,7 +15,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.recipe import Recipe, load_recipe
 from mixture.tokenizer import load_tokenizer
-from mixture.verify import documents, files, rows, tokens, uses
+from mixture.verify import budgets, documents, files, rows, tokens, uses
 from mixture.verify.documents import Found
 from mixture.verify.report import Finding, Report
 
@@ -173,9 +173,9 @@ def _mixture(
     used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
     if used is None:
         return
-    held = uses.held_out(used, kept)
-    uses.check_budgets(manifest, recipe, used, kept, held, report)
-    uses.check_held_out(manifest, used, kept, held, clusters, report, build_dir)
+    held = budgets.held_out(used, kept)
+    budgets.check_budgets(manifest, recipe, used, kept, held, report)
+    budgets.check_held_out(manifest, used, kept, held, clusters, report, build_dir)
     rows.check_order(manifest, arrays, used, report)
     rows.check_rows_of_tokens(build_dir, manifest, arrays, listed["shards"], listed["token_bytes"], used, report)
     rows.check_roots(build_dir, manifest, recipe, used, kept, held, report)

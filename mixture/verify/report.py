@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,16 +26,12 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
-    _left_out: dict[str, int] = field(default_factory=dict)
+    _per_file: dict[str, int] = field(default_factory=dict)
 
     def add(self, file: object, what: str, at: object = "") -> None:
-        finding = Finding(str(file), what, str(at))
-        if finding in self.findings:
-            return
-        if sum(f.file == finding.file for f in self.findings) < MOST:
-            self.findings.append(finding)
-        else:
-            self._left_out[finding.file] = self._left_out.get(finding.file, 0) + 1
+        self._per_file[str(file)] = self._per_file.get(str(file), 0) + 1
+        if self._per_file[str(file)] <= MOST:
+            self.findings.append(Finding(str(file), what, str(at)))
 
     def equal(self, file: object, what: str, stated: Any, counted: Any, at: object = "") -> bool:
         """A stated and a counted value must be the same."""
@@ -52,20 +47,20 @@ class Report:
     def ok(self) -> bool:
         return not self.findings
 
-    def files(self) -> Iterable[str]:
-        return dict.fromkeys(f.file for f in self.findings)
+    def _left_out(self) -> dict[str, int]:
+        return {file: n - MOST for file, n in self._per_file.items() if n > MOST}
 
     def data(self) -> dict[str, Any]:
         found = [{"file": f.file, "at": f.at, "what": f.what} for f in self.findings]
-        return {"ok": self.ok, "checked": self.checked, "findings": found, "left_out": self._left_out}
+        return {"ok": self.ok, "checked": self.checked, "findings": found, "left_out": self._left_out()}
 
     def text(self) -> str:
         looked = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in self.checked.items())
         if self.ok:
             return f"everything counts up: {looked}"
         lines = [str(finding) for finding in self.findings]
-        lines += [f"{file}: and {n:,} more" for file, n in self._left_out.items()]
-        return "\n".join([*lines, f"{len(self.findings)} findings in {len(list(self.files()))} files; looked at {looked}"])
+        lines += [f"{file}: and {n:,} more" for file, n in self._left_out().items()]
+        return "\n".join([*lines, f"{len(self.findings)} findings in {len(self._per_file)} files; looked at {looked}"])
 
 
 def _shown(value: Any) -> str:

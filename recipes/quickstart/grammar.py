@@ -1,8 +1,9 @@
 """Texts from the hand-written banks: bank/*.txt in, documents (title, sentences, kind, address) out.
 
-A bank is a list of topics; a topic has titles, and a number of positions with three alternatives each. A document takes one
-alternative per position, (a * position + b) mod 3: two documents of a topic that differ in `a` agree in at most every third
-position, two that differ only in `b` in none. `{x|y|z}` is a choice of inflected forms, `{koht}` a name from bank/slots.txt.
+A bank is a list of topics; a topic has three titles, and positions with three alternatives each: three ways to tell it. A document
+follows one of them for a block of positions, (a * block + b) mod 3, so that paragraphs hang together: two documents of a topic that
+differ in `a` agree in about every third position, two that differ only in `b` nowhere.
+`{x|y|z}` is a choice of inflected forms, `{koht}` a name from bank/slots.txt; other braces (LaTeX) stay.
 Imports nothing of veski.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 BANK = Path(__file__).with_name("bank")
 N_ALTERNATIVES = 3
+BLOCK = 3  # positions, and parts of a paragraph
 COMBINATIONS = [(a, b) for a in range(N_ALTERNATIVES) for b in range(N_ALTERNATIVES)]
 
 
@@ -43,7 +45,7 @@ class Page:
         return join(self.title, self.parts)
 
 
-def join(title: str, parts: tuple[str, ...], per_paragraph: int = 2) -> str:
+def join(title: str, parts: tuple[str, ...], per_paragraph: int = BLOCK) -> str:
     """The title, an empty line, then paragraphs of `per_paragraph` parts."""
     paragraphs = [" ".join(parts[i : i + per_paragraph]) for i in range(0, len(parts), per_paragraph)]
     return "\n\n".join(([title] if title else []) + paragraphs)
@@ -67,16 +69,20 @@ def topics(file: str) -> list[Topic]:
 
 
 def slots() -> dict[str, list[str]]:
-    return {key: [v.strip() for v in values.split(",")] for key, values in (line.split(": ", 1) for line in _lines("slots.txt") if line)}
+    return {
+        key: [v.strip() for v in values.split(",")]
+        for key, values in (line.split(": ", 1) for line in _lines("slots.txt") if line)
+    }
 
 
 def page(topic: Topic, combination: tuple[int, int], rng: random.Random) -> Page:
     """The document of one combination; `rng` chooses names and inflected choices."""
     a, b = combination
     names = {key: rng.choice(values) for key, values in slots().items()}
-    parts = tuple(fill(position[(a * i + b) % N_ALTERNATIVES], names, rng) for i, position in enumerate(topic.positions))
-    title = fill(topic.titles[(a + b) % N_ALTERNATIVES], names, rng)
-    return Page(f"{topic.name}-{a}{b}", topic.kind, fill(topic.address, names, rng), title, parts, names)
+    block = BLOCK if len(topic.positions) == 8 or topic.kind == "personal_data" else 1  # short topics are told in loose sentences
+    parts = tuple(fill(p[(a * (i // block) + b) % N_ALTERNATIVES], names, rng) for i, p in enumerate(topic.positions))
+    address = topic.address.format_map(names)
+    return Page(f"{topic.name}-{a}{b}", topic.kind, address, fill(topic.titles[b], names, rng), parts, names)
 
 
 def fill(text: str, names: dict[str, str], rng: random.Random) -> str:
@@ -104,7 +110,10 @@ def singles() -> list[tuple[str, str, str]]:
 
 
 def menu_words() -> dict[str, list[str]]:
-    return {key: [v.strip() for v in values.split(",")] for key, values in (line.split(": ", 1) for line in _lines("menus.txt") if line)}
+    return {
+        key: [v.strip() for v in values.split(",")]
+        for key, values in (line.split(": ", 1) for line in _lines("menus.txt") if line)
+    }
 
 
 def conversations() -> list[tuple[str, list[dict[str, str]]]]:

@@ -17,7 +17,7 @@ WORDS = [
     ("uni", "une", "und", "unesid", "Nägin öösel imelikku und."),
     ("keel", "keele", "keelt", "keeli", "Ta oskab kolme keelt."),
     ("raamat", "raamatu", "raamatut", "raamatuid", "Loen praegu head raamatut."),
-    ("õun", "õuna", "õuna", "õunu", "Sügisel korjasime viis korvitäit õunu."),
+    ("õun", "õuna", "õuna", "õunu", "Laps sööb õuna."),
     ("tuba", "toa", "tuba", "tube", "Koristasin laupäeval oma tuba."),
     ("sõber", "sõbra", "sõpra", "sõpru", "Kutsusin külla paar sõpra."),
     ("vesi", "vee", "vett", "vesi", "Palun too klaas vett."),
@@ -27,7 +27,12 @@ OPPOSITES = [
     ("terav", "nüri", "Terava noaga on ohutum lõigata kui nüriga."), ("sage", "harv", "Sagedasest külalisest sai mõne aastaga harv."),
     ("tihe", "hõre", "Tihe mets lõppes ja algas hõre männik."), ("kare", "sile", "Kareda laua saab liivapaberiga siledaks."),
 ]  # fmt: skip
-SHOPPING = [("leib", "leiba", 2), ("juust", "juustu", 5), ("purk mett", "purki mett", 7), ("kott kartuleid", "kotti kartuleid", 4)]
+SHOPPING = [
+    ("leib", "leiba", 2),
+    ("juust", "juustu", 5),
+    ("purk mett", "purki mett", 7),
+    ("kott kartuleid", "kotti kartuleid", 4),
+]
 UNITS = [
     ("kilometres", "miles", 1.609344), ("kilograms", "pounds", 0.45359237), ("centimetres", "inches", 2.54), ("litres", "US gallons", 3.785411784),
 ]  # fmt: skip
@@ -65,12 +70,16 @@ def _opposites() -> list[Talk]:
 def _sums(rng: random.Random) -> list[Talk]:
     found = []
     for i in range(5):
-        a, b = rng.randint(12, 48), rng.randint(6, 19)
-        tens, ones = b // 10 * 10, b % 10
-        steps = f"{a} times {tens} is {a * tens}, {a} times {ones} is {a * ones}, and together that makes {a * b}." if tens and ones else (
-            f"Ten times {a} is {a * 10}; adjust by {abs(10 - b)} times {a} and you get {a * b}."
-        )  # fmt: skip
-        ask = (f"What is {a} times {b}?", f"Please multiply {a} by {b} and show the steps.", f"I need {a} × {b} without a calculator.")[i % 3]
+        a, b = rng.randint(12, 48), rng.choice([6, 7, 8, 9, 12, 13, 14, 16, 17, 18, 19])
+        if b > 10:
+            steps = f"Ten times {a} is {a * 10}, {b - 10} times {a} is {a * (b - 10)}, and together that makes {a * b}."
+        else:
+            steps = f"Ten times {a} is {a * 10}. Take away {10 - b} times {a}, which is {a * (10 - b)}, and {a * b} remains."
+        ask = (
+            f"What is {a} times {b}?",
+            f"Please multiply {a} by {b} and show the steps.",
+            f"I need {a} × {b} without a calculator.",
+        )[i % 3]
         found.append(_talk("en", ask, steps, *(("And half of that?", f"{a * b / 2:g}.") if i % 2 else ())))
     return found
 
@@ -80,7 +89,10 @@ def _shopping(rng: random.Random) -> list[Talk]:
     for nominative, partitive, price in SHOPPING:
         n, note = rng.randint(3, 6), rng.choice([50, 100])
         ask = f"Üks {nominative} maksab {price} eurot. Ostan {n} {partitive} ja maksan {note}-eurosega. Kui palju saan tagasi?"
-        found.append(_talk("et", ask, f"Kokku läheb vaja {n} · {price} = {n * price} eurot. Tagasi saad {note} − {n * price} = {note - n * price} eurot."))
+        due = n * price
+        found.append(
+            _talk("et", ask, f"Kokku maksab see {n} · {price} = {due} eurot. Tagasi saad {note} − {due} = {note - due} eurot.")
+        )
     return found
 
 
@@ -89,5 +101,6 @@ def _units(rng: random.Random) -> list[Talk]:
     for i, (metric, other, factor) in enumerate(UNITS):
         amount = rng.randint(3, 60)
         ask = (f"Convert {amount} {other} to {metric}.", f"How many {metric} are {amount} {other}?")[i % 2]
-        found.append(_talk("en", ask, f"One of the {other} is {factor:g} {metric}, so {amount} of them are about {amount * factor:.1f} {metric}."))
+        total = amount * factor
+        found.append(_talk("en", ask, f"Multiply the {other} by {factor:g}: {amount} {other} are about {total:.1f} {metric}."))
     return found

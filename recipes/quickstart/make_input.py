@@ -22,10 +22,10 @@ import yaml
 import zstandard
 
 sys.path.insert(0, str(Path(__file__).parent))
-import plant  # noqa: E402
-from grammar import COMBINATIONS, Page, conversations, join, page, singles, slots, slug, topics  # noqa: E402
-from lessons import lessons  # noqa: E402
-from mathematics import values  # noqa: E402
+import plant
+from grammar import COMBINATIONS, Page, conversations, join, page, singles, slug, topics
+from lessons import lessons
+from mathematics import values
 
 SEED = 20261121
 DOCUMENT_BYTES = 100_000  # limits.document_bytes of the recipe; one line is made longer
@@ -80,13 +80,16 @@ def make() -> Sample:
 
 # ---- the web source: clean pages, and everything that is planted among them
 
+
 def _web(sample: Sample, clean: list[Page]) -> list[Record]:
     """clean[:15] go to the two damaged files, clean[15:21] are repaired, clean[21:60] have duplicates, the rest stays alone."""
     found = [Record(p.key, p.text, {"url": p.address}) for p in clean[21:]]
     for i, p in enumerate(clean[15:21]):
         how = ("utf-8 read as latin-1", "utf-8 read as windows-1252", "not in NFC")[0 if i < 3 else 1 if i < 5 else 2]
         text = unicodedata.normalize("NFD", p.text) if i == 5 else _cp1252(p.text) if i > 2 else plant.mojibake(p.text)
-        found.append(Record(p.key, text, {"url": p.address}, {"kind": "mojibake" if i < 5 else "not_nfc", "how": how, "is_repaired": True}))
+        found.append(
+            Record(p.key, text, {"url": p.address}, {"kind": "mojibake" if i < 5 else "not_nfc", "how": how, "is_repaired": True})
+        )
     return found + _exact(sample, clean[21:31]) + _near(sample, clean[31:60]) + _noise(clean[60:]) + _foreign()
 
 
@@ -100,7 +103,7 @@ def _exact(sample: Sample, bases: list[Page]) -> list[Record]:
     for i, p in enumerate(bases[:9]):
         how, text = "other url", p.text
         if i == 7:
-            how, text = "letter case and white space", join(p.title.upper(), p.parts, 3).replace(". ", ".  ")
+            how, text = "letter case and white space", join(p.title.upper(), p.parts, 2).replace(". ", ".  ")
         if i == 8:
             how, text = "equal after repair", plant.mojibake(p.text)
         keys = [p.key, *(f"{p.key}/copy-{n}" for n in range(2 if i == 0 else 1))]
@@ -146,7 +149,9 @@ def _noise(clean: list[Page]) -> list[Record]:
         found.append(Record(f"menu-{i}", plant.menu(i, rng), {"url": "https://poeke.example/menuu"}, told))
     for i in range(3):
         told = {"kind": "teasers", "failed_rules": ["max_ellipsis_line_ratio"]}
-        found.append(Record(f"teasers-{i}", plant.teasers(clean[i * 14 : i * 14 + 14]), {"url": "https://paevauudis.example/"}, told))
+        found.append(
+            Record(f"teasers-{i}", plant.teasers(clean[i * 14 : i * 14 + 14]), {"url": "https://paevauudis.example/"}, told)
+        )
     spam = pages("spam.txt")
     for p in spam:
         found.append(Record(p.key, p.text, {"url": p.address}, {"kind": "spam", "note": "passes: no signal for it yet"}))
@@ -162,7 +167,7 @@ def _personal() -> list[Page]:
     """Notices with contact data: nothing real, see the head of bank/pii.txt."""
     rng = rng_of("personal")
     codes = ["38001085718", "47101010033", "60001019906", "50001029996", "30303039914"]
-    ibans = ["EE382200221020145685", "EE471000001020145685", "FI21 1234 5600 0007 85", "DE89 3704 0044 0532 0130 00"]
+    ibans = ["EE382200221020145685", "EE471000001020145685", "FI21 1234 5600 0007 85", "DE89370400440532013000"]
     found = []
     for p in pages("pii.txt"):
         data = {
@@ -178,7 +183,7 @@ def _personal() -> list[Page]:
 
 def _foreign() -> list[Record]:
     found = []
-    for p in pages("other_web.txt", COMBINATIONS[1:7]) + pages("other_web.txt", COMBINATIONS[:1]):
+    for p in pages("other_web.txt"):
         told = {"kind": p.kind, "failed_rules": ["language"]}
         found.append(Record(p.key, p.text, {"url": p.address}, told))
     for name, kind, text in singles():
@@ -188,6 +193,7 @@ def _foreign() -> list[Record]:
 
 
 # ---- the other sources
+
 
 def _books(sample: Sample, clean: list[Page]) -> list[Record]:
     """Single essays from seven combinations of each topic, two-part texts from the other two; some texts the web source has too."""
@@ -199,7 +205,9 @@ def _books(sample: Sample, clean: list[Page]) -> list[Record]:
         found.append(Record(f"book/pair-{i}", "\n\n".join(join(p.title, p.parts, 1) for p in halves)))
     for p in clean[61:68]:
         key = f"book/{p.key}"
-        found.append(Record(key, plant.shortened(p, p.text, 0.82, 0.93, rng), plant={"kind": "near_duplicate", "how": "across sources"}))
+        found.append(
+            Record(key, plant.shortened(p, p.text, 0.82, 0.93, rng), plant={"kind": "near_duplicate", "how": "across sources"})
+        )
         sample.groups.append({"kind": "near_duplicate", "how": "across sources", "members": [key, p.key], "kept": 0})
     found.append(Record(f"book/{clean[68].key}", clean[68].text, plant={"kind": "exact_duplicate", "how": "across sources"}))
     members = [f"book/{clean[68].key}", clean[68].key]
@@ -265,6 +273,7 @@ def _web_fields(record: Record, source_id: str) -> None:
 
 
 # ---- writing
+
 
 def _json(record: Record) -> dict:
     return {**record.fields, "text": record.text}

@@ -174,22 +174,34 @@ def files_of(root: Path) -> dict[str, list[Path]]:
     return kinds
 
 
-def test_one_flipped_bit_in_every_kind_of_file(copy):
-    rng = random.Random(1)
-    kinds = files_of(copy.root)
-    assert len(kinds) >= 25, sorted(kinds)
+def flip_one_bit(copy, kinds: dict[str, list[Path]], rng: random.Random) -> list[tuple]:
+    """One bit of one file of each kind, each time mended again; returns what verify did not pin to that file."""
     missed = []
     for kind, paths in kinds.items():
-        for _ in range(2):
-            path = rng.choice(paths)
-            before = path.read_bytes()
-            at = rng.randrange(len(before))
-            path.write_bytes(before[:at] + bytes([before[at] ^ (1 << rng.randrange(8))]) + before[at + 1 :])
-            report = check(copy)
-            path.write_bytes(before)
-            if not any(path.name in finding.file and path.parent.name in str(path) for finding in report.findings):
-                missed.append((kind, at, report.text()))
-    assert missed == []
+        path = rng.choice(paths)
+        before = path.read_bytes()
+        at = rng.randrange(len(before))
+        path.write_bytes(before[:at] + bytes([before[at] ^ (1 << rng.randrange(8))]) + before[at + 1 :])
+        report = check(copy)
+        path.write_bytes(before)
+        if not any(
+            f.file.endswith("/".join(path.relative_to(copy.root).parts[1:])) or f.file == path.name for f in report.findings
+        ):
+            missed.append((kind, at, report.text()))
+    return missed
+
+
+def test_one_flipped_bit_in_some_kinds_of_file(copy):
+    rng = random.Random(5)
+    kinds = files_of(copy.root)
+    assert len(kinds) >= 25, sorted(kinds)
+    assert flip_one_bit(copy, {kind: kinds[kind] for kind in rng.sample(sorted(kinds), 6)}, rng) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_one_flipped_bit_in_every_kind_of_file(copy, seed):
+    assert flip_one_bit(copy, files_of(copy.root), random.Random(seed)) == []
 
 
 def test_a_flipped_token_is_traced_to_its_document(copy):
@@ -207,6 +219,7 @@ def test_a_flipped_token_is_traced_to_its_document(copy):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_truncated_and_missing_files(copy):
     for kind, paths in files_of(copy.root).items():
         before = paths[-1].read_bytes()

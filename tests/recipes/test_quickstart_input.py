@@ -33,7 +33,9 @@ def planted() -> dict:
 @pytest.fixture(scope="module")
 def rows() -> dict[str, list[dict]]:
     """file -> its records, for the files that are whole."""
-    return {name: read(FOLDER / "raw" / name) for name in ("et_web.jsonl.gz", "en_replay.jsonl.zst", "math.jsonl", "instruct.jsonl")} | {
+    return {
+        name: read(FOLDER / "raw" / name) for name in ("et_web.jsonl.gz", "en_replay.jsonl.zst", "math.jsonl", "instruct.jsonl")
+    } | {
         "et_books.parquet": pq.read_table(FOLDER / "raw" / "et_books.parquet").to_pylist(),
     }
 
@@ -102,7 +104,12 @@ def test_tokenizer_returns_every_text_and_marks_what_the_assistant_says():
     tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER / "tokenizer")
     text = "Jõekalda  öö\n\n\t\\frac{1}{2} «привет» 😀 e\u0301"
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-    assert (len(tokenizer), tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (4096, "<|begin|>", "<|end|>", "<|pad|>")
+    assert (len(tokenizer), tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        6144,
+        "<|begin|>",
+        "<|end|>",
+        "<|pad|>",
+    )
     talk = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]
     assert tokenizer.apply_chat_template(talk, tokenize=False) == "<|system|>a<|end|><|user|>b<|end|><|assistant|>c<|end|>"
     marked = tokenizer.apply_chat_template(talk, return_dict=True, return_assistant_tokens_mask=True)
@@ -160,7 +167,9 @@ def test_gopher_fails_what_is_planted_and_nothing_else(planted: dict, texts: dic
 
 def gopher_failures(text: str, stops: set[str]) -> set[str]:
     counts = {**gopher_reference(text, stops), **length_reference(text)}
-    values = counts | {name: counts[a] / counts[b] if counts[b] else 0.0 for name, (a, b) in DERIVED.items() if {a, b} <= set(counts)}
+    values = counts | {
+        name: counts[a] / counts[b] if counts[b] else 0.0 for name, (a, b) in DERIVED.items() if {a, b} <= set(counts)
+    }
     failed = set()
     for name, bound in BOUNDS.items():
         op, _, signal = name.partition("_")
@@ -209,4 +218,5 @@ def test_unplanted_documents_are_unrelated(planted: dict, texts: dict[tuple[str,
     shared = Counter(pair for places in holders.values() for pair in combinations(places, 2))
     similar = {(a, b): n / (len(sets[a]) + len(sets[b]) - n) for (a, b), n in shared.items() if b not in partners[a]}
     assert max(similar.values()) < 0.5
-    assert sum(value >= 0.3 for value in similar.values()) <= 3  # the spam pages and their hashtag twins
+    n_pairs = len(texts) * (len(texts) - 1) // 2
+    assert sum(value >= 0.2 for value in similar.values()) < 0.01 * n_pairs
