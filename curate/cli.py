@@ -204,7 +204,7 @@ def sql(
     if not query:
         raise CurateError("no query", next=f'curate sql {build} "select source, reason, count(*) from decisions group by all"')
     data = room.sql(build, query)
-    _show(data["rows"] if as_json else data, room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()), as_json)
+    _show([dict(zip(data["columns"], row, strict=True)) for row in data["rows"]], room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()), as_json)
 
 
 @app.command("verify", rich_help_panel="check")
@@ -219,11 +219,11 @@ def verify(
     from curate.recount import recount
     from mixture import verify as room
 
-    recipe, log = _recipe_of(build)
+    log = _log_of(build)
     stages = None if (build / "manifest.json").exists() else corpus.lineage(build)
     report = room.verify(
-        build, recipe.base, store=build / log["store"], stages=stages, recount=recount if raw else None, derived=corpus.differences,
-        fast=fast,
+        build, Path(log["recipe_base"]), store=build / log["store"], stages=stages, recount=recount if raw else None,
+        derived=corpus.differences, fast=fast,
     )  # fmt: skip
     _show(report.data(), report.text(), as_json)
     sys.exit(1 if report.findings else 0)
@@ -247,14 +247,19 @@ def train_cpt(
     sys.exit(cpt.run(run, sets or []))
 
 
+def _log_of(build: Path) -> dict:
+    """Where the recipe and the store of a build lay when it was made."""
+    log_file = build / "log" / "build.json"
+    if not log_file.is_file():
+        raise CurateError("this is not a build folder", where=str(build), next="curate build-mixture RECIPE")
+    return json.loads(log_file.read_text())
+
+
 def _recipe_of(build: Path, sets: list[str] | None = None) -> tuple[Recipe, dict]:
-    """The recipe a build was made with (changed by `sets`) and its log entry: where the recipe and the store lay."""
+    """The recipe a build was made with (changed by `sets`) and its log entry."""
     from curate.recipe import load_recipe
 
-    log_file = build / "log" / "build.json"
-    if not (build / "recipe.yaml").is_file() or not log_file.is_file():
-        raise CurateError("this is not a build folder", where=str(build), next="curate build-mixture RECIPE")
-    log = json.loads(log_file.read_text())
+    log = _log_of(build)
     return load_recipe(build / "recipe.yaml", sets or [], base=Path(log["recipe_base"])), log
 
 

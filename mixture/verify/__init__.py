@@ -52,6 +52,7 @@ def verify(
     store = _store(build_dir, manifest) if store is None else Path(store).resolve()
     recipe = _recipe(build_dir, base, manifest, report)
     found = _stages(build_dir, store, lineage, report)
+    files.check_caches(store, report, build_dir)
     is_whole = manifest is not None and _outputs(build_dir, manifest, found, report)
     of = _by_stage(found)
     decide, clusters = (of.get(name, {}).get("") for name in ("decide", "clusters"))

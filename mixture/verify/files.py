@@ -122,6 +122,15 @@ def _check_shard(folder: Path, stated: Mapping[str, Any], report: Report, build_
     return bad
 
 
+def check_caches(store: Path, report: Report, build_dir: Path) -> None:
+    """What ingest keeps to read a new file alone next time. No stage.json lists it: each shard.json speaks for its own files."""
+    for stage in ("raw_hashes", "ingest_runs", "ingest_names"):
+        for folder in sorted(p for p in (store / stage).glob("*/*") if p.is_dir()):
+            own = read_exact(folder / "shard.json", report, shown(folder / "shard.json", build_dir))
+            if own is not None:
+                _check_shard(folder, own, report, build_dir)
+
+
 def check_outputs(build_dir: Path, manifest: Mapping[str, Any], report: Report, hashed: Mapping[Path, tuple[int, str]]) -> bool:
     """The manifest's list of files. Those of stages (`hashed`: bytes, sha256 as stage.json states them) were read there.
 
