@@ -80,14 +80,12 @@ def _update_column(state: Any, column: pa.ChunkedArray) -> None:
         array = array.cast(pa.large_string())
         lengths = np.asarray(pc.binary_length(array).fill_null(0), dtype=np.int64)
         state.update(lengths.tobytes())
+        if not valid.all():
+            array = array.drop_null()  # bytes behind a null are undefined
         _, offsets, data = array.buffers()
         if data is not None and len(array):
             bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-            if valid.all():
-                state.update(memoryview(data)[bounds[0] : bounds[-1]])
-            else:  # bytes behind a null are undefined: hash the valid values only
-                for value in array.drop_null():
-                    state.update(value.as_buffer())
+            state.update(memoryview(data)[bounds[0] : bounds[-1]])
     elif pa.types.is_boolean(array.type):
         state.update(np.packbits(np.asarray(array.fill_null(False))).tobytes())
     elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):

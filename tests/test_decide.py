@@ -68,7 +68,7 @@ def graph(tmp_path_factory):
     return made, made.relate(), of
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.floats(0, 1), st.integers(0, 70), st.sampled_from(["all", ["a"], ["a", "b"], []]),
     st.sampled_from([[], ["c"], ["b", "c"]]), st.sampled_from([None, ["a"], ["b", "c"]]),

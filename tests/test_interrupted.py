@@ -19,7 +19,6 @@ import pytest
 from tests import real
 
 DERIVED = {"corpus.duckdb", "report.html"}
-NEVER_FINISHED = ("raw_hashes", "ingest_runs", "ingest_names")  # caches that grow file by file
 
 
 def command(recipe: Path, where: Path) -> list[str]:
@@ -41,11 +40,9 @@ def bytes_of(where: Path) -> dict[str, str]:
     return found
 
 
-def is_inside_a_stage(store: Path) -> bool:
-    """Something was being written: an unpublished shard, or a stage folder without its stage.json."""
-    writing = any(p.name.split("-")[0] != "engine" for p in (store / ".tmp").glob("*")) if store.exists() else False
-    stages = [p for p in store.glob("*/*") if p.is_dir() and p.parent.name not in (".tmp", *NEVER_FINISHED)]
-    return writing or any(not (p / "stage.json").exists() for p in stages)
+def being_written(store: Path) -> set[str]:
+    """Shards in the making: temporary folders of stages (not the engine's own)."""
+    return {p.name for p in (store / ".tmp").glob("*") if not p.name.startswith("engine-")}
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +68,19 @@ def test_twenty_kills(setting):
     assert any(name.endswith("manifest.json") for name in calm)
     rng = random.Random(20)
     inside = kills = 0
-    where = top / "killed"
+    where = top / "killed0"
     while kills < 20:
-        if not kills % 5:  # four undisturbed ends, five kills before each
-            where = top / f"killed{kills}"
+        before = being_written(where / "store")
         process = run(recipe, where)
-        try:
-            process.wait(timeout=rng.uniform(0.15, 0.95) * seconds / 2)
-            continue  # ended before its moment came: the build was already there
-        except subprocess.TimeoutExpired:
-            pass
+        aims_inside = kills % 5 != 4  # four of five wait until a shard is in the making, one dies at any moment
+        moment = time.monotonic() + rng.uniform(0.1, 0.9) * (seconds if not aims_inside else seconds * rng.random())
+        while process.poll() is None and (time.monotonic() < moment or (aims_inside and not being_written(where / "store") - before)):
+            time.sleep(0.005)
+        if process.poll() is not None:  # it came to its end first: compare, and begin anew
+            process.communicate()
+            assert bytes_of(where) == calm
+            where = top / f"killed{kills}-{rng.random():.6f}"
+            continue
         if kills % 2:
             os.killpg(process.pid, signal.SIGKILL)
         else:
@@ -88,12 +88,11 @@ def test_twenty_kills(setting):
         process.wait()
         process.stderr.close()
         kills += 1
-        inside += is_inside_a_stage(where / "store")
-        if kills % 5 == 0:
-            end = run(recipe, where)
-            _, err = end.communicate()
-            assert end.returncode in (0, 3), err.decode()
-            assert bytes_of(where) == calm
+        inside += bool(being_written(where / "store") - before)
+    end = run(recipe, where)
+    _, err = end.communicate()
+    assert end.returncode in (0, 3), err.decode()
+    assert bytes_of(where) == calm
     print(f"{kills} kills, {inside} of them inside a stage")
     assert inside >= 15
 
