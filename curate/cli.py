@@ -57,7 +57,9 @@ def _show(data: Any, text: str, as_json: bool) -> None:
 
 
 @app.command("inspect-source", rich_help_panel="make")
-def inspect_source(path: Annotated[Path, typer.Argument(help="Your JSONL, Parquet, text file or folder")], as_json: AsJson = False) -> None:
+def inspect_source(
+    path: Annotated[Path, typer.Argument(help="Your JSONL, Parquet, text file or folder")], as_json: AsJson = False
+) -> None:
     """Look at raw data and propose a source block for a recipe."""
     from curate.sources.propose import propose
 
@@ -70,7 +72,9 @@ def build_mixture(
     recipe: Annotated[Path, typer.Argument(help="A recipe file")],
     out: Annotated[Path | None, typer.Option(help="The build folder. Default: build/<recipe name>")] = None,
     store: Annotated[Path, typer.Option(help="Where stages are kept, shared by all recipes.")] = Path("store"),
-    sample: Annotated[str | None, typer.Option(help="Build from a share of the documents, e.g. 1%; budgets shrink alike.")] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="Build from a share of the documents, e.g. 1%; budgets shrink alike.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Stop after ingest, measure, relate, decide or tokenize.")] = None,
     sets: Sets = None,
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core where there is enough to do.")] = 0,
@@ -116,7 +120,9 @@ def build_mixture(
 @app.command("what-if", rich_help_panel="make")
 def what_if(
     build: Build,
-    changes: Annotated[list[str], typer.Argument(help="key=value, e.g. min_n_words=40 or mixture.components.et.budget='1M tokens'")],
+    changes: Annotated[
+        list[str], typer.Argument(help="key=value, e.g. min_n_words=40 or mixture.components.et.budget='1M tokens'")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Decide and plan again with other settings, nothing else; prints the YAML to paste back."""
@@ -178,7 +184,9 @@ def samples(
 
 
 @app.command("explain", rich_help_panel="look")
-def explain(build: Build, id: Annotated[str, typer.Argument(help="A document's id, or its beginning")], as_json: AsJson = False) -> None:
+def explain(
+    build: Build, id: Annotated[str, typer.Argument(help="A document's id, or its beginning")], as_json: AsJson = False
+) -> None:
     """Everything about one document: origin, signals against bounds, duplicates, decision, every use."""
     from curate.inspect import explain as room
 
@@ -204,7 +212,11 @@ def sql(
     if not query:
         raise CurateError("no query", next=f'curate sql {build} "select source, reason, count(*) from decisions group by all"')
     data = room.sql(build, query)
-    _show([dict(zip(data["columns"], row, strict=True)) for row in data["rows"]], room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()), as_json)
+    _show(
+        [dict(zip(data["columns"], row, strict=True)) for row in data["rows"]],
+        room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()),
+        as_json,
+    )
 
 
 @app.command("verify", rich_help_panel="check")
@@ -295,7 +307,7 @@ def _begin(out: Path, recipe: Recipe, store: Path) -> None:
 def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) -> tuple[dict[str, Stage], CurateError | None]:
     """Tokenize what is kept, then plan, pack and write the mixture; an infeasible plan comes back as its message."""
     from curate import engine
-    from mixture import build, budget, tokens
+    from mixture import budget, build, tokens
     from mixture.kept import kept_tables
 
     assert curated.decisions is not None and curated.relations is not None
@@ -327,7 +339,14 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
                     done = now
 
                 build.plan_and_pack(
-                    recipe, tables, shards, out, tokenizer=facts, token_bytes=tokenizer.dtype.itemsize, lineage=lineage, progress=progress
+                    recipe,
+                    tables,
+                    shards,
+                    out,
+                    tokenizer=facts,
+                    token_bytes=tokenizer.dtype.itemsize,
+                    lineage=lineage,
+                    progress=progress,
                 )
         except budget.Infeasible as error:
             return stages, error
@@ -357,7 +376,7 @@ def _quarantine_code(curated: Curated) -> int:
         if counts["n_quarantined"] > limit * counts["n_read"]:
             _say(
                 f"! {name}: {counts['n_quarantined']:,} of {counts['n_read']:,} records are in quarantine, past limits.quarantine "
-                f"{curated.recipe.limits.quarantine}: curate sql BUILD \"from quarantine\""
+                f'{curated.recipe.limits.quarantine}: curate sql BUILD "from quarantine"'
             )
             code = 3
     return code

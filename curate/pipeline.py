@@ -155,5 +155,7 @@ def render_counts(done: Curated) -> str:
     for name, stage in done.documents.items():
         n = stage.info()["counts"]
         row = (n["n_read"], n["n_documents"], n["n_quarantined"])
-        lines.append(f"{name:<12}" + "".join(f"{v:>12,}" for v in row) + f"{n['n_repaired']:>10,}{show_bytes(n['text_bytes']):>10}")
+        lines.append(
+            f"{name:<12}" + "".join(f"{v:>12,}" for v in row) + f"{n['n_repaired']:>10,}{show_bytes(n['text_bytes']):>10}"
+        )
     return "\n".join(lines)

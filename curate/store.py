@@ -135,9 +135,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def stage(
-        self, name: str, *, version: int, settings: dict, parents: Sequence[str] = (), raw: Sequence[str] = ()
-    ) -> Stage:
+    def stage(self, name: str, *, version: int, settings: dict, parents: Sequence[str] = (), raw: Sequence[str] = ()) -> Stage:
         """The stage with these settings over these parents' roots (and raw files' sha256, order-free)."""
         settings = json.loads(canonical_json(settings))
         key = {"name": name, "version": version, "settings": settings, "parents": list(parents), "raw": sorted(raw)}

@@ -13,7 +13,9 @@ from curate.errors import CurateError
 
 _COUNT = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_FORM = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kMBT]?)\s+(tokens|loss_tokens|examples|documents|epochs|epoch|steps)\s*$")
+_FORM = re.compile(
+    r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kMBT]?)\s+(tokens|loss_tokens|examples|documents|epochs|epoch|steps)\s*$"
+)
 _SHARE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*(?:of\s+(tokens|documents|steps|records))?\s*$")
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?i?B)\s*$")
 

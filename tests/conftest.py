@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_report_header(config):
     if config.getoption("--sample-slow") is not None:
-        return f"slow tests: a sample of {config.getoption('--sample-slow')}, seed {_seed()} (VESKI_SLOW_SEED, default the commit)"
+        return (
+            f"slow tests: a sample of {config.getoption('--sample-slow')}, seed {_seed()} (VESKI_SLOW_SEED, default the commit)"
+        )
     return None
 
 

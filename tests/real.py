@@ -36,7 +36,14 @@ def rows(data: Path, source: str, limit: int | None = None) -> list[dict]:
             for i, line in enumerate(stream):
                 row = json.loads(line)
                 text = row.get("text") or "\n".join(str(row[key]) for key in ("question", "answer") if key in row)
-                part.append({"id": str(row.get("id", f"{name}#{i}")), "text": text, "url": row.get("url") or "", "license": str(row.get("license", ""))})
+                part.append(
+                    {
+                        "id": str(row.get("id", f"{name}#{i}")),
+                        "text": text,
+                        "url": row.get("url") or "",
+                        "license": str(row.get("license", "")),
+                    }
+                )
                 if limit is not None and len(part) >= limit:
                     break
         found += part
@@ -90,14 +97,21 @@ TYPES = {"code": "code", "math": "math"}
 
 def write_recipe(path: Path, raw: Path, patterns: dict[str, str], tokenizer: Path, **budgets: str) -> Path:
     """A recipe over `patterns`; budgets: component -> quantity text, components named like their sources (et = wiki + web)."""
-    components = {"et": (["wiki", "web"], "target", 4), "en": (["en"], "replay", 2), "code": (["code"], "code", 2), "math": (["math"], "math", 2)}
+    components = {
+        "et": (["wiki", "web"], "target", 4),
+        "en": (["en"], "replay", 2),
+        "code": (["code"], "code", 2),
+        "math": (["math"], "math", 2),
+    }
     lines = [
         "kind: cpt", "name: real", f"roots: {{raw: '{raw}'}}",
         f"tokenizer: {{model: '{tokenizer}', eos: per_document}}", "seed: 7", "sources:",
     ]  # fmt: skip
     for source, pattern in patterns.items():
         language = f"language: {LANGUAGES[source]}, " if LANGUAGES[source] else ""
-        lines.append(f"  {source}: {{read: '{pattern}', type: {TYPES.get(source, 'text')}, {language}license: {{from_field: license}}}}")
+        lines.append(
+            f"  {source}: {{read: '{pattern}', type: {TYPES.get(source, 'text')}, {language}license: {{from_field: license}}}}"
+        )
     lines += [
         "rules:", "  - {preset: gopher/quality, sources: [wiki, web, en], set: {min_alpha_word_ratio: 0.7}}",
         "  - {signal: language, is: [et], sources: [wiki, web]}", "  - {signal: language_score, min: 0.65, sources: [wiki, web]}",

@@ -88,7 +88,9 @@ def test_workers_end_when_the_parent_is_killed(tmp_path):
     script.write_text(SLEEPER)
     pids.mkdir()
     env = {**os.environ, "VESKI_MARK": str(tmp_path)}
-    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "store"), str(pids)], env=env, stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "store"), str(pids)], env=env, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -21,8 +21,9 @@ from tests import real
 DERIVED = {"corpus.duckdb", "report.html"}
 
 
-def command(recipe: Path, where: Path) -> list[str]:
-    return [sys.executable, "-m", "curate", "build-mixture", str(recipe), "--out", str(where / "build"), "--store", str(where / "store"), "--workers", "2"]  # fmt: skip
+def command(recipe: Path, where: Path, workers: int = 2) -> list[str]:
+    places = ["--out", str(where / "build"), "--store", str(where / "store")]
+    return [sys.executable, "-m", "curate", "build-mixture", str(recipe), *places, "--workers", str(workers)]
 
 
 def run(recipe: Path, where: Path) -> subprocess.Popen:
@@ -72,9 +73,11 @@ def test_twenty_kills(setting):
     while kills < 20:
         before = being_written(where / "store")
         process = run(recipe, where)
-        aims_inside = kills % 5 != 4  # four of five wait until a shard is in the making, one dies at any moment
+        aims_inside = kills % 10 != 9  # nine of ten wait until a shard is in the making, one dies at any moment
         moment = time.monotonic() + rng.uniform(0.1, 0.9) * (seconds if not aims_inside else seconds * rng.random())
-        while process.poll() is None and (time.monotonic() < moment or (aims_inside and not being_written(where / "store") - before)):
+        while process.poll() is None and (
+            time.monotonic() < moment or (aims_inside and not being_written(where / "store") - before)
+        ):
             time.sleep(0.005)
         if process.poll() is not None:  # it came to its end first: compare, and begin anew
             process.communicate()
@@ -100,6 +103,6 @@ def test_twenty_kills(setting):
 @pytest.mark.slow
 def test_one_and_two_workers_give_the_same_bytes(setting):
     recipe, top, _ = setting
-    done = subprocess.run([*command(recipe, top / "one")[:-1], "1"], capture_output=True, text=True)
+    done = subprocess.run(command(recipe, top / "one", workers=1), capture_output=True, text=True)
     assert done.returncode in (0, 3), done.stderr
     assert bytes_of(top / "one") == bytes_of(top / "calm")

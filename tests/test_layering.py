@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parent.parent
-CONTRACT = {"curate.errors", "curate.recipe", "curate.schema", "curate.manifest", "curate.store", "curate.engine", "curate.units", "curate.jit"}
+CONTRACT = {
+    "curate.errors",
+    "curate.recipe",
+    "curate.schema",
+    "curate.manifest",
+    "curate.store",
+    "curate.engine",
+    "curate.units",
+    "curate.jit",
+}
 
 # third-party library -> the modules that may import it (prefixes)
 HOMES = {

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests import real
-
-
-def build(recipe: Path, where: Path, workers: int) -> dict:
-    done = subprocess.run([sys.executable, "-m", "curate", "build-mixture", str(recipe), "--out", str(where / "build"), "--store", str(where / "store"), "--workers", str(workers)], capture_output=True, text=True)  # fmt: skip
-    assert done.returncode in (0, 3), done.stderr
-    return json.loads((where / "build" / "manifest.json").read_text())
+from tests import command, real
 
 
 @pytest.mark.slow
@@ -28,7 +19,8 @@ def test_layouts_have_equal_roots_and_exact_budgets(data, tmp_path):
         patterns = real.write_layout(where / "raw", rows, layout)
         recipe = real.write_recipe(where / "real.yaml", where / "raw", patterns, tokenizer, total="170k tokens", et="50k tokens", en="60k tokens",
                                    code="40k tokens", math="20k tokens")  # fmt: skip
-        manifests[layout] = build(recipe, where, workers)
+        command.build(recipe, where, "--workers", workers)
+        manifests[layout] = json.loads((where / "build" / "manifest.json").read_text())
     roots = {layout: manifest["roots"] for layout, manifest in manifests.items()}
     assert len({json.dumps(r, sort_keys=True) for r in roots.values()}) == 1, roots
     phase = manifests["plain"]["phases"][0]

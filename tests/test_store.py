@@ -84,7 +84,9 @@ def test_table_root_is_logical():
 
 
 def test_table_root_hides_what_stands_behind_a_null():
-    hidden = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"ab"), pa.py_buffer(b"\x01"))
+    hidden = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"ab"), pa.py_buffer(b"\x01")
+    )
     plain = pa.array(["a", None])
     assert table_root(pa.table({"s": hidden})) == table_root(pa.table({"s": plain}))
 

@@ -86,7 +86,8 @@ def newest(folder: Path, identity: dict, say: Callable[[str], None]) -> Checkpoi
         if differences := _differences(found.pop("identity"), identity):
             raise CurateError(
                 "this checkpoint belongs to another training: " + "; ".join(differences), where=str(path),
-                next="give the old values back to go on with it, or save to another folder (save.to) to start anew",
+                next=f"give the old values back to go on with it, or train anew: --set save.to=FOLDER, or remove {folder}"
+                + (" (the mixture was built again, from other input or another recipe)" if "stream_root" in str(differences) else ""),
             )  # fmt: skip
         return Checkpoint(path, found["step"], found["cursor"], found["run"], read_json(path / "receipt.json"))
     if steps:

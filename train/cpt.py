@@ -63,7 +63,10 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         marks = marks_of(manifest)
         receipt = Receipt.from_json(last.receipt, marks) if last else Receipt(list(stream.components), marks)
         if start >= plan.n_steps:
-            return _finish(folder / checkpoint.name_of(start), receipt, manifest, speaks)
+            watching.say(
+                f"{settings.name} is complete: all {plan.n_steps} steps were done before. To train anew: --set save.to=FOLDER"
+            )
+            return _finish(folder / checkpoint.name_of(start), receipt, manifest, watching)
         if last:
             watching.say(f"going on from {last.path}: step {start} of {plan.n_steps}" + _changed(last.run, settings.canonical()))
             watching.event("resumed", step=start, path=str(last.path))
@@ -139,7 +142,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
                 watching.say(f"stopped after step {done} of {plan.n_steps} ({why}), saved {path}")
                 watching.say("the same command goes on from there")
                 return 0
-    return _finish(path, receipt, manifest, speaks)
+    return _finish(path, receipt, manifest, watching)
 
 
 def draw(seed: int, step: int, row: int) -> int:
@@ -160,7 +163,6 @@ def _accelerator(plan: Plan) -> Accelerator:
             "the global batch does not divide among the processes", where="global_batch",
             found=f"{plan.batch_rows} sequences, {world} processes", allowed="a multiple of the number of processes",
         )  # fmt: skip
-    return accelerator
     return accelerator
 
 
@@ -202,11 +204,13 @@ def _check_finite(losses_now: dict[str, list[float]], norm: float, step: int, pl
         )  # fmt: skip
 
 
-def _finish(path: Path, receipt: Receipt, manifest: dict, speaks: bool) -> int:
+def _finish(path: Path, receipt: Receipt, manifest: dict, watching: Watching) -> int:
     entered = account(receipt, manifest)
-    if speaks:
+    if watching.speaks:
+        if said := watching.from_first_to_last():
+            print(said)
         print(verdict(entered, manifest))
-        print(f"checkpoint {path}")
+        print(f"checkpoint {path} (model, tokenizer, optimizer, receipt.json)")
     return 1 if entered["differences"] else 0
 
 
@@ -218,8 +222,9 @@ def _changed(old: dict, new: dict) -> str:
 def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, size: int, accelerator: Accelerator, length: int) -> str:
     n = sum(p.numel() for p in model.parameters())
     world = accelerator.num_processes
-    shape = f"{world} x {math.ceil(plan.batch_rows / world / size)} x up to {size}"
     return (
-        f"{settings.name}: {n:,} parameters on {accelerator.device}; {plan.n_rows:,} sequences of {length} tokens, "
-        f"{plan.n_steps} steps of {plan.batch_rows} ({shape})"
+        f"{settings.name}: {n:,} parameters on {accelerator.device}, {plan.n_steps} steps of {plan.batch_rows} sequences of {length} "
+        f"tokens, out of {plan.n_rows:,} ({world} process{'es' * (world > 1)}, {size} sequences in one forward pass)\n"
+        "loss: nats per token, lower is better; a token drawn blindly from the vocabulary costs "
+        f"{math.log(model.config.vocab_size):.2f}"
     )

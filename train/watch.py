@@ -6,6 +6,7 @@ Only rank 0 speaks. Sums and counts go into the log, not means, so that parts of
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,9 @@ class Watching:
         self.tokens, self.seconds, self.since = 0, 0.0, time.monotonic()
         if is_speaker:
             folder.mkdir(parents=True, exist_ok=True)
-            self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
+            self.log = folder / "log.jsonl"
+            _cut_half_line(self.log)
+            self.file = self.log.open("a", encoding="utf-8")
             if sys.stderr.isatty():
                 said = TextColumn("{task.fields[said]}")
                 columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
@@ -84,11 +87,28 @@ class Watching:
 
     def held_out(self, done: int, result: dict[str, dict[str, float]]) -> None:
         self.event("held_out", step=done, components=result)
+        has_bits = any("bits_per_byte" in values for values in result.values())
         said = []
         for name, values in sorted(result.items()):
-            bits = f" ({values['bits_per_byte']:.3f} bits per byte)" if "bits_per_byte" in values else ""
+            bits = f" ({values['bits_per_byte']:.3f})" if "bits_per_byte" in values else ""
             said.append(f"{name} {values['loss']:.3f}{bits}")
-        self.say(f"held out at step {done}: " + ", ".join(said))
+        self.say(f"held out at step {done}, loss{' (bits per byte)' * has_bits}: " + ", ".join(said))
+
+    def from_first_to_last(self) -> str:
+        """One line for the end, from the log, so that a run in several parts has it too; "" without held-out measurements."""
+        events = [event for event in map(json.loads, self.log.read_text("utf-8").splitlines()) if event["event"] == "held_out"]
+        if not events:
+            return ""
+        first, last = events[0]["components"], events[-1]["components"]
+        unit = "bits_per_byte" if all("bits_per_byte" in values for values in (*first.values(), *last.values())) else "loss"
+        said = ", ".join(f"{name} {first[name][unit]:.3f} -> {last[name][unit]:.3f}" for name in sorted(last))
+        return f"held out, {unit.replace('_', ' ')}, step {events[0]['step']} -> {events[-1]['step']}: {said}"
+
+
+def _cut_half_line(log: Path) -> None:
+    """A killed process may have written half a line: what follows it must not be glued to it."""
+    if log.exists():
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
 
 
 def _to_stderr(text: str) -> None:

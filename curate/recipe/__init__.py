@@ -20,7 +20,19 @@ import yaml
 from curate.errors import CurateError, nearest
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
 from curate.recipe.models import (
-    Component, Dedup, HeldOut, LanguageId, License, Limits, Mixture, Near, RecipeModel, Rule, Source, Strict, TokenizerSpec,
+    Component,
+    Dedup,
+    HeldOut,
+    LanguageId,
+    License,
+    Limits,
+    Mixture,
+    Near,
+    RecipeModel,
+    Rule,
+    Source,
+    Strict,
+    TokenizerSpec,
 )  # fmt: skip
 from curate.units import Quantity
 
@@ -220,7 +232,9 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
             fed[source] = name
     names = [backend.name for backend in recipe.language_id]
     if len(set(names)) < len(names):
-        raise CurateError("two language_id entries have one name", where=where.get(("language_id",), str(file)), found=", ".join(names))
+        raise CurateError(
+            "two language_id entries have one name", where=where.get(("language_id",), str(file)), found=", ".join(names)
+        )
 
 
 def _scaled(recipe: Recipe, share: Fraction) -> Recipe:

@@ -69,7 +69,10 @@ def load_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict, Where]
 def merge(base: Any, over: Any) -> Any:
     """`over` on `base`: mappings merge key by key, everything else is replaced, null removes."""
     if isinstance(base, dict) and isinstance(over, dict):
-        merged = {key: merge(base.get(key), over[key]) if key in over else base[key] for key in [*base, *(k for k in over if k not in base)]}
+        merged = {
+            key: merge(base.get(key), over[key]) if key in over else base[key]
+            for key in [*base, *(k for k in over if k not in base)]
+        }
         return {key: value for key, value in merged.items() if value is not None}
     return over
 
@@ -78,7 +81,9 @@ def apply_set(data: dict, assignment: str) -> None:
     """`a.b.c=value` written into `data`; the value is read as YAML. List items by number or by their `name`."""
     key, sep, text = assignment.partition("=")
     if not sep or not key:
-        raise CurateError("a setting is written key=value", where="--set", found=assignment, allowed="--set mixture.sequence_length=2048")
+        raise CurateError(
+            "a setting is written key=value", where="--set", found=assignment, allowed="--set mixture.sequence_length=2048"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -129,7 +134,9 @@ def _explain(model: type[BaseModel], item: Any, where: Where, file: Path) -> Cur
     if item["type"] == "extra_forbidden":
         known = _known_keys(model, at[:-1])
         close = nearest(at[-1], known)
-        return CurateError(f"unknown key {key!r}", where=place, allowed=", ".join(known), next=f"did you mean {close[0]!r}?" if close else "")
+        return CurateError(
+            f"unknown key {key!r}", where=place, allowed=", ".join(known), next=f"did you mean {close[0]!r}?" if close else ""
+        )
     if item["type"] == "missing":
         return CurateError(f"the key {key!r} is missing", where=place)
     inner = item.get("ctx", {}).get("error")

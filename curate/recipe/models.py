@@ -52,7 +52,9 @@ else:
     Budget = _in_units("tokens", "share_of_tokens", "epochs")
     ShareOfTokens = _in_units("share_of_tokens")
     Share = _in_units("share", "share_of_records")
-Bytes = Annotated[int, BeforeValidator(_read_bytes), PlainSerializer(lambda n: f"{n / 10**6:g} MB" if n % 1000 == 0 else f"{n} B")]
+Bytes = Annotated[
+    int, BeforeValidator(_read_bytes), PlainSerializer(lambda n: f"{n / 10**6:g} MB" if n % 1000 == 0 else f"{n} B")
+]
 Names = Annotated[list[str], BeforeValidator(_one_or_many)]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,20 +13,17 @@ import pytest
 import yaml
 import zstandard
 
+from tests import command
+from tests.command import curate
+
 TOP = Path(__file__).resolve().parents[2]
 QUICKSTART = TOP / "recipes" / "quickstart"
-
-
-def curate(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "curate", *args], cwd=TOP, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     top = tmp_path_factory.mktemp("quickstart")
-    done = curate("build-mixture", "recipes/quickstart.yaml", "--out", str(top / "build"), "--store", str(top / "store"))
-    assert done.returncode == 0, done.stderr
-    return top, done
+    return top, command.build(TOP / "recipes" / "quickstart.yaml", top)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,7 @@ def find(documents):
     by_id = {row["source_id"]: row for row in documents if row["source_id"]}
     by_text = {row["text"]: row for row in documents if row["source"] == "et_books"}
     books = pq.read_table(QUICKSTART / "raw" / "et_books.parquet").to_pylist()
-    stream = zstandard.ZstdDecompressor().stream_reader(open(QUICKSTART / "raw" / "en_replay.jsonl.zst", "rb"))  # noqa: SIM115
+    stream = zstandard.ZstdDecompressor().stream_reader(open(QUICKSTART / "raw" / "en_replay.jsonl.zst", "rb"))
     english = [json.loads(line)["number"] for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n")]
 
     def found(member: dict) -> dict:
@@ -87,7 +82,9 @@ def test_of_every_planted_group_the_right_member_stays(planted, find):
             is_right = kept == [0, len(members) - 1]
         else:
             is_right = len(kept) == 1 and group["kept"] in (None, kept[0])
-        if not is_right or any(row["reason"] != group["kind"] or row["witness_id"] not in ids for row in members if not row["keep"]):
+        if not is_right or any(
+            row["reason"] != group["kind"] or row["witness_id"] not in ids for row in members if not row["keep"]
+        ):
             wrong.append((group, kept, [(row["reason"], row["failed_rules"]) for row in members]))
     assert wrong == []
 
@@ -100,7 +97,9 @@ def test_nothing_else_is_dropped(planted, find, documents):
 
 
 def test_quarantine_holds_the_broken_records(planted, built):
-    rows = pa.concat_tables(pq.read_table(p) for p in sorted(built[0].glob("store/documents/*/quarantine/quarantine.parquet"))).to_pylist()
+    rows = pa.concat_tables(
+        pq.read_table(p) for p in sorted(built[0].glob("store/documents/*/quarantine/quarantine.parquet"))
+    ).to_pylist()
     rows = [row for row in rows if row["source"] == "et_web"]
     want = Counter((Path(q["file"]).name, q["cause"]) for q in planted["quarantine"])
     assert Counter((Path(row["file"]).name, row["cause"]) for row in rows) == want
@@ -112,7 +111,8 @@ def test_every_command_a_newcomer_is_told_to_run(built):
     top, done = built
     build = str(top / "build")
     assert "sums close for all 6 sources" in done.stdout
-    some_id = json.loads(curate("sql", build, "select id from decisions where reason = 'near_duplicate' order by id limit 1", "--json").stdout)[0]["id"]
+    found = curate("sql", build, "select id from decisions where reason = 'near_duplicate' order by id limit 1", "--json")
+    some_id = json.loads(found.stdout)[0]["id"]
     for args, said in (
         (("stats", build), "sums close"),
         (("samples", build, "--reason", "near_duplicate"), "similarity"),
