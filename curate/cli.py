@@ -70,7 +70,7 @@ def inspect_source(
 @app.command("build-mixture", rich_help_panel="make")
 def build_mixture(
     recipe: Annotated[Path, typer.Argument(help="A recipe file")],
-    out: Annotated[Path | None, typer.Option(help="The build folder. Default: build/<recipe name>")] = None,
+    out: Annotated[Path | None, typer.Option(help="The build folder. Default: build/NAME, of a sample build/NAME-sample.")] = None,
     store: Annotated[Path, typer.Option(help="Where stages are kept, shared by all recipes.")] = Path("store"),
     sample: Annotated[
         str | None, typer.Option(help="Build from a share of the documents, e.g. 1%; budgets shrink alike.")
@@ -92,7 +92,7 @@ def build_mixture(
     loaded = load_recipe(recipe, sets or [], sample=_share(sample))
     if until is not None and until not in pipeline.STAGES:
         raise CurateError("no such stage", where="--until", found=until, allowed=", ".join(pipeline.STAGES))
-    out = out or Path("build") / loaded.name
+    out = out or Path("build") / (loaded.name + ("-sample" if sample else ""))
     pipeline.check(loaded)
     tokenizer = tokens.check(loaded)
     budget.check(budget.requests(loaded.mixture), loaded.mixture.total.count)

@@ -223,8 +223,7 @@ def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, size: int, a
     n = sum(p.numel() for p in model.parameters())
     world = accelerator.num_processes
     return (
-        f"{settings.name}: {n:,} parameters on {accelerator.device}, {plan.n_steps} steps of {plan.batch_rows} sequences of {length} "
-        f"tokens, out of {plan.n_rows:,} ({world} process{'es' * (world > 1)}, {size} sequences in one forward pass)\n"
-        "loss: nats per token, lower is better; a token drawn blindly from the vocabulary costs "
-        f"{math.log(model.config.vocab_size):.2f}"
+        f"{settings.name}: {n:,} parameters on {accelerator.device}; {plan.n_rows:,} sequences of {length} tokens\n"
+        f"{plan.n_steps} steps of {plan.batch_rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
+        f"loss in nats per token; a blind guess among {model.config.vocab_size:,} tokens costs {math.log(model.config.vocab_size):.2f}"
     )

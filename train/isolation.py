@@ -52,9 +52,7 @@ def check(model: torch.nn.Module, stream: Stream, dtype: str, n_rows: int, devic
             where=f"stream rows {indices}", found=f"{worst:.1e} nats per token",
             allowed=f"at most {LOSS_TOLERANCE[dtype]:.0e} in {dtype}", next=advice, exit_code=1,
         )  # fmt: skip
-    return (
-        f"isolation: {n} documents in {len(rows)} rows cost the same alone within {worst:.0e} nats per token, none sees another"
-    )
+    return f"isolation: {n} documents in {len(rows)} rows cost the same alone (within {worst:.0e}), none sees another"
 
 
 def shared_rows(stream: Stream, n_rows: int) -> list[int]:

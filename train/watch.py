@@ -1,6 +1,6 @@
-"""What the loop measured in; log.jsonl out, and on stderr a progress bar (terminal) or plain lines (elsewhere).
+"""What the loop measured in; log.jsonl out, and on stderr a table of losses, on a terminal with a progress bar below it.
 
-Only rank 0 speaks. Sums and counts go into the log, not means, so that parts of a run add up. No imports of ours.
+A row of the table is the mean since the row before, a column a component ("-": not seen since). Only rank 0 speaks. Sums and counts go into the log, not means, so that parts of a run add up. No imports of ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-LINE_SECONDS = 5.0  # between two plain lines
+LINE_SECONDS = 10.0  # between two rows of the table
 
 
 class Watching:
@@ -28,6 +28,7 @@ class Watching:
         self.task = TaskID(0)
         self.sums: dict[str, list[float]] = {}  # since the last line on the screen: component -> [nats, tokens]
         self.tokens, self.seconds, self.since = 0, 0.0, time.monotonic()
+        self.has_head = False
         if is_speaker:
             folder.mkdir(parents=True, exist_ok=True)
             self.log = folder / "log.jsonl"
@@ -35,7 +36,14 @@ class Watching:
             self.file = self.log.open("a", encoding="utf-8")
             if sys.stderr.isatty():
                 said = TextColumn("{task.fields[said]}")
-                columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
+                columns = (
+                    TextColumn(name),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TextColumn("steps, left"),
+                    TimeRemainingColumn(),
+                    said,
+                )
                 self.bar = Progress(*columns, console=Console(stderr=True, highlight=False, markup=False))
 
     def __enter__(self) -> Watching:
@@ -70,29 +78,31 @@ class Watching:
             total = self.sums.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + s, total[1] + n
         self.tokens, self.seconds = self.tokens + n_tokens, self.seconds + seconds
-        waited = time.monotonic() - self.since
-        if not self.speaks or (self.bar is None and waited < LINE_SECONDS and done not in (1, self.n_steps)):
-            return
-        said = " ".join(f"{name} {s / n:.3f}" for name, (s, n) in sorted(self.sums.items()) if n)
-        all_nats, all_tokens = (sum(pair[i] for pair in self.sums.values()) for i in range(2))
-        speed = self.tokens / max(self.seconds, 1e-9)
-        line = f"loss {all_nats / max(1, all_tokens):.3f}  {said}  lr {rate:.2e}  {speed:,.0f} tokens/s"
+        speed = f"{self.tokens / max(self.seconds, 1e-9):,.0f}"
         if self.bar:
-            self.bar.update(self.task, completed=done, said=line)
-            if waited < LINE_SECONDS:
-                return
-        else:
-            self.say(f"step {done:>{len(str(self.n_steps))}}/{self.n_steps}  {line}")
+            self.bar.update(self.task, completed=done, said=f"{speed} tokens/s")
+        if time.monotonic() - self.since < LINE_SECONDS and done not in (1, self.n_steps):
+            return
+        means = {name: s / n for name, (s, n) in self.sums.items() if n}
+        all_nats, all_tokens = (sum(pair[i] for pair in self.sums.values()) for i in range(2))
+        self._row(f"step {done}", {"all": all_nats / max(1, all_tokens), **means}, speed)
         self.sums, self.tokens, self.seconds, self.since = {}, 0, 0.0, time.monotonic()
 
     def held_out(self, done: int, result: dict[str, dict[str, float]]) -> None:
         self.event("held_out", step=done, components=result)
-        has_bits = any("bits_per_byte" in values for values in result.values())
-        said = []
-        for name, values in sorted(result.items()):
-            bits = f" ({values['bits_per_byte']:.3f})" if "bits_per_byte" in values else ""
-            said.append(f"{name} {values['loss']:.3f}{bits}")
-        self.say(f"held out at step {done}, loss{' (bits per byte)' * has_bits}: " + ", ".join(said))
+        self._row(f"held out, step {done}", {name: values["loss"] for name, values in result.items()})
+        if bits := {name: values["bits_per_byte"] for name, values in result.items() if "bits_per_byte" in values}:
+            self._row("  bits per byte", bits)
+
+    def _row(self, title: str, values: dict[str, float], speed: str = "") -> None:
+        """A row of the table, under its head when it is the first."""
+        names = ["all", *self.components]
+        if not self.has_head:
+            self.has_head = True
+            self.say(f"{'loss':<18}" + "".join(f"{name:>{max(8, len(name) + 2)}}" for name in names) + "  tokens/s")
+        cells = (f"{values[name]:.3f}" if name in values else "-" for name in names)
+        row = "".join(f"{cell:>{max(8, len(name) + 2)}}" for name, cell in zip(names, cells, strict=True))
+        self.say(f"{title:<18}{row}  {speed:>8}".rstrip())
 
     def from_first_to_last(self) -> str:
         """One line for the end, from the log, so that a run in several parts has it too; "" without held-out measurements."""

@@ -30,7 +30,7 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         reasons = rows(corpus, "FROM reasons WHERE dropped > 0 ORDER BY dropped DESC, reason")
         components = rows(corpus, "FROM components")
         phases = rows(corpus, "FROM phases")
-        hints = _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir)
+        hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
         mine = [r for r in reasons if r["source"] == source["source"]]
@@ -39,12 +39,22 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
     return {
         "name": recipe.name, "build": str(build_dir), "seconds": dict(seconds or {}), "workers": workers, "problem": problem,
         "sources": sources, "sums_close": all(s["sums_close"] for s in sources), "components": components, "phases": phases,
-        "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
+        "unavoidable_padding": _unavoidable(manifest), "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
         "unknown_license_tokens": sum(s["unknown_license_tokens"] for s in sources),
         "token_bytes": sum(_size(build_dir / stage["path"]) for stage in token_stages),
         "stream_root": manifest["roots"]["stream"] if manifest else None,
         "next": _next(build_dir, recipe, reasons, bool(components)),
     }  # fmt: skip
+
+
+def _unavoidable(manifest: Mapping[str, Any] | None) -> int:
+    """Padding tokens that no packing of these lengths could do without (the bin-packing lower bound)."""
+    passes = [p for phase in (manifest or {}).get("phases", []) for p in phase["packing"]["passes"]]
+    return sum(p["unavoidable_padding_tokens"] for p in passes)
+
+
+def _sample_hint(recipe: Recipe) -> list[str]:
+    return [f"this is a sample: {recipe.sample} of the documents, token budgets scaled alike"] if recipe.sample.value < 1 else []
 
 
 def _size(folder: Path) -> int:
@@ -166,5 +176,8 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     head = ["component", "requested", "to train", "share", "unique", "epochs", "cap"]
     lines = table(head, [*shown, ["total", short(requested), count(realised), "", short(unique), "", ""]], "<>>>>>>")
     padding, sequences = (sum(p[key] or 0 for p in data["phases"]) for key in ("padding", "n_sequences"))
-    lines[-1] += f"   {count(sequences)} sequences, padding {100 * padding / max(realised + padding, 1):.3f} %"
+    of = max(realised + padding, 1)
+    lines[-1] += f"   {count(sequences)} sequences, padding {100 * padding / of:.3f} %"
+    if padding:
+        lines.append(f"of that padding {100 * data['unavoidable_padding'] / of:.3f} % no packing of these lengths can avoid")
     return [cut(line, WIDTH) for line in lines]
