@@ -70,7 +70,9 @@ def inspect_source(
 @app.command("build-mixture", rich_help_panel="make")
 def build_mixture(
     recipe: Annotated[Path, typer.Argument(help="A recipe file")],
-    out: Annotated[Path | None, typer.Option(help="The build folder. Default: build/NAME, of a sample build/NAME-sample.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The build folder. Default: build/NAME, of a sample build/NAME-sample.")
+    ] = None,
     store: Annotated[Path, typer.Option(help="Where stages are kept, shared by all recipes.")] = Path("store"),
     sample: Annotated[
         str | None, typer.Option(help="Build from a share of the documents, e.g. 1%; budgets shrink alike.")

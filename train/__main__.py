@@ -19,7 +19,7 @@ def main() -> int:
 
         return run(arguments.run_file, arguments.sets)
     except CurateError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
 

@@ -1,6 +1,7 @@
 """What the loop measured in; log.jsonl out, and on stderr a table of losses, on a terminal with a progress bar below it.
 
-A row of the table is the mean since the row before, a column a component ("-": not seen since). Only rank 0 speaks. Sums and counts go into the log, not means, so that parts of a run add up. No imports of ours.
+A row of the table is the mean since the row before, a column a component ("-": not seen since). Only rank 0 speaks.
+Sums and counts go into the log, not means, so that parts of a run add up. No imports of ours.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Watching:
             return ""
         first, last = events[0]["components"], events[-1]["components"]
         unit = "bits_per_byte" if all("bits_per_byte" in values for values in (*first.values(), *last.values())) else "loss"
-        said = ", ".join(f"{name} {first[name][unit]:.3f} -> {last[name][unit]:.3f}" for name in sorted(last))
+        said = ", ".join(f"{name} {first[name][unit]:.3f} -> {last[name][unit]:.3f}" for name in last)
         return f"held out, {unit.replace('_', ' ')}, step {events[0]['step']} -> {events[-1]['step']}: {said}"
 
 

@@ -142,7 +142,7 @@ def test_max_hours_saves_and_ends_well(run_file: RunFile, tmp_path: Path) -> Non
 def test_finished_run_says_so_again(run_file: RunFile, capsys: Said) -> None:
     assert cpt.run(run_file()) == 0
     said = capsys.readouterr().out
-    assert said.startswith("held out, loss, step 0 -> 6: en ")
+    assert said.startswith("held out, loss, step 0 -> 6: et ")
     assert cpt.run(run_file()) == 0
     again = capsys.readouterr()
     assert again.out == said and "tiny is complete: all 6 steps were done before" in again.err
