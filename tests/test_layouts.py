@@ -23,6 +23,8 @@ def test_layouts_have_equal_roots_and_exact_budgets(data, tmp_path):
         manifests[layout] = json.loads((where / "build" / "manifest.json").read_text())
     roots = {layout: manifest["roots"] for layout, manifest in manifests.items()}
     assert len({json.dumps(r, sort_keys=True) for r in roots.values()}) == 1, roots
+    checked = command.curate("verify", tmp_path / "parquet" / "build")
+    assert checked.returncode == 0 and "everything counts up" in checked.stdout, checked.stdout
     phase = manifests["plain"]["phases"][0]
     assert phase["budget"]["requested"] == phase["budget"]["realised"] == 170_000
     realised = {c["name"]: c["phases"][0]["realised"] if "phases" in c else None for c in manifests["plain"]["components"]}
