@@ -40,10 +40,13 @@ def _stages_of(build: Path) -> list[Path]:
 
 
 def render(data: dict) -> str:
-    lines = [f"{show_bytes(item['bytes']):>9}  {item['path']}" for item in data["unused"]]
+    by_stage: dict[str, list[int]] = {}
+    for item in data["unused"]:
+        by_stage.setdefault(str(Path(item["path"]).parent), []).append(item["bytes"])
+    lines = [f"{show_bytes(sum(sizes)):>9}  {len(sizes):>4} in {folder}" for folder, sizes in sorted(by_stage.items())]
     total = show_bytes(sum(item["bytes"] for item in data["unused"]))
     verb = "deleted" if data["deleted"] else "could be deleted"
     lines.append(f"{len(data['unused'])} folders, {total} {verb}; {data['kept']} stages are in use")
     if data["unused"] and not data["deleted"]:
-        lines.append("next: curate gc --delete")
+        lines.append("next: curate gc --json lists them, curate gc --delete removes them")
     return "\n".join(lines)

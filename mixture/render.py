@@ -9,6 +9,7 @@ Imports errors and mixture.tokenizer; the only home of transformers and jinja2 i
 from __future__ import annotations
 
 import json
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import numpy as np
 
 from curate.errors import CurateError
 from mixture.tokenizer import Tokenizer
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it would warn that there is no torch, which nobody needs here
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # transformers' own test for the markers
 CLOCK = {"strftime_now", "now"}
