@@ -171,7 +171,7 @@ def manifest():
         "schema_version": 1, "kind": "cpt", "name": "small", "tool_versions": {}, "recipe_sha256": "",
         "roots": {"components": "", "selection": "", "order": "", "stream": "5c1e90ab" + "0" * 56}, "tokenizer": {}, "seed": 0,
         "phases": [{"name": "main", "budget": {"unit": "tokens", "requested": 70, "realised": 70, "padding": 42},
-                    "sequence_length": 16,
+                    "sequence_length": 16, "packing": {"passes": [{"unavoidable_padding_tokens": 14}, {"unavoidable_padding_tokens": 7}]},
                     "order": {"n_sequences": 7, "first_index": 0}}],
         "components": [component("et", "target", "web", 30, 1), component("en", "replay", "book", 40, 2)],
         "held_out": {}, "stream_checkpoints": [], "outputs": [], "lineage": [],

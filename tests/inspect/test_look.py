@@ -30,9 +30,10 @@ def test_screen_figures_and_text(small):
         "source read quarantined dropped kept largest reasons (share of read)",
         "web 8 1 3 4 min_n_words 25 %, near_duplicate 12 %", "book 4 0 1 3 exact_duplicate 25 %", "sums close for all 2 sources",
     ]  # fmt: skip
-    assert [" ".join(line.split()) for line in lines[7:11]] == [
+    assert [" ".join(line.split()) for line in lines[7:12]] == [
         "component requested to train share unique epochs cap", "et 30 30 43 % 40 0.75 1", "en 40 40 57 % 30 1.33 2",
         "total 70 70 70 7 sequences, padding 37.500 %",
+        "of that padding 18.750 % no packing of these lengths can avoid",
     ]  # fmt: skip
     assert "! web: min_n_words (>= 5) alone removes 1 document that no other rule does" in lines
     assert "held out 10 tokens   unknown licence 20 tokens" in lines
