@@ -17,24 +17,16 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from curate.errors import CurateError
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import CurateErrorValue, apply_set, load_extended
-from curate.units import Quantity, quantity
+from curate.recipe.files import apply_set, load_extended
+from curate.recipe.models import read_quantity
+from curate.units import Quantity
 from train.schedule import Kind, Schedule
 
 LOGITS_BYTES = 2**28  # micro_batch auto: at most this many bytes of fp32 logits in one forward pass (guess)
 
 
-def _read(value: object, units: tuple[str, ...]) -> Quantity:
-    if isinstance(value, Quantity):
-        return value
-    try:
-        return quantity(value, units)
-    except CurateError as error:
-        raise CurateErrorValue(error) from None
-
-
 def _units(*units: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: _read(value, units))
+    return BeforeValidator(lambda value: read_quantity(value, units))
 
 
 Tokens = Annotated[Quantity, _units("tokens"), PlainSerializer(str)]
@@ -43,7 +35,7 @@ Interval = Annotated[Quantity, _units("steps", "tokens"), PlainSerializer(str)]
 
 
 def _after(value: object) -> object:
-    return value if value == "end_of_manifest" else _read(value, ("steps",))
+    return value if value == "end_of_manifest" else read_quantity(value, ("steps",))
 
 
 class ModelSpec(Strict):

@@ -19,16 +19,18 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
 
 
-def _in_units(*units: str) -> Any:
-    def read(value: object) -> Quantity:
-        if isinstance(value, Quantity):
-            return value
-        try:
-            return quantity(value, units)
-        except CurateError as error:
-            raise CurateErrorValue(error) from None
+def read_quantity(value: object, units: tuple[str, ...]) -> Quantity:
+    """`value` as a quantity in one of `units`, for a pydantic validator."""
+    if isinstance(value, Quantity):
+        return value
+    try:
+        return quantity(value, units)
+    except CurateError as error:
+        raise CurateErrorValue(error) from None
 
-    return Annotated[Quantity, BeforeValidator(read), PlainSerializer(str)]
+
+def _in_units(*units: str) -> Any:
+    return Annotated[Quantity, BeforeValidator(lambda value: read_quantity(value, units)), PlainSerializer(str)]
 
 
 def _read_bytes(value: object) -> int:

@@ -17,6 +17,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "docs" / "evidence"
 
+# the verdicts and what the tests print about themselves, not the dots
+TOLD = r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|exit \d"
+
 COMMANDS = {
     "tests": [sys.executable, "-m", "pytest", "-m", "not slow", "-n", "2", "tests"],
     "promises": [sys.executable, "-m", "pytest", "-m", "slow", "-rA", "--durations=0", "tests"],
@@ -50,8 +53,8 @@ def main() -> int:
         started = time.monotonic()
         done = subprocess.run(COMMANDS[name], cwd=TOP, capture_output=True, text=True)
         lines = done.stdout.split("\n")
-        if name in ("tests", "promises"):  # the verdicts and what the tests print, not the dots
-            lines = [x for x in lines if re.search(r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call", x)]
+        if name in ("tests", "promises"):
+            lines = [x for x in lines if re.search(TOLD, x)]
         text = head(COMMANDS[name]) + "\n".join(line.rstrip().replace(str(TOP.parent), "..") for line in lines).strip() + "\n"
         (RESULTS / f"{name}.txt").write_text(text)
         failed += done.returncode != 0
