@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.store import keys_size
+from curate.store import folder_bytes
 from curate.units import show_bytes
 
 ABANDONED_SECONDS = 3600  # a temporary folder untouched for so long belongs to nobody (a guess; a shard takes minutes)
@@ -25,7 +25,7 @@ def collect(store: Path, builds: Path, delete: bool) -> dict:
     unused = [p for p in stages if p.resolve() not in used]
     old = time.time() - ABANDONED_SECONDS
     unused += [p for p in sorted((store / ".tmp").glob("*")) if p.stat().st_mtime < old]
-    listed = [{"path": str(p), "bytes": keys_size(p)} for p in unused]
+    listed = [{"path": str(p), "bytes": folder_bytes(p)} for p in unused]
     if delete:
         for path in unused:
             shutil.rmtree(path)

@@ -237,6 +237,6 @@ class ShardWriter:
                 raise RuntimeError(f"{target} was published with another content: {theirs['root']}") from None
 
 
-def keys_size(path: Path) -> int:
+def folder_bytes(path: Path) -> int:
     """Bytes below a folder."""
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
