@@ -25,6 +25,7 @@ from curate.store import Stage
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
 BYTES_PER_WORKER = 16 << 20  # a pool takes some seconds to start: less stored text than this is done sooner without (a guess)
+threads = 1  # threads a task of this process may use: cores that no other worker has
 most_workers = 1  # processes that worked side by side in this run so far: for the end screen
 _QUIET: list[bool] = []  # not empty: no progress is shown
 
@@ -51,15 +52,19 @@ def run(tasks: Sequence[Task], *, workers: int, label: str) -> None:
     open_tasks = sorted((t for t in tasks if not t.is_done), key=lambda t: (-t.weight, [key for _, key in t.outputs]))
     if not open_tasks:
         return
+    global threads
+    cores = 1 if workers == 1 else os.cpu_count() or 1
     if workers == 0:
         workers = min(os.cpu_count() or 1, 1 + sum(t.weight for t in open_tasks) // BYTES_PER_WORKER)
-    if workers <= 1 or len(open_tasks) == 1:
+    workers = min(max(workers, 1), len(open_tasks))
+    threads = max(1, cores // workers)
+    if workers == 1:
         with progress(label, sum(t.weight for t in open_tasks)) as advance:
             for task in open_tasks:
                 task.fn(*task.args)
                 advance(task.weight)
     else:
-        _run_in_pool(open_tasks, min(workers, len(open_tasks)), label)
+        _run_in_pool(open_tasks, workers, label)
 
 
 def _run_in_pool(tasks: list[Task], workers: int, label: str) -> None:
@@ -97,13 +102,15 @@ def _executor(folder: Path, n_tasks: int, workers: int) -> Any:
     logger.disable("datatrove")
     die = functools.partial(_end_with, os.getpid())
     multiprocess.util.register_after_fork(_executor, lambda _: die())  # the queue manager is forked, not started by us
-    step = functools.partial(_run_rank, str(folder / "tasks.pickle"), os.getpid())
+    step = functools.partial(_run_rank, str(folder / "tasks.pickle"), os.getpid(), threads)
     return Executor([step], tasks=n_tasks, workers=workers, logging_dir=str(folder), skip_completed=False)
 
 
-def _run_rank(tasks_file: str, parent: int, data: object, rank: int, world_size: int) -> None:
+def _run_rank(tasks_file: str, parent: int, n_threads: int, data: object, rank: int, world_size: int) -> None:
     from datatrove.utils.logging import logger
 
+    global threads
+    threads = n_threads
     logger.disable("datatrove")
     _end_with(parent)
     task = _load_tasks(tasks_file)[rank]

@@ -72,22 +72,24 @@ class Curated:
 
 def check(recipe: Recipe) -> None:
     """What can be known before the first document: files are there, signals exist, bounds fit their type."""
+    from curate.rules import rules_of
     from curate.signals import signal_names
 
     for source in recipe.sources.values():
         recipe.files(source)
-    known = signal_names(recipe)
-    for rule in recipe.rules:
-        if rule.signal not in known:
-            close = nearest(rule.signal, known)
-            raise CurateError(
-                f"no signal {rule.signal!r}", where=f"rule {rule.name}", allowed=", ".join(close or sorted(known)),
-                next=f"did you mean {close[0]!r}?" if close else "",
-            )  # fmt: skip
-        is_text = known[rule.signal] == "string"
-        if is_text != (rule.op == "in"):
-            allowed = "is: [values]" if is_text else "min: or max:"
-            raise CurateError(f"signal {rule.signal!r} is {known[rule.signal]}", where=f"rule {rule.name}", allowed=allowed)
+    for source in recipe.sources.values():
+        known = signal_names(recipe, source)
+        for rule in rules_of(recipe.rules, source.name):
+            if rule.signal not in known:
+                close = nearest(rule.signal, known)
+                raise CurateError(
+                    f"no signal {rule.signal!r} for source {source.name!r}", where=f"rule {rule.name}",
+                    allowed=", ".join(close or sorted(known)), next=f"did you mean {close[0]!r}?" if close else "",
+                )  # fmt: skip
+            is_text = known[rule.signal] == "string"
+            if is_text != (rule.op == "equals" and all(isinstance(v, str) for v in rule.equals or [])):
+                allowed = "equals: [values]" if is_text else "min:, max:, keep:, or equals: a number"
+                raise CurateError(f"signal {rule.signal!r} is {known[rule.signal]}", where=f"rule {rule.name}", allowed=allowed)
 
 
 def disk_estimate(recipe: Recipe) -> tuple[int, int]:

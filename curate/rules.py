@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Rule
-from curate.schema import DERIVED
+from curate.signals import DERIVED
 from curate.store import Stage
 
 
@@ -58,7 +58,7 @@ def families(rules: Sequence[Rule], source: str, signals: Mapping[tuple[str, str
 
 
 def judge(rules: Sequence[Rule], source: str, key: str, rows: int, signals: Mapping[tuple[str, str], Stage]) -> Judged:
-    """Judge shard `key` of `source`. A value that is missing fails: nothing shows that it is within the bound."""
+    """Judge shard `key` of `source`. A missing value fails unless the rule says pass: nothing shows that it is within the bound."""
     own = rules_of(rules, source)
     if not own:
         return Judged(np.zeros((rows, 0), bool), np.full(rows, -1, np.int32), pl.DataFrame())
@@ -67,7 +67,7 @@ def judge(rules: Sequence[Rule], source: str, key: str, rows: int, signals: Mapp
         where, found = f"{source}.{key}", f"{frame.height} and {rows}"
         raise CurateError("signals and documents do not have the same rows", where=where, found=found, exit_code=1)
     values = frame.select(_value(rule.signal, frame.schema).alias(str(i)) for i, rule in enumerate(own))
-    tests = values.select(_fails(rule, pl.col(str(i))).fill_null(True) for i, rule in enumerate(own))
+    tests = values.select(_fails(rule, pl.col(str(i))).fill_null(rule.missing == "fail") for i, rule in enumerate(own))
     failed = np.column_stack([column.to_numpy() for column in tests.get_columns()])
     first = np.where(failed.any(axis=1), failed.argmax(axis=1), -1).astype(np.int32)
     return Judged(failed, first, values)
@@ -84,8 +84,8 @@ def reason_values(own: Sequence[Rule], judged: Judged) -> tuple[pa.Array, pa.Arr
     """(value float64, value_text string) of the first failing rule; null where the other one holds it or no rule failed."""
     numbers = pl.Series("number", [None], pl.Float64).new_from_index(0, len(judged.first))
     frame = pl.DataFrame([pl.Series("first", judged.first), numbers, numbers.cast(pl.String).alias("text"), *judged.values])
-    for i, rule in enumerate(own):
-        column = "text" if rule.op == "in" else "number"
+    for i in range(len(own)):
+        column = "text" if judged.values.schema[str(i)] == pl.String else "number"
         value = pl.col(str(i)).cast(frame.schema[column])
         frame = frame.with_columns(pl.when(pl.col("first") == i).then(value).otherwise(pl.col(column)).alias(column))
     return frame["number"].to_arrow(), frame["text"].to_arrow().cast(pa.string())
@@ -113,4 +113,7 @@ def _fails(rule: Rule, value: pl.Expr) -> pl.Expr:
         return value < rule.min
     if rule.max is not None:
         return value > rule.max
-    return ~value.cast(pl.String).is_in(rule.is_ or [])
+    texts = [v for v in rule.equals or [] if isinstance(v, str)]
+    return (
+        ~value.is_in(texts) if texts else ~value.cast(pl.Float64).is_in([v for v in rule.equals or [] if not isinstance(v, str)])
+    )

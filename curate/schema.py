@@ -1,6 +1,6 @@
 """The columns of every table, in one place. Rows of all tables of one source are in the order of `id`, shard by shard.
 
-Imports pyarrow only. `DERIVED` names the ratios computed from integer columns when they are read.
+Imports pyarrow only.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ DECISIONS = pa.schema([
     ("bound", pa.string()), ("witness_id", ID), ("similarity", pa.float64()),
 ])  # fmt: skip
 
+# Parts of texts a family found (PII, lines a line rule would drop): row of the documents shard, bytes from the start of its text.
+SPANS = pa.schema([("row", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("kind", pa.string())])
+
+# What the recipe cuts: merged spans that do not overlap, by (row, start); `replacement` stands in the text instead.
+CUTS = pa.schema([*SPANS, ("replacement", pa.string())])
+
 TOKENS = pa.schema([("id", ID), ("token_start", pa.int64()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64())])
 
 SELECTION = pa.schema([
@@ -41,14 +47,3 @@ SELECTION = pa.schema([
     ("n_loss_tokens", pa.int64()), ("split", pa.string()), ("sequence", pa.int64()), ("position", pa.int32()),
     ("stream_index", pa.int64()),
 ])  # fmt: skip
-
-# ratio -> (numerator, denominator) over integer signal columns; 0.0 where the denominator is 0. Thresholds are Gopher's (Rae et
-# al. 2021, arXiv 2112.11446, A1.1), counted as datatrove counts them.
-DERIVED: dict[str, tuple[str, str]] = {
-    "mean_word_chars": ("n_non_symbol_word_chars", "n_non_symbol_words"),
-    "hash_word_ratio": ("n_hash_chars", "n_words"),
-    "ellipsis_word_ratio": ("n_ellipsis_units", "n_words"),
-    "bullet_line_ratio": ("n_bullet_lines", "n_unicode_lines"),
-    "ellipsis_line_ratio": ("n_ellipsis_lines", "n_unicode_lines"),
-    "alpha_word_ratio": ("n_alpha_words", "n_words"),
-}

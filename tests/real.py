@@ -114,7 +114,7 @@ def write_recipe(path: Path, raw: Path, patterns: dict[str, str], tokenizer: Pat
         )
     lines += [
         "rules:", "  - {preset: gopher/quality, sources: [wiki, web, en], set: {min_alpha_word_ratio: 0.7}}",
-        "  - {signal: language, is: [et], sources: [wiki, web]}", "  - {signal: language_score, min: 0.65, sources: [wiki, web]}",
+        "  - {signal: language, equals: [et], sources: [wiki, web]}", "  - {signal: language_score, min: 0.65, sources: [wiki, web]}",
         "dedup: {exact: normalised, near: {jaccard: 0.75, across: [wiki, web, en]}, within: [code]}",
         "held_out: {per_component: 20k tokens, at_most: 2 % of tokens}",
         "mixture:", f"  total: {budgets.pop('total')}", f"  sequence_length: {budgets.pop('sequence_length', '1024')}", "  components:",

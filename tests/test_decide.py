@@ -142,7 +142,7 @@ EXTRA = {
 }
 RULES = [
     {"name": "min_lang_score", "signal": "lang_score", "min": 0.65},
-    {"name": "lang", "signal": "lang", "is": ["et", "fi"]},
+    {"name": "lang", "signal": "lang", "equals": ["et", "fi"]},
     {"name": "max_bullet_line_ratio", "signal": "bullet_line_ratio", "max": 0.9},
     {"name": "max_n_spam", "signal": "n_spam", "max": 3},
 ]
@@ -184,7 +184,7 @@ def test_every_failing_rule_in_recipe_order_and_only_for_its_sources(tmp_path):
 
 def test_a_missing_value_fails(tmp_path):
     made = corpus(tmp_path, {"a": ["üks kaks", "kolm neli"]}, extra={"a": {"lang": np.array(["et", None], object)}})
-    table = table_of(run(with_rules(made, [{"name": "lang", "signal": "lang", "is": ["et"]}])))
+    table = table_of(run(with_rules(made, [{"name": "lang", "signal": "lang", "equals": ["et"]}])))
     row = table[one_id("a", 1)]
     assert row["failed_rules"] == ["lang"] and row["value_text"] is None and table[one_id("a", 0)]["keep"]
 

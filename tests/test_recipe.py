@@ -18,7 +18,7 @@ sources:
   code: {read: "src", format: tree, type: code, license: {declared: MIT}}
 rules:
   - {signal: n_words, min: 50, max: 100000, sources: [web]}
-  - {signal: language, is: et, sources: [web]}
+  - {signal: language, equals: et, sources: [web]}
 mixture:
   total: 3M tokens
   sequence_length: 512
@@ -40,7 +40,7 @@ def test_reads(recipe_file):
     assert [(r.name, r.signal, r.op, r.bound) for r in recipe.rules] == [
         ("min_n_words", "n_words", "min", 50.0),
         ("max_n_words", "n_words", "max", 100000.0),
-        ("language", "language", "in", ["et"]),
+        ("language", "language", "equals", ["et"]),
     ]
     assert recipe.rules[0].bound_text == ">= 50"
     assert recipe.mixture.total == Quantity(Fraction(3_000_000), "tokens")

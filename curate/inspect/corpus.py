@@ -141,6 +141,8 @@ def _tokens(rows: list[StageRow]) -> str:
 
 def _signals(build_dir: Path, rows: list[StageRow]) -> str:
     """All families of a source joined by id, with the derived ratios; sources may differ in their families."""
+    from curate.signals import DERIVED
+
     families: dict[str, list[StageRow]] = {}
     for row in rows:
         if row["stage"] == "signals":
@@ -155,7 +157,7 @@ def _signals(build_dir: Path, rows: list[StageRow]) -> str:
             names += [name for name in pq.read_schema(shard).names if name not in ("id", "source")]
             joined.append(f"(SELECT * FROM read_parquet({quote(row['path'] + '/*/' + file)}))")
         columns = [f'"{name}"' for name in names]
-        for ratio, (above, below) in schema.DERIVED.items():
+        for ratio, (above, below) in DERIVED.items():
             if above in names and below in names and ratio not in names:
                 columns.append(f'CASE WHEN "{below}" = 0 THEN 0.0 ELSE "{above}"::DOUBLE / "{below}" END AS "{ratio}"')
         tables = joined[0] + "".join(f" JOIN {table} USING (id)" for table in joined[1:])

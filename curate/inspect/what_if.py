@@ -115,9 +115,8 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
             of = rule.origin.removeprefix("preset ").partition(",")[0]
             presets.setdefault((of, tuple(rule.sources or ())), {})[rule.name] = rule.bound
         else:
-            bound = {"in": "is"}.get(rule.op, rule.op)
             lines.append(
-                f"  - {_flow({'signal': rule.signal, bound: rule.bound, **({'sources': rule.sources} if rule.sources else {})})}"
+                f"  - {_flow({'signal': rule.signal, rule.op: rule.bound, **({'sources': rule.sources} if rule.sources else {})})}"
             )
     for (of, sources), bounds in presets.items():
         lines.append(f"  - {_flow({'preset': of, **({'sources': list(sources)} if sources else {}), 'set': bounds})}")

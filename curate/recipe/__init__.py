@@ -21,24 +21,29 @@ from curate.errors import CurateError, nearest
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
 from curate.recipe.models import (
     Component,
+    Cut,
+    DatatroveFilter,
     Dedup,
     HeldOut,
     LanguageId,
     License,
     Limits,
     Mixture,
+    Model,
     Near,
     RecipeModel,
     Rule,
     Source,
     Strict,
     TokenizerSpec,
+    Urls,
 )  # fmt: skip
 from curate.units import Quantity
 
 __all__ = [
-    "Component", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Near", "Quantity", "Recipe", "Rule", "Source",
-    "Strict", "TokenizerSpec", "Where", "load_recipe", "load_yaml", "merge", "validate",
+    "Component", "Cut", "DatatroveFilter", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model", "Near",
+    "Quantity", "Recipe", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge",
+    "validate",
 ]  # fmt: skip
 
 
@@ -75,8 +80,8 @@ class Recipe(RecipeModel):
     def canonical(self) -> dict:
         """Plain data with defaults filled in, presets expanded and roots left symbolic; loads to the same recipe."""
         data = self.model_dump(mode="json", by_alias=True, exclude={"base"}, exclude_none=True)
-        for name, source in data["sources"].items():
-            data["sources"][name] = {key: value for key, value in source.items() if key != "name"}
+        for group in ("sources", "models"):
+            data[group] = {name: {k: v for k, v in one.items() if k != "name"} for name, one in data[group].items()}
         return data
 
     def canonical_yaml(self) -> bytes:
@@ -100,6 +105,8 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     path = Path(path)
     data, where = load_extended(path)
     base = path.parent if base is None else base
+    if "after_cuts" in data:
+        data["rules"] = [*(data.get("rules") or []), *_after_cuts(data.pop("after_cuts"), where, path)]
     if isinstance(data.get("rules"), list):
         data["rules"] = _expand_rules(data["rules"], base, where, path)
     for assignment in sets:
@@ -108,9 +115,9 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
         where[tuple(key.split("."))] = f"--set {key}"
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
-    for name, source in (data.get("sources") or {}).items():
-        if isinstance(source, dict):
-            source["name"] = name
+    for name, named in [*(data.get("sources") or {}).items(), *(data.get("models") or {}).items()]:
+        if isinstance(named, dict):
+            named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
     _check_names(recipe, where, path)
     return recipe if sample is None else _scaled(recipe, sample)
@@ -121,7 +128,7 @@ def _bound_assignment(data: dict, key: str, value: str) -> str:
     name = key.removeprefix("rules.")
     for i, rule in enumerate(data.get("rules") or []):
         if isinstance(rule, dict) and rule.get("name") == name:
-            bound = next(op for op in ("min", "max", "is") if op in rule)
+            bound = next(op for op in OPS if op in rule)
             return f"rules.{i}.{bound}={value}"
     if not key or "." in key or key in RecipeModel.model_fields:
         return f"{key}={value}"
@@ -133,6 +140,23 @@ def _bound_assignment(data: dict, key: str, value: str) -> str:
     )  # fmt: skip
 
 
+OPS = ("min", "max", "equals", "keep")
+
+
+def _after_cuts(bounds: object, where: Where, file: Path) -> list[dict]:
+    """`after_cuts: {min_n_words: 50}` as rules over the signals of the text after the recipe's cuts."""
+    place = where.get(("after_cuts",), str(file))
+    if not isinstance(bounds, dict):
+        raise CurateError("after_cuts is a mapping", where=place, found=repr(bounds), allowed="{min_n_words: 50}")
+    return [{**_rule_of_bound(key, value), "after_cuts": True} for key, value in bounds.items()]
+
+
+def _rule_of_bound(key: str, value: object) -> dict:
+    """`min_n_words: 50` -> {signal: n_words, min: 50}; a key without min_ or max_ is the signal, its value what it equals."""
+    op, _, signal = key.partition("_")
+    return {"signal": signal, op: value} if op in ("min", "max") else {"signal": key, "equals": value}
+
+
 def _expand_rules(rules: list, base: Path, where: Where, file: Path) -> list[dict]:
     """Presets and rules with several bounds become rules of one bound each, in order, each with its name and origin."""
     expanded: list[dict] = []
@@ -140,18 +164,20 @@ def _expand_rules(rules: list, base: Path, where: Where, file: Path) -> list[dic
         place = where.get(("rules", str(i)), str(file))
         if not isinstance(rule, dict):
             raise CurateError("a rule is a mapping", where=place, found=repr(rule), allowed="{signal: n_words, min: 50}")
+        rule = dict(rule)
+        prefix = "after_cuts_" if rule.pop("after_cuts", False) else ""
+        if isinstance(rule.get("sources"), str):
+            rule["sources"] = [rule["sources"]]
         if "preset" in rule:
-            expanded += _expand_preset(rule, base, place)
+            expanded += _expand_preset(rule, prefix, base, place)
             continue
-        bounds = [op for op in ("min", "max", "is") if op in rule]
-        signal = str(rule.get("signal", ""))
+        if "datatrove" in rule and "signal" not in rule:
+            rule = _datatrove_rule(rule, place)
+        bounds = [op for op in OPS if op in rule]
+        signal = prefix + str(rule.get("signal", ""))
         for op in bounds or [""]:
-            one = {key: value for key, value in rule.items() if key not in ("min", "max", "is") or key == op}
-            if isinstance(one.get("is"), str):
-                one["is"] = [one["is"]]
-            if isinstance(one.get("sources"), str):
-                one["sources"] = [one["sources"]]
-            default = signal if op in ("is", "") else f"{op}_{signal}"
+            one = {key: value for key, value in rule.items() if key not in OPS or key == op} | {"signal": signal}
+            default = f"{op}_{signal}" if op in ("min", "max") else signal
             one["name"] = rule.get("name") if len(bounds) <= 1 and rule.get("name") else default
             where.setdefault(("rules", str(len(expanded))), place)
             expanded.append(one)
@@ -170,10 +196,20 @@ def _overlap(a: list | None, b: list | None) -> bool:
     return a is None or b is None or bool(set(a) & set(b))
 
 
-def _expand_preset(rule: dict, base: Path, place: str) -> list[dict]:
+def _datatrove_rule(rule: dict, place: str) -> dict:
+    """`{datatrove: GopherQualityFilter, args: {...}}` -> a rule on the signal that holds that filter's verdict."""
+    if not isinstance(rule["datatrove"], str):
+        raise CurateError("datatrove: names a filter", where=place, found=repr(rule["datatrove"]), allowed="GopherQualityFilter")
+    name = rule.get("name") or rule["datatrove"].rpartition(".")[2]
+    filter_ = {"filter": rule["datatrove"], "args": rule.get("args") or {}}
+    rest = {key: value for key, value in rule.items() if key != "args"}
+    return {**rest, "name": name, "datatrove": filter_, "signal": f"{name}_keep", "equals": 1}
+
+
+def _expand_preset(rule: dict, prefix: str, base: Path, place: str) -> list[dict]:
     name = str(rule["preset"])
     if unknown := sorted(set(rule) - {"preset", "sources", "set"}):
-        raise CurateError(f"unknown key {unknown[0]!r} beside preset", where=place, allowed="preset, sources, set")
+        raise CurateError(f"unknown key {unknown[0]!r} beside preset", where=place, allowed="preset, sources, set, after_cuts")
     bounds = dict(preset(name, base, place)["bounds"])
     for key, value in (rule.get("set") or {}).items():
         if key not in bounds:
@@ -182,11 +218,12 @@ def _expand_preset(rule: dict, base: Path, place: str) -> list[dict]:
         bounds[key] = value
     result = []
     for key, value in bounds.items():
-        op, _, signal = key.partition("_")
-        one = {"name": key, "signal": signal, op: value} if op in ("min", "max") else {"name": key, "signal": key, "is": value}
-        sources = rule.get("sources")
-        if sources is not None:
-            one["sources"] = [sources] if isinstance(sources, str) else sources
+        one = _rule_of_bound(key, value)
+        op = next(o for o in OPS if o in one)
+        one["signal"] = prefix + one["signal"]
+        one["name"] = f"{op}_{one['signal']}" if op in ("min", "max") else one["signal"]
+        if rule.get("sources") is not None:
+            one["sources"] = rule["sources"]
         changed = key in (rule.get("set") or {})
         result.append({**one, "origin": f"preset {name}" + (", set here" if changed else "")})
     return result
@@ -216,6 +253,10 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
 
     for i, rule in enumerate(recipe.rules):
         check(rule.sources or [], "rules", str(i), "sources")
+    for name, model in recipe.models.items():
+        check(model.sources or [], "models", name, "sources")
+    for i, cut in enumerate(recipe.cuts):
+        check(cut.sources or [], "cuts", str(i), "sources")
     near = recipe.dedup.near
     check(near.across if near and near.across != "all" else [], "dedup", "near", "across")
     check(recipe.dedup.within, "dedup", "within")

@@ -89,6 +89,10 @@ class Source(Strict):
     fields: dict[str, str] = {}
     id: Literal["auto", "path", "content"] = "auto"
     suffixes: list[str] = []
+    stop_words: str | None = None  # a file, one word a line; None: the list shipped for the language
+    words: str = (
+        "rules"  # how words are cut: our rules, or datatrove's word tokenizer of a language code (scripts without spaces)
+    )
     loss: Literal["all", "assistant"] = "all"
 
 
@@ -97,15 +101,55 @@ class LanguageId(Strict):
     backend: Literal["py3langid", "fasttext"] = "py3langid"
     model: str | None = None
     revision: str | None = None
+    sha256: str | None = None  # of the model's file; another file is refused
     candidates: list[str] = []
     windows: int = Field(3, ge=0)  # 0: the whole document
     window_bytes: int = Field(700, ge=100)
+    segments: bool = False  # also the language of every part of a document: for mixed pages
 
     @model_validator(mode="after")
     def _needs_model(self) -> LanguageId:
         if (self.backend == "fasttext") != (self.model is not None):
             raise ValueError("backend fasttext needs model: (a path or a hub id), py3langid takes none")
         return self
+
+
+class Urls(Strict):
+    """What an address says. Lists are files, or folders of files in UT1's layout; .gz is read as well."""
+
+    block_lists: dict[str, str] = {}  # category -> file or folder of domains and addresses
+    words: dict[str, str] = {}  # category -> file of words that count when they stand in an address
+    opt_out: str | None = None  # file of domains that reserve their texts
+
+
+class Model(Strict):
+    """A trained model that scores documents; its signals are named after it (`<name>_score`, `<name>_bits_per_byte`)."""
+
+    name: str = ""  # filled in from the key
+    kind: Literal["fasttext", "features", "kenlm"]
+    model: str  # a path, or a file of the hub: owner/name/file
+    revision: str | None = None
+    sha256: str | None = None
+    label: str | None = None  # of a fastText classifier: whose probability is the score
+    sources: Names | None = None  # None: all
+
+
+class Cut(Strict):
+    """Parts of documents that are not trained on: measured as spans, cut when the text is tokenized."""
+
+    kind: Literal["pii", "lines"]
+    of: Names
+    as_: Literal["typed", "constant", "removed"] = Field("typed", alias="as")  # of pii: [EMAIL], [PII], or nothing
+    sources: Names | None = None  # None: all
+
+
+class DatatroveFilter(Strict):
+    filter: str  # a class of datatrove.pipeline.filters, or package.module.Class
+    args: dict[str, Any] = {}
+
+
+def _listed(value: object) -> object:
+    return value if value is None or isinstance(value, list) else [value]
 
 
 class Rule(Strict):
@@ -115,32 +159,36 @@ class Rule(Strict):
     signal: str
     min: float | None = None
     max: float | None = None
-    is_: list[str] | None = Field(None, alias="is")
+    equals: Annotated[list[str | float] | None, BeforeValidator(_listed)] = None  # one of these
+    # Thirds as in CCNet (Wenzek et al. 2020): head up to the source's 30th percentile of the signal, middle up to the 60th, tail.
+    keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(_listed)] = None
+    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value
     sources: list[str] | None = None  # None: all
+    datatrove: DatatroveFilter | None = None  # the filter whose verdict the signal is
     origin: str = "recipe"
 
     @property
-    def op(self) -> Literal["min", "max", "in"]:
-        return "min" if self.min is not None else "max" if self.max is not None else "in"
+    def op(self) -> Literal["min", "max", "equals", "keep"]:
+        return "min" if self.min is not None else "max" if self.max is not None else "keep" if self.keep else "equals"
 
     @property
-    def bound(self) -> float | list[str]:
-        for value in (self.min, self.max, self.is_):
+    def bound(self) -> float | list:
+        for value in (self.min, self.max, self.equals, self.keep):
             if value is not None:
                 return value
         raise AssertionError("a rule without a bound passed validation")
 
     @property
     def bound_text(self) -> str:
-        """`>= 50`, `<= 0.1`, `in et, en`: what a kept document satisfies."""
-        if self.op == "in":
-            return "in " + ", ".join(self.is_ or [])
+        """`>= 50`, `<= 0.1`, `in et, en`, `in head, middle`: what a kept document satisfies."""
+        if self.op in ("equals", "keep"):
+            return "in " + ", ".join(f"{v:g}" if isinstance(v, float) else v for v in (self.equals or self.keep or []))
         return f"{'>=' if self.op == 'min' else '<='} {self.bound:g}"
 
     @model_validator(mode="after")
     def _one_bound(self) -> Rule:
-        if sum(value is not None for value in (self.min, self.max, self.is_)) != 1:
-            raise ValueError("a rule needs exactly one of min, max, is")
+        if sum(value is not None for value in (self.min, self.max, self.equals, self.keep)) != 1:
+            raise ValueError("a rule needs exactly one of min, max, equals, keep")
         return self
 
 
@@ -194,6 +242,10 @@ class RecipeModel(Strict):
     sample: Share = Quantity(Fraction(1), "share")
     sources: dict[str, Source]
     language_id: list[LanguageId] = [LanguageId()]
+    urls: Urls | None = None
+    bad_words: dict[str, str] = {}  # language -> file of words and phrases, one a line
+    models: dict[str, Model] = {}
+    cuts: list[Cut] = []
     rules: list[Rule] = []
     dedup: Dedup = Dedup()
     held_out: HeldOut | None = None

@@ -1,41 +1,44 @@
 """One pass over the documents: every signal family and the signatures that are not in the store yet.
 
-In: documents shards. Out: stages "signals" (per source and family: <family>.parquet) and "signatures" (bands.npy, normalised.npy,
-n_shingles.npy), rows in the order of the documents. Imports recipe, store, engine, text, langid and the families.
+In: documents shards. Out: stages "signals" (per source and family: <family>.parquet, and <family>.spans.parquet where the family
+finds spans) and "signatures" (bands.npy, normalised.npy, n_shingles.npy), rows in the order of the documents. Batches of a shard
+are measured side by side by threads: kernels run without the GIL. Imports recipe, store, engine, text and the families.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import langid, text
+from curate import engine, text
 from curate.engine import Task
-from curate.langid.fasttext_model import model_path
-from curate.recipe import LanguageId, Near, Recipe, Source
-from curate.signals import Family, families, gopher, language, length
+from curate.recipe import Near, Recipe, Source
+from curate.schema import SPANS
+from curate.signals import Batch, Family, Measurer, Spans, measurers
+from curate.signals.gopher import stop_words
 from curate.store import Stage, Store, array_root, digest, table_root
 
 SIGNATURES_VERSION = 1
 SIGNATURE_SEED = 0  # fixed: another seed of the recipe reorders the training, it does not measure again
 
+Signature = tuple[np.ndarray, np.ndarray, np.ndarray]
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to measure of one source. `stages` in the order of `families`; `specs` by name of a language family."""
+    """What to measure of one source; `stages` in the order of `measurers`."""
 
-    families: tuple[Family, ...]
+    measurers: tuple[Measurer, ...]
     stages: tuple[Stage, ...]
-    stop_words: tuple[str, ...]
-    specs: dict[str, langid.Spec]
     near: Near
     signatures: Stage
 
@@ -44,14 +47,13 @@ def tasks(
     store: Store, recipe: Recipe, documents: Mapping[str, Stage]
 ) -> tuple[dict[tuple[str, str], Stage], dict[str, Stage], list[Task]]:
     """(signals stage of every (source, family), signatures stage of every source, one task per documents shard)."""
-    specs = {entry.name: _spec(entry, recipe) for entry in recipe.language_id}
     signals: dict[tuple[str, str], Stage] = {}
     signatures: dict[str, Stage] = {}
     work: list[Task] = []
     for name, stage in documents.items():
         _warn_without_stop_words(recipe, recipe.sources[name])
-        plan = _plan(store, recipe, recipe.sources[name], stage.root, specs)
-        signals |= {(name, family.name): s for family, s in zip(plan.families, plan.stages, strict=True)}
+        plan = _plan(store, recipe, recipe.sources[name], stage.root)
+        signals |= {(name, m.family.name): s for m, s in zip(plan.measurers, plan.stages, strict=True)}
         signatures[name] = plan.signatures
         for key in stage.keys:
             if key != "quarantine":
@@ -61,31 +63,27 @@ def tasks(
     return signals, signatures, work
 
 
-def _plan(store: Store, recipe: Recipe, source: Source, root: str, specs: dict[str, langid.Spec]) -> _Plan:
-    words = gopher.stop_words(source.language)
-    segmentation = {"segmentation": text.SEGMENTATION_VERSION, "unicode": text.UNICODE_VERSION}
-    settings = {"length": segmentation, "gopher_quality": segmentation | {"stop_words": digest(*words)}}
-    settings |= {name: langid.identity(spec) for name, spec in specs.items()}
-    wanted = tuple(families(recipe).values())
-    stages = tuple(
-        store.stage("signals", version=f.version, settings={"family": f.name, **settings[f.name]}, parents=[root]) for f in wanted
-    )
+def signals_stage(store: Store, measurer: Measurer, parents: list[str]) -> Stage:
+    """The stage of one family for one source; parents are the roots of what its texts come from."""
+    settings = {"family": measurer.family.name, **measurer.settings}
+    if measurer.needs_words:
+        settings |= {"segmentation": text.SEGMENTATION_VERSION, "unicode": text.UNICODE_VERSION}
+    return store.stage("signals", version=measurer.family.version, settings=settings, parents=parents)
+
+
+def _plan(store: Store, recipe: Recipe, source: Source, root: str) -> _Plan:
+    wanted = tuple(measurers(recipe, source))
+    stages = tuple(signals_stage(store, m, [root]) for m in wanted)
     near = recipe.dedup.near or Near()
-    signature = segmentation | {"ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": SIGNATURE_SEED}
-    signatures = store.stage("signatures", version=SIGNATURES_VERSION, settings=signature, parents=[root])
-    return _Plan(wanted, stages, words, specs, near, signatures)
-
-
-def _spec(entry: LanguageId, recipe: Recipe) -> langid.Spec:
-    candidates = tuple(entry.candidates)
-    if entry.backend == "py3langid" and not candidates:
-        candidates = langid.candidates_for([s.language for s in recipe.sources.values() if s.language])
-    model = model_path(entry.model, entry.revision, recipe.base) if entry.model else None
-    return langid.Spec(entry.backend, model, candidates, entry.windows, entry.window_bytes)
+    settings = {
+        "segmentation": text.SEGMENTATION_VERSION, "unicode": text.UNICODE_VERSION, "ngram": near.ngram, "bands": near.bands,
+        "rows": near.rows, "seed": SIGNATURE_SEED,
+    }  # fmt: skip
+    return _Plan(wanted, stages, near, store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root]))
 
 
 def _warn_without_stop_words(recipe: Recipe, source: Source) -> None:
-    if gopher.stop_words(source.language):
+    if source.stop_words or stop_words(source.language):
         return
     for rule in recipe.rules:
         if rule.signal == "n_stop_words" and (rule.sources is None or source.name in rule.sources):
@@ -95,52 +93,87 @@ def _warn_without_stop_words(recipe: Recipe, source: Source) -> None:
 
 def measure_shard(path: Path, plan: _Plan, key: str) -> None:
     """Measure one documents shard and publish every output that is missing."""
-    todo = [(f, s) for f, s in zip(plan.families, plan.stages, strict=True) if not s.published(key)]
-    sign = not plan.signatures.published(key)
-    columns: dict[str, list[dict[str, np.ndarray]]] = {family.name: [] for family, _ in todo}
-    signed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    needs_words = sign or any(family.name not in plan.specs for family, _ in todo)
+    todo = [(m, s) for m, s in zip(plan.measurers, plan.stages, strict=True) if not s.published(key)]
+    near = None if plan.signatures.published(key) else plan.near
+    needs_words = near is not None or any(m.needs_words for m, _ in todo)
+    wanted = [m for m, _ in todo]
+
+    def measure(batch: pa.Table) -> tuple[list[dict[str, Any]], Signature | None]:
+        given = as_batch(batch, needs_words)
+        signature = None
+        if near is not None:
+            assert given.segments is not None
+            signature = text.signatures(given.segments, ngram=near.ngram, bands=near.bands, rows=near.rows, seed=SIGNATURE_SEED)
+        return [m.measure(given) for m in wanted], signature
+
     file = pq.ParquetFile(path)
-    for group in range(file.num_row_groups):
-        for batch in text.batches(file.read_row_group(group, columns=["text"]).column("text")):
-            data, offsets = text.buffers(batch)
-            seg = text.segment(data, offsets) if needs_words else None
-            for family, _ in todo:
-                columns[family.name].append(_measure(family, plan, data, offsets, seg))
-            if sign:
-                assert seg is not None
-                near = plan.near
-                signed.append(text.signatures(seg, ngram=near.ngram, bands=near.bands, rows=near.rows, seed=SIGNATURE_SEED))
+    measured = list(in_threads(measure, batches(file, sorted({name for m in wanted for name in m.reads}))))
     ids = file.read(columns=["id"]).column("id")
-    for family, stage in todo:
-        _publish_signals(stage, key, family, ids, columns[family.name])
-    if sign:
-        _publish_signatures(plan.signatures, key, plan.near.bands, signed)
+    for i, (measurer, stage) in enumerate(todo):
+        publish(stage, key, measurer.family, ids, [columns[i] for columns, _ in measured])
+    if near is not None:
+        _publish_signatures(plan.signatures, key, near.bands, [signature for _, signature in measured if signature is not None])
 
 
-def _measure(
-    family: Family, plan: _Plan, data: np.ndarray, offsets: np.ndarray, seg: text.Segments | None
-) -> dict[str, np.ndarray]:
-    if family.name in plan.specs:
-        return language.measure(data, offsets, plan.specs[family.name], family.name)
-    assert seg is not None
-    by_words: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-        "length": lambda: length.measure(data, offsets, seg),
-        "gopher_quality": lambda: gopher.measure(data, offsets, seg, plan.stop_words),
-    }
-    return by_words[family.name]()
+def batches(file: pq.ParquetFile, columns: list[str], text_column: str = "text") -> Iterator[pa.Table]:
+    """The rows of a documents shard, about a MB of text at a time: the text and the columns asked for."""
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=[text_column, *columns]).combine_chunks()
+        first = 0
+        for part in text.batches(table.column(text_column)):
+            yield table.slice(first, len(part))
+            first += len(part)
 
 
-def _publish_signals(stage: Stage, key: str, family: Family, ids: pa.ChunkedArray, parts: list[dict[str, np.ndarray]]) -> None:
+def as_batch(table: pa.Table, needs_words: bool) -> Batch:
+    texts = table.column("text").combine_chunks()
+    texts = texts.chunk(0) if isinstance(texts, pa.ChunkedArray) else texts
+    data, offsets = text.buffers(texts)
+    others = {name: table.column(name) for name in table.column_names if name != "text"}
+    return Batch(texts, data, offsets, text.segment(data, offsets) if needs_words else None, others)
+
+
+def in_threads(function: Any, items: Iterator[Any]) -> Iterator[Any]:
+    """`map` over the engine's threads of this task, in order, with no more than a few items waiting."""
+    if engine.threads <= 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(engine.threads) as pool:
+        waiting: list[Any] = []
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * engine.threads:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def publish(stage: Stage, key: str, family: Family, ids: pa.ChunkedArray, parts: list[dict[str, Any]]) -> None:
+    """Write the measured batches of one shard as the family's table, and its spans where it finds any."""
     schema = family.schema()
     columns = [pa.chunked_array([pa.array(part[f.name], f.type) for part in parts], f.type) for f in list(schema)[1:]]
     table = pa.table([ids.cast(schema.field("id").type), *columns], schema=schema).combine_chunks()
     with stage.shard(key) as shard:
         pq.write_table(table, shard.path / f"{family.name}.parquet", compression="zstd")
-        shard.done(table.num_rows, table_root(table))
+        root = table_root(table)
+        if family.span_kinds:
+            spans = _spans_table(family, [len(p[family.columns[0].name]) for p in parts], [part["spans"] for part in parts])
+            pq.write_table(spans, shard.path / f"{family.name}.spans.parquet", compression="zstd")
+            root = digest(root, table_root(spans))
+        shard.done(table.num_rows, root)
 
 
-def _publish_signatures(stage: Stage, key: str, bands: int, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+def _spans_table(family: Family, rows: list[int], parts: list[Spans]) -> pa.Table:
+    first = np.concatenate([[0], np.cumsum(rows)])
+    none = np.empty(0, np.int64)
+    row, start, end, kind = (np.concatenate([none, *column]) for column in (
+        [p.row + first[i] for i, p in enumerate(parts)], [p.start for p in parts], [p.end for p in parts], [p.kind for p in parts],
+    ))  # fmt: skip
+    kinds = pa.array(family.span_kinds, pa.string()).take(pa.array(kind.astype(np.int64)))
+    return pa.table([pa.array(row), pa.array(start), pa.array(end), kinds], schema=SPANS)
+
+
+def _publish_signatures(stage: Stage, key: str, bands: int, parts: list[Signature]) -> None:
     none = np.empty((0, bands), np.uint64), np.empty(0, np.uint32), np.empty((0, 2), np.uint64)
     keys, n_shingles, normalised = (np.concatenate(column) for column in zip(none, *parts, strict=True))
     with stage.shard(key) as shard:

@@ -43,7 +43,7 @@ sources:
   et: {{read: "{{raw}}/*.jsonl.gz", language: et, license: {{declared: LicenseRef-test}}}}
 language_id: [{{backend: fasttext, model: "{lid}"}}]
 rules:
-  - {{signal: language, is: [et]}}
+  - {{signal: language, equals: [et]}}
   - {{signal: language_score, min: 0.65}}
   - {{preset: gopher/quality}}
 dedup: {{exact: normalised, near: {{jaccard: 0.75, ngram: 5, bands: 16, rows: 7}}}}

@@ -31,7 +31,7 @@ sources:
   book: {read: book.jsonl, language: en, license: {from_field: licence}}
 rules:
 - {signal: n_words, min: 5, sources: [web]}
-- {signal: language, is: [et], sources: [web]}
+- {signal: language, equals: [et], sources: [web]}
 mixture:
   total: 70 tokens
   sequence_length: 16

@@ -16,7 +16,7 @@ import pytest
 import yaml
 import zstandard
 
-from curate.schema import DERIVED
+from curate.signals import DERIVED
 from curate.signals.gopher import stop_words
 from curate.sources.repair import repair
 from curate.text.reference import gopher_reference, length_reference, shingles_reference

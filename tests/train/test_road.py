@@ -41,7 +41,7 @@ sources:
   en: {read: "{raw}/en/*", type: text, language: en, license: {from_field: license}}
 rules:
   - {preset: gopher/quality, set: {min_alpha_word_ratio: 0.7}}
-  - {signal: language, is: [et], sources: [wiki, web]}
+  - {signal: language, equals: [et], sources: [wiki, web]}
 dedup: {exact: normalised, near: {jaccard: 0.75, across: [wiki, web, en]}}
 held_out: {per_component: 10k tokens, at_most: 5 % of tokens}
 mixture:
