@@ -32,7 +32,7 @@ $(VENV)/light: pyproject.toml constraints.txt
 
 $(VENV)/full: $(VENV)/light
 	$(PIP) torch
-	$(PIP) -e ".[train,dev]"
+	$(PIP) -e ".[train,lm,dev]"
 	touch $@
 
 clean:

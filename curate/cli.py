@@ -125,9 +125,11 @@ def what_if(
     changes: Annotated[
         list[str], typer.Argument(help="key=value, e.g. min_n_words=40 or mixture.components.et.budget='1M tokens'")
     ],
+    texts: Annotated[int, typer.Option(help="Texts newly dropped and newly kept, for each reason.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Decide and plan again with other settings, nothing else; prints the YAML to paste back."""
+    from curate.inspect import outcomes, what_if_screen
     from curate.inspect import what_if as room
 
     recipe, log = _recipe_of(build)
@@ -140,10 +142,10 @@ def what_if(
     with engine.quietly():
         curated = pipeline.curate(changed, store, workers=1)
     assert curated.decisions is not None
-    before, after = room.outcome(build), room.outcome(build, curated.decisions.path)
-    problem, feasible = _plan_problem(changed, room.tokens_by_component(changed, after, before))
-    data = room.what_if(before, after, (recipe, changed), problem, feasible)
-    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+    compared = outcomes.compare(build, curated.decisions.path, texts)
+    problem, feasible = _plan_problem(changed, room.components(compared, (recipe, changed))["after"])
+    data = room.what_if(build, compared, (recipe, changed), problem, feasible)
+    _show(data, what_if_screen.render(data, sys.stdout.isatty()), as_json)
 
 
 @app.command("gc", rich_help_panel="hand over")
@@ -174,14 +176,15 @@ def samples(
     build: Build,
     reason: Annotated[str | None, typer.Option(help="A reason of `curate stats`; without it, kept documents.")] = None,
     source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only this web domain; without a reason, kept and dropped ones.")] = None,
     n: Annotated[int, typer.Option(help="How many.")] = 10,
     seed: Annotated[int, typer.Option(help="Another seed draws other documents.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Texts by reason, and those kept and dropped nearest to a bound."""
+    """Texts by reason or web domain, and those kept and dropped nearest to a bound."""
     from curate.inspect import samples as room
 
-    data = room.samples(build, reason, source, n, seed)
+    data = room.samples(build, reason, source, n, seed, domain)
     _show(data, room.render(data, sys.stdout.isatty()), as_json)
 
 
@@ -219,6 +222,85 @@ def sql(
         room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()),
         as_json,
     )
+
+
+@app.command("thresholds", rich_help_panel="adapt")
+def thresholds(
+    build: Build,
+    source: Annotated[list[str] | None, typer.Option(help="Only this source (repeatable).")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="10tail, meanstd, quantile, medianratio or unchanged, for every bound.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The source that the base bounds fit, e.g. clean English.")] = None,
+    clean: Annotated[str | None, typer.Option(help="A clean source of the target's language to compare with it.")] = None,
+    stop_words: Annotated[str | None, typer.Option(help="Derive stop words from this source.")] = None,
+    write_stop_words: Annotated[Path | None, typer.Option(help="Write them to this file.")] = None,
+    texts: Annotated[int, typer.Option(help="Texts on each side of a bound.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Propose a language's bounds from what was measured, by FineWeb2's methods."""
+    from curate.inspect import thresholds as room
+    from curate.inspect import thresholds_screen
+
+    recipe, _ = _recipe_of(build)
+    data = room.thresholds(
+        build, recipe, source or [], method=method, reference=reference, clean=clean, stop_words=stop_words,
+        write_stop_words=write_stop_words, n_texts=texts,
+    )  # fmt: skip
+    _show(data, thresholds_screen.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("train-classifier", rich_help_panel="adapt")
+def train_classifier(
+    out: Annotated[Path, typer.Argument(help="The model to write, e.g. models/quality.bin; its record goes to OUT.json")],
+    positive: Annotated[
+        list[str], typer.Option(help="Texts that get the label: a JSONL, Parquet or text file, BUILD or BUILD:reason=R (repeatable).")
+    ],
+    negative: Annotated[list[str], typer.Option(help="Texts that do not, in the same forms (repeatable).")],
+    kind: Annotated[str, typer.Option(help="fasttext, or features: no words of its own, a hundred times smaller.")] = "fasttext",
+    label: Annotated[str, typer.Option(help="The label whose probability is the score.")] = "hq",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed holds out other texts.")] = 0,
+    held_out: Annotated[str, typer.Option(help="The part of the texts kept for the figures.")] = "10%",
+    dim: Annotated[int | None, typer.Option(min=1, help="fastText: numbers per word. Default 50.")] = None,
+    epoch: Annotated[int | None, typer.Option(min=1, help="fastText: passes over the texts. Default 10.")] = None,
+    lr: Annotated[float | None, typer.Option(help="fastText: learning rate. Default 0.5.")] = None,
+    word_ngrams: Annotated[int | None, typer.Option(min=1, help="fastText: words in a row. Default 2.")] = None,
+    minn: Annotated[int | None, typer.Option(min=0, help="fastText: least characters of a word's parts. Default 3.")] = None,
+    maxn: Annotated[int | None, typer.Option(min=0, help="fastText: most characters of a word's parts. Default 5; 0: whole words.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier of texts, measure it on texts it never saw, and print the recipe lines that use it."""
+    from curate.models import training as room
+
+    given = {"dim": dim, "epoch": epoch, "lr": lr, "wordNgrams": word_ngrams, "minn": minn, "maxn": maxn}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    record = room.train_classifier(
+        out, positive, negative, kind=kind, label=label, seed=seed, held_out=_share(held_out, "--held-out") or Fraction(1, 10),
+        parameters=parameters,
+    )  # fmt: skip
+    _show(record, room.render(record, out), as_json)
+
+
+@app.command("train-lm", rich_help_panel="adapt")
+def train_lm(
+    out: Annotated[Path, typer.Argument(help="The model to write; OUT.json lies beside it")],
+    files: Annotated[list[Path], typer.Argument(help="JSONL, Parquet or text files, or build folders (what they keep)")],
+    order: Annotated[int, typer.Option(help="Words of an n-gram, 2 to 6.")] = 5,
+    prune: Annotated[str, typer.Option(help="Counts up to which n-grams are left out, by order from 1.")] = "0 0 1",
+    held_out: Annotated[str, typer.Option(help="Share of the documents kept out, for figures and cutoffs.")] = "2%",
+    seed: Annotated[int, typer.Option(help="Another seed holds out other documents.")] = 0,
+    field: Annotated[str, typer.Option(help="The field of the texts.")] = "text",
+    words: Annotated[str, typer.Option(help="How words are cut, as in a recipe's source.")] = "rules",
+    kenlm: Annotated[Path | None, typer.Option(help="Folder of lmplz and build_binary. Default: the PATH.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a KenLM model on clean texts of your language, for bits per byte and perplexity."""
+    from curate.models import lm_train as room
+
+    share = _share(held_out, "--held-out")
+    assert share is not None
+    data = room.train(out, files, order=order, prune=prune, held_out=share, seed=seed, field=field, words=words, kenlm=kenlm)
+    _show(data, room.render(out, data), as_json)
 
 
 @app.command("verify", rich_help_panel="check")
@@ -277,15 +359,15 @@ def _recipe_of(build: Path, sets: list[str] | None = None) -> tuple[Recipe, dict
     return load_recipe(build / "recipe.yaml", sets or [], base=Path(log["recipe_base"])), log
 
 
-def _share(text: str | None) -> Fraction | None:
+def _share(text: str | None, option: str = "--sample") -> Fraction | None:
     """`1%` or `0.5 %` -> a fraction in (0, 1)."""
     from curate.units import quantity
 
     if text is None:
         return None
-    share = quantity(text, ("share",), "--sample").value
+    share = quantity(text, ("share",), option).value
     if not 0 < share < 1:
-        raise CurateError("a sample is more than nothing and less than all", where="--sample", found=text, allowed="--sample 1%")
+        raise CurateError("a share is more than nothing and less than all", where=option, found=text, allowed=f"{option} 1%")
     return share
 
 
@@ -315,7 +397,7 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     assert curated.decisions is not None and curated.relations is not None
     recipe = curated.recipe
     with curated.timed("tokenize"):
-        stages, tasks = tokens.tasks(curated.store, recipe, curated.documents, curated.decisions)
+        stages, tasks = tokens.tasks(curated.store, recipe, curated.documents, curated.decisions, curated.cuts)
         engine.run(tasks, workers=workers, label="tokenize")
         for stage in stages.values():
             stage.finish([key for task in tasks for of, key in task.outputs if of == stage])

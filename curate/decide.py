@@ -1,13 +1,15 @@
 """Stage "decide": exactly one row per document. Rules judge, survivors among equals are resolved, nothing reads a text.
 
 In: signals and relations of every source. Out, per shard of documents: decisions.parquet (schema.DECISIONS), row by
-row those of the documents. Imports engine, recipe, schema, store, rules, relate.
+row those of the documents; and domain_drop.parquet (schema.DOMAIN_DROP) where a rule uses domain_drop_ratio. The order of judging:
+cutoffs of `keep` over all shards; rules that are not over a domain; from those the share of each domain's documents that fail;
+then all rules, in recipe order. Imports engine, recipe, schema, store, rules, relate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import engine, schema
-from curate.recipe import Dedup, Near, Recipe, Rule
+from curate.recipe import DOMAIN_SIGNALS, Dedup, Near, Recipe, Rule
 from curate.relate import Relations, Shard, kernels
 from curate.relate.clusters import floats_at, strings_at
 from curate.relate.members import Members, load, opened
 from curate.relate.resolve import EXACT_ONLY, NOT_ELIGIBLE, resolve, similarity
-from curate.rules import failed_names, families, judge, reason_values, rules_of
+from curate.rules import Cutoffs, Known, bound_text, failed_names, families, find_cutoffs, judge, reason_values, rules_of
+from curate.signals.urls import DROP_RATIO
 from curate.store import Stage, Store, table_root
 
 VERSION = 1
@@ -44,10 +47,15 @@ def decide(
     relations: Relations, workers: int,
 ) -> Stage:  # fmt: skip
     """Judge every document; with other rules or scopes the same relations are used again."""
+    signals = {**signals, **{(source, "domains"): stage for source, stage in relations.domains.items()}}
     used = {
         (source, family): signals[source, family]
         for source in recipe.sources for family in families(recipe.rules, source, signals)
     }  # fmt: skip
+    asks = {source for source in recipe.sources for rule in rules_of(recipe.rules, source) if rule.signal == DROP_RATIO.name}
+    by_domain = [source for source in relations.domains if source in asks]
+    # number.npy of the domains is a function of family url, which is therefore named as a parent
+    used |= {(source, family): signals[source, family] for source in by_domain for family in ("domains", "url")}
     settings = {
         "rules": [rule.model_dump(mode="json", by_alias=True, exclude={"origin"}, exclude_none=True) for rule in recipe.rules],
         "dedup": recipe.dedup.model_dump(mode="json", by_alias=True),
@@ -57,10 +65,17 @@ def decide(
     parents += [relations.buckets.root, relations.clusters.root]
     stage = store.stage("decide", version=VERSION, settings=settings, parents=parents)
     names = [shard.name for shard in relations.shards]
-    args = (stage, list(recipe.rules), recipe.dedup, used, relations, max(1, workers))
+    threads = max(1, workers)
+    cutoffs: Cutoffs = {}
+    if not stage.complete:
+        cutoffs = find_cutoffs(recipe.rules, [(shard.source, shard.key) for shard in relations.shards], used, threads)
+    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, threads)
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
     engine.run([task], workers=workers, label="decide")
-    stage.finish(names)
+    shown: dict[str, dict[str, list[float]]] = {}
+    for (source, signal), values in cutoffs.items():
+        shown.setdefault(source, {})[signal] = list(values)
+    stage.finish(names, {"cutoffs": shown} if shown else None)
     return stage
 
 
@@ -78,27 +93,64 @@ def decide_counts(stage: Stage) -> dict[str, dict]:
 
 
 def _write_all(
-    stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, threads: int
-) -> None:
+    stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, cutoffs: Cutoffs,
+    by_domain: list[str], threads: int,
+) -> None:  # fmt: skip
     shards = relations.shards
     members = load(shards, relations.buckets, relations.shingles, dedup.exact)
     eligible = np.empty(sum(shard.rows for shard in shards), bool)
 
+    def known(shard: Shard) -> Known:
+        return Known(cutoffs, _drop_ratio(relations, shard, ratios[shard.source]) if shard.source in ratios else None)
+
     def judge_shard(shard: Shard) -> None:
-        eligible[shard.first : shard.first + shard.rows] = judge(rules, shard.source, shard.key, shard.rows, signals).eligible
+        judged = judge(rules, shard.source, shard.key, shard.rows, signals, known(shard))
+        eligible[shard.first : shard.first + shard.rows] = judged.eligible
 
     def write_shard(i: int) -> None:
         own = slice(int(members.ends[i]), int(members.ends[i + 1]))
         part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.is_exact[own], resolved.counts if i == 0 else {})
-        _write(stage, shards[i], rules, dedup, signals, members.ordinal[own] - shards[i].first, part, ids)
+        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), members.ordinal[own] - shards[i].first, part, ids)
 
     with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
+        ratios = {source: domain_drop_ratios(rules, source, signals, relations, cutoffs, pool) for source in by_domain}
         list(pool.map(judge_shard, shards))
         blind = {name: _of_clusters(relations, name) for name in ("witness", "jaccard", "rank")}
         scope = member_scopes(dedup, shards, members, eligible[members.ordinal])
         resolved = resolve_changed(members, scope, blind, dedup.near, stage.store / ".tmp")
         ids = opened(relations.buckets.shard_path("all") / "id.npy")
         list(pool.map(write_shard, range(len(shards))))
+
+
+def domain_drop_ratios(
+    rules: Sequence[Rule], source: str, signals: Mapping[tuple[str, str], Stage], relations: Relations, cutoffs: Cutoffs, pool: Executor
+) -> np.ndarray:  # fmt: skip
+    """float64 by number of the source's domains: the share of its documents that fail any rule which is not over a domain."""
+    document_rules = [rule for rule in rules if rule.signal not in DOMAIN_SIGNALS]
+    shards = [shard for shard in relations.shards if shard.source == source]
+
+    def numbers(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        judged = judge(document_rules, source, shard.key, shard.rows, signals, Known(cutoffs))
+        number = _domain_numbers(relations, shard)
+        return number[number >= 0], number[(number >= 0) & ~judged.eligible]
+
+    counts = np.zeros((2, 0), np.int64)
+    for found in pool.map(numbers, shards):
+        if (more := max(int(of.max(initial=-1)) for of in found) + 1 - counts.shape[1]) > 0:
+            counts = np.pad(counts, ((0, 0), (0, max(more, counts.shape[1]))))  # doubled, so that it is copied few times
+        for of, count in zip(found, counts, strict=True):
+            np.add.at(count, of, 1)
+    return counts[1] / np.maximum(counts[0], 1)
+
+
+def _domain_numbers(relations: Relations, shard: Shard) -> np.ndarray:
+    return np.load(relations.domains[shard.source].shard_path(shard.key) / "number.npy")
+
+
+def _drop_ratio(relations: Relations, shard: Shard, ratios: np.ndarray) -> np.ndarray:
+    """float64 (rows,), NaN without a domain."""
+    number = _domain_numbers(relations, shard)
+    return np.where(number >= 0, ratios[np.maximum(number, 0)], np.nan)
 
 
 def _of_clusters(relations: Relations, name: str) -> np.ndarray:
@@ -144,11 +196,11 @@ def resolve_changed(
 
 
 def _write(
-    stage: Stage, shard: Shard, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], row: np.ndarray,
+    stage: Stage, shard: Shard, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], known: Known, row: np.ndarray,
     resolved: Resolved, ids: np.ndarray,
 ) -> None:  # fmt: skip
     own = rules_of(rules, shard.source)
-    judged = judge(rules, shard.source, shard.key, shard.rows, signals)
+    judged = judge(rules, shard.source, shard.key, shard.rows, signals, known)
     reasons = [rule.name for rule in own] + [EXACT, NEAR]
     near_bound = f"< {dedup.near.jaccard:g}" if dedup.near else None
     code = judged.first.copy()
@@ -168,7 +220,7 @@ def _write(
         "signal": by_reason([*(rule.signal for rule in own), None, None]),
         "value": value,
         "value_text": value_text,
-        "bound": by_reason([*(rule.bound_text for rule in own), None, near_bound]),
+        "bound": by_reason([*(bound_text(rule, shard.source, known.cutoffs) for rule in own), None, near_bound]),
         "witness_id": strings_at(shard.rows, row[equal], ids[resolved.witness[equal]]),
         "similarity": floats_at(shard.rows, row[equal], resolved.jaccard[equal]),
     }
@@ -177,4 +229,8 @@ def _write(
     counts = {"kept": int((code < 0).sum()), **{f"dropped {name}": n for name, n in zip(reasons, dropped, strict=True)}}
     with stage.shard(shard.name) as writer:
         pq.write_table(table, writer.path / "decisions.parquet", compression="zstd")
+        if known.drop_ratio is not None:  # a function of the decisions: no part of the root
+            ratio = pa.array(known.drop_ratio, from_pandas=True)  # NaN becomes null
+            dropped_table = pa.table([table.column("id"), ratio], schema=schema.DOMAIN_DROP)
+            pq.write_table(dropped_table, writer.path / "domain_drop.parquet", compression="zstd")
         writer.done(shard.rows, table_root(table), {**counts, **resolved.counts})

@@ -37,6 +37,7 @@ class Curated:
     documents: dict[str, Stage] = field(default_factory=dict)  # source -> stage
     signals: dict[tuple[str, str], Stage] = field(default_factory=dict)  # (source, family) -> stage
     signatures: dict[str, Stage] = field(default_factory=dict)
+    cuts: dict[str, Stage] = field(default_factory=dict)  # source -> stage, of sources with cuts
     relations: Relations | None = None
     decisions: Stage | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -44,10 +45,13 @@ class Curated:
     def stages(self) -> dict[str, Any]:
         """Stages by name, then by source (and family): what corpus.duckdb is made of."""
         found: dict[str, Any] = {"documents": self.documents, "signals": self.signals, "signatures": self.signatures}
+        if self.cuts:
+            found["cuts"] = self.cuts
         if self.relations is not None:
             found |= {"buckets": self.relations.buckets, "clusters": self.relations.clusters}
             if self.relations.shingles is not None:
                 found["shingles"] = self.relations.shingles
+            found["domains"] = {(source, "domains"): stage for source, stage in self.relations.domains.items()}
         if self.decisions is not None:
             found["decide"] = self.decisions
         return found
@@ -72,11 +76,14 @@ class Curated:
 
 def check(recipe: Recipe) -> None:
     """What can be known before the first document: files are there, signals exist, bounds fit their type."""
+    from curate import cuts
     from curate.rules import rules_of
     from curate.signals import signal_names
 
     for source in recipe.sources.values():
         recipe.files(source)
+        cuts.entries(recipe, source)
+    _check_words(recipe)
     for source in recipe.sources.values():
         known = signal_names(recipe, source)
         for rule in rules_of(recipe.rules, source.name):
@@ -86,10 +93,32 @@ def check(recipe: Recipe) -> None:
                     f"no signal {rule.signal!r} for source {source.name!r}", where=f"rule {rule.name}",
                     allowed=", ".join(close or sorted(known)), next=f"did you mean {close[0]!r}?" if close else "",
                 )  # fmt: skip
+            if rule.keep and rule.signal == "domain_drop_ratio":
+                allowed = "max: or min:, since its percentiles would depend on the rules that make it"
+                raise CurateError(f"signal {rule.signal!r} has no keep:", where=f"rule {rule.name}", allowed=allowed)
             is_text = known[rule.signal] == "string"
             if is_text != (rule.op == "equals" and all(isinstance(v, str) for v in rule.equals or [])):
                 allowed = "equals: [values]" if is_text else "min:, max:, keep:, or equals: a number"
                 raise CurateError(f"signal {rule.signal!r} is {known[rule.signal]}", where=f"rule {rule.name}", allowed=allowed)
+
+
+def _check_words(recipe: Recipe) -> None:
+    """Word tokenizers are installed, and sources compared for near duplicates by name cut their words alike."""
+    from curate.text import tokenizers
+
+    words = {name: source.words for name, source in recipe.sources.items()}
+    for name, language in words.items():
+        if language != tokenizers.RULES:
+            tokenizers.check(language, f"sources.{name}.words")
+    near = recipe.dedup.near
+    across = near.across if near and near.across != "all" else []  # `all` finds near duplicates among those that cut alike
+    kinds = {words[name]: name for name in reversed(across)}
+    if len(kinds) > 1:
+        raise CurateError(
+            "near duplicates are runs of equal words, and these sources cut their words in different ways", where="dedup.near.across",
+            found=", ".join(f"{name}: {words[name]}" for name in sorted(kinds.values())), allowed="the same words: for all of them",
+            next="dedup.within: [SOURCE] looks for near duplicates inside one",
+        )  # fmt: skip
 
 
 def disk_estimate(recipe: Recipe) -> tuple[int, int]:
@@ -128,8 +157,8 @@ def check_disk(recipe: Recipe, store: Store) -> str:
 
 def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide") -> Curated:
     """Run the stages up to `until` (ingest, measure, relate, decide; anything later means decide)."""
-    from curate import decide, documents, relate
-    from curate.signals import measure
+    from curate import cuts, decide, documents, relate
+    from curate.signals import after_cuts, measure
 
     done = Curated(recipe, store)
     steps = STAGES[: STAGES.index(until) + 1]
@@ -141,6 +170,8 @@ def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide")
             engine.run(tasks, workers=workers, label="measure")
             for (source, _), stage in [*done.signals.items(), *(((s, ""), stage) for s, stage in done.signatures.items())]:
                 stage.finish([key for key in done.documents[source].keys if key != "quarantine"])
+            done.cuts = cuts.cut(store, recipe, done.documents, done.signals, workers)
+            done.signals |= after_cuts.measure(store, recipe, done.documents, done.signals, done.cuts, workers)
     if "relate" in steps:
         with done.timed("relate"):
             done.relations = relate.relate(store, recipe, done.documents, done.signals, done.signatures, workers)

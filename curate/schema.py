@@ -33,6 +33,8 @@ DECISIONS = pa.schema([
     ("bound", pa.string()), ("witness_id", ID), ("similarity", pa.float64()),
 ])  # fmt: skip
 
+DOMAIN_DROP = pa.schema([("id", ID), ("domain_drop_ratio", pa.float64())])  # null without a domain
+
 # Parts of texts a family found (PII, lines a line rule would drop): row of the documents shard, bytes from the start of its text.
 SPANS = pa.schema([("row", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("kind", pa.string())])
 

@@ -93,17 +93,19 @@ class ChatTemplate:
             last = end
             yield start, end, token["id"]
 
-    def encode(self, messages: list[dict[str, Any]], where: str = "") -> tuple[np.ndarray, np.ndarray | None]:
+    def encode(
+        self, messages: list[dict[str, Any]], where: str = "", *, must_learn: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Ids (n,) uint32 and, for loss "assistant", the mask (n,) uint8: 1 where a token covers a generated character.
 
         The ids are those of the whole text as the tokenizer's own library encodes it. Raises CurateError where the template
-        refuses the conversation or nothing in it would be learned.
+        refuses the conversation, or nothing in it would be learned and it `must_learn`: where cuts took the answers, it need not.
         """
         rendered = self.render(messages, where)
         if self.loss == "all":
             return encode(self.tokenizer, rendered), None
         ids, mask = encode_with_mask(self.tokenizer, rendered)
-        if not mask.any():
+        if must_learn and not mask.any():
             raise CurateError(
                 "no assistant token in this conversation, so nothing to learn from it", where=where, found="loss: assistant",
                 allowed="at least one message inside the template's generation markers",

@@ -1,8 +1,8 @@
 """The tokenize stage: documents and decisions in, one token shard per documents shard out. The only join of text and decisions.
 
-Kept documents only, in the order of id: [bos] + ids + [eos]. Conversations are rendered by the chat template first. Text streams
-by Parquet row group. A document whose tokens lie in an earlier stage of the same store (same documents, same settings, other
-decisions) is copied; the result is the same to the byte. Imports engine, errors, recipe, store and its own room.
+Kept documents only, after their cuts, in the order of id: [bos] + ids + [eos]. Conversations are rendered by the chat template
+first. Text streams by Parquet row group. A document whose tokens lie in an earlier stage of the same store (same documents, same settings, other
+decisions) is copied; the result is the same to the byte. Imports engine, errors, recipe, store and mixture's cuts, render, tokenizer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from curate.engine import Task
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import Stage, Store, canonical_json, digest
+from mixture.cuts import ShardCuts
 from mixture.render import ChatTemplate, load_template
 from mixture.token_files import TokenShards, close_shard, token_writer
 from mixture.token_reuse import find_known
@@ -71,35 +72,42 @@ def check(recipe: Recipe) -> Tokenizer:
     return tokenizer
 
 
-def tasks(store: Store, recipe: Recipe, documents: Mapping[str, Stage], decisions: Stage) -> tuple[dict[str, Stage], list[Task]]:
+def tasks(
+    store: Store, recipe: Recipe, documents: Mapping[str, Stage], decisions: Stage, cuts: Mapping[str, Stage] | None = None
+) -> tuple[dict[str, Stage], list[Task]]:
     """One "tokens" stage per source and one task per documents shard; keys are those of the documents.
 
-    `documents` (by source) and `decisions` (keys "<source>.<key>") must be complete. The caller finishes each stage with the keys
+    `documents`, `cuts` (by source) and `decisions` (keys "<source>.<key>") must be complete. The caller finishes each stage with the keys
     of its tasks' outputs. Counts: documents, tokenized, reused, n_tokens, n_loss_tokens.
     """
     tokenizer = check(recipe)
     stages, found = {}, []
     for source, stage in documents.items():
         keys = [key for key in stage.keys if key != "quarantine"]
-        job, settings = _job(recipe, tokenizer, source, stage.root)
+        cut = (cuts or {}).get(source)
+        parents = [stage.root] if cut is None else [stage.root, cut.root]
+        job, settings = _job(recipe, tokenizer, source, parents)
         settings["kept_root"] = _kept_root(decisions, source, keys)
-        tokens = store.stage("tokens", version=VERSION, settings=settings, parents=[stage.root])
+        tokens = store.stage("tokens", version=VERSION, settings=settings, parents=parents)
         stages[source] = tokens
         for key in keys:
             paths = (stage.shard_path(key), decisions.shard_path(f"{source}.{key}"))
             weight = (paths[0] / "documents.parquet").stat().st_size
-            found.append(Task(((tokens, key),), tokenize_shard, (tokens, key, *paths, job), weight))
+            cut_path = cut.shard_path(key) / "cuts.parquet" if cut else None
+            found.append(Task(((tokens, key),), tokenize_shard, (tokens, key, *paths, job, cut_path), weight))
     return stages, found
 
 
-def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, documents_root: str) -> tuple[Job, dict]:
+def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, parents: list[str]) -> tuple[Job, dict]:
+    """`parents`: roots of the documents and, where there are any, of their cuts."""
     spec, kind = recipe.tokenizer, recipe.sources[source]
     is_conversation = kind.type == "conversation"
     settings: dict[str, Any] = {
         "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
         "template_sha256": tokenizer.template_sha256 if is_conversation else None,
     }  # fmt: skip
-    settings["reuse_key"] = digest(canonical_json({**settings, "version": VERSION, "documents": documents_root}))
+    texts = dict(zip(("documents", "cuts"), parents, strict=False))
+    settings["reuse_key"] = digest(canonical_json({**settings, "version": VERSION, **texts}))
     asks = (spec.bos == "per_document", spec.eos == "per_document")
     return Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"]), settings
 
@@ -113,7 +121,7 @@ def _kept_root(decisions: Stage, source: str, keys: list[str]) -> str:
     return digest(*parts)
 
 
-def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job: Job) -> None:
+def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job: Job, cut_path: Path | None) -> None:
     """Tokenize the kept rows of one documents shard and publish them as `stage`'s shard `key`."""
     source = pq.ParquetFile(documents / "documents.parquet")
     ids, keep = _kept(documents, decisions)
@@ -125,7 +133,8 @@ def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job
     has_loss = job.loss == "assistant"
     with stage.shard(key) as out:
         with token_writer(out.path, tokenizer.dtype, has_loss) as writer:
-            fresh = _fresh(source, keep, known.is_known, tokenizer, template)
+            cuts = ShardCuts(cut_path) if cut_path else None
+            fresh = _fresh(source, keep, known.is_known, tokenizer, template, cuts)
             for i in range(len(kept_ids)):
                 copied = known.copy(i)
                 writer.write(*(_framed(*next(fresh), *special) if copied is None else copied))
@@ -165,8 +174,9 @@ Encoded = tuple[np.ndarray, np.ndarray | None]  # ids (n,), loss mask (n,) uint8
 
 
 def _fresh(
-    source: pq.ParquetFile, keep: np.ndarray, is_known: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None
-) -> Iterator[Encoded]:
+    source: pq.ParquetFile, keep: np.ndarray, is_known: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None,
+    cuts: ShardCuts | None,
+) -> Iterator[Encoded]:  # fmt: skip
     """Ids and mask of the kept documents that no earlier stage has, in order; row groups without any are not read."""
     wanted = keep.copy()
     wanted[np.flatnonzero(keep)[is_known]] = False
@@ -175,19 +185,25 @@ def _fresh(
         n_rows = source.metadata.row_group(group).num_rows
         if wanted[row : row + n_rows].any():
             for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=["id", column]):
-                chosen = batch.filter(pa.array(wanted[row : row + len(batch)]))
+                rows = row + np.flatnonzero(wanted[row : row + len(batch)])
+                chosen = batch.take(pa.array(rows - row))
                 row += len(batch)
-                yield from _encode_rows(chosen["id"], chosen[column], tokenizer, template)
+                values, is_cut = chosen[column], np.zeros(len(rows), bool)
+                if cuts is not None:
+                    values, is_cut = cuts.apply(rows, values, template is not None)
+                yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut)
         else:
             row += n_rows
 
 
-def _encode_rows(ids: pa.Array, values: pa.Array, tokenizer: Tokenizer, template: ChatTemplate | None) -> Iterator[Encoded]:
+def _encode_rows(
+    ids: pa.Array, values: pa.Array, tokenizer: Tokenizer, template: ChatTemplate | None, is_cut: np.ndarray
+) -> Iterator[Encoded]:
     if template is not None:
-        for document, messages in zip(ids, values, strict=True):
+        for document, messages, was_cut in zip(ids, values, is_cut.tolist(), strict=True):
             if not messages.is_valid:
                 raise CurateError("a document of a conversation source has no messages", where=f"document {document}")
-            yield template.encode(json.loads(messages.as_py()), f"document {document}")
+            yield template.encode(json.loads(messages.as_py()), f"document {document}", must_learn=not was_cut)
         return
     starts = np.cumsum(pc.binary_length(values).to_numpy(zero_copy_only=False)) // BATCH_BYTES  # number of each row's batch
     for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(starts)) + 1):

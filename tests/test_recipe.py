@@ -123,3 +123,9 @@ def test_roots_stay_symbolic_and_come_from_the_environment(recipe_file, monkeypa
     assert "${VESKI_RAW}" in recipe.canonical_yaml().decode()
     with pytest.raises(CurateError, match="no file matches"):
         recipe.files(recipe.sources["code"])
+
+
+def test_no_near_duplicates_stays_so_in_the_canonical_form(recipe_file, tmp_path):
+    again = tmp_path / "canonical.yaml"
+    again.write_bytes(load_recipe(recipe_file, ["dedup.near=null"]).canonical_yaml())
+    assert load_recipe(again).dedup.near is None

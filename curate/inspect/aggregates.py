@@ -133,24 +133,23 @@ SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f
 FROM _planned p LEFT JOIN used USING (component) LEFT JOIN available USING (component) ORDER BY position
 """
 
-# The registered domain by a simple rule, not by the public suffix list: the last two labels of the host, three where the last
-# but one is a usual second level (co.uk, pri.ee); addresses stay whole.
+# By registered domain (family url). `dropped_ratio` counts every reason, duplicates too; `reasons` is each one's share of the
+# domain's documents. (The signal domain_drop_ratio counts documents that fail a rule, whatever else became of them.)
 _DOMAINS = """
-WITH hosts AS (
-  SELECT source, id, rtrim(lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]+)', 1)), '.') AS host
-  FROM documents WHERE url IS NOT NULL),
-labels AS (SELECT source, id, host, string_split(host, '.') AS l FROM hosts WHERE host <> ''),
-named AS (
-  SELECT source, id, CASE
-    WHEN len(l) <= 2 OR regexp_full_match(host, '[0-9.]+') THEN host
-    WHEN length(l[-1]) = 2 AND l[-2] IN ('ac', 'co', 'com', 'edu', 'gov', 'go', 'gob', 'med', 'mil', 'ne', 'net', 'nom', 'or',
-                                          'org', 'pri', 'sch') THEN array_to_string(l[-3:], '.')
-    ELSE array_to_string(l[-2:], '.') END AS domain FROM labels)
-SELECT n.source, domain, count(*) AS documents, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
-  coalesce(sum(n_tokens), 0)::BIGINT AS kept_tokens
-FROM named n LEFT JOIN decisions d ON d.id = n.id AND d.source = n.source
-LEFT JOIN tokens t ON t.id = n.id AND t.source = n.source
-GROUP BY n.source, domain ORDER BY n.source, documents DESC, domain
+WITH named AS (
+  SELECT a.source, domain, keep, reason, n_tokens FROM addresses a
+  LEFT JOIN decisions d ON d.id = a.id AND d.source = a.source LEFT JOIN tokens t ON t.id = a.id AND t.source = a.source
+  WHERE domain IS NOT NULL),
+counted AS (
+  SELECT source, domain, count(*) AS documents, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
+    coalesce(sum(n_tokens), 0)::BIGINT AS kept_tokens
+  FROM named GROUP BY source, domain),
+by_reason AS (SELECT source, domain, reason, count(*) AS n FROM named WHERE NOT keep GROUP BY ALL),
+listed AS (
+  SELECT source, domain, map_from_entries(list((reason, n / documents) ORDER BY n DESC, reason)) AS reasons
+  FROM by_reason JOIN counted USING (source, domain) GROUP BY source, domain)
+SELECT source, domain, documents, kept, dropped, dropped / documents AS dropped_ratio, reasons, kept_tokens
+FROM counted LEFT JOIN listed USING (source, domain) ORDER BY source, documents DESC, domain
 """
 
 COMPUTED = {"sources": _SOURCES, "reasons": _REASONS, "components": _COMPONENTS, "domains": _DOMAINS}

@@ -25,7 +25,7 @@ from curate.store import Stage, read_json, write_atomic
 NAME = "corpus.duckdb"
 SEAL = Path("log") / "corpus.sha256"  # of the file as written: duckdb itself does not notice a flipped byte in an unused block
 STORED = ("sources", "reasons", "components", "phases", "stages", "domains")
-VIEWS = ("documents", "texts", "signals", "decisions", "duplicates", "quarantine", "tokens", "selection")
+VIEWS = ("documents", "texts", "signals", "addresses", "cuts", "decisions", "duplicates", "quarantine", "tokens", "selection")
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 StageRow: TypeAlias = dict[str, Any]  # stage, source, family, fingerprint, root, rows, path (relative to the build folder)
@@ -115,6 +115,8 @@ def _views(build_dir: Path, rows: list[StageRow], has_mixture: bool) -> dict[str
         "texts": union("documents", "documents.parquet", schema.DOCUMENTS, "id, source, text, messages"),
         "quarantine": union("documents", "quarantine.parquet", schema.QUARANTINE),
         "signals": _signals(build_dir, rows),
+        "addresses": _addresses(rows),
+        "cuts": _cuts(rows),
         "decisions": union("decide", "decisions.parquet", schema.DECISIONS),
         "duplicates": union("clusters", "duplicates.parquet", schema.DUPLICATES, where=" WHERE cluster_size > 1"),
         "tokens": _tokens(rows),
@@ -139,27 +141,54 @@ def _tokens(rows: list[StageRow]) -> str:
     return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.TOKENS]))
 
 
+def _addresses(rows: list[StageRow]) -> str:
+    """(id, source, host, domain) of family url alone: one file per shard is read where `signals` joins them all."""
+    parts = [
+        f"SELECT id, {quote(r['source'])} AS source, host, domain FROM read_parquet({quote(r['path'] + '/*/url.parquet')})"
+        for r in rows if r["stage"] == "signals" and r["family"] == "url"
+    ]  # fmt: skip
+    return " UNION ALL ".join(parts) or _empty(pa.schema([(name, pa.string()) for name in ("id", "source", "host", "domain")]))
+
+
+def _cuts(rows: list[StageRow]) -> str:
+    """(id, source, start, end, kind, replacement), bytes of the text: cuts.parquet says the row of the documents shard."""
+    documents = {r["source"]: r["path"] for r in rows if r["stage"] == "documents"}
+    shard = "regexp_extract(filename, '([^/]+)/[^/]+$', 1)"
+    parts = [
+        f"SELECT id, {quote(r['source'])} AS source, start, \"end\", kind, replacement "
+        f"FROM (SELECT *, {shard} AS shard FROM read_parquet({quote(r['path'] + '/*/cuts.parquet')}, filename = true)) "
+        f"JOIN (SELECT id, file_row_number AS row, {shard} AS shard FROM "
+        f"read_parquet({quote(documents[r['source']] + '/*/documents.parquet')}, filename = true, file_row_number = true)) "
+        f"USING (shard, row)"
+        for r in rows if r["stage"] == "cuts"
+    ]  # fmt: skip
+    return " UNION ALL ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string()), *list(schema.CUTS)[1:]]))
+
+
 def _signals(build_dir: Path, rows: list[StageRow]) -> str:
     """All families of a source joined by id, with the derived ratios; sources may differ in their families."""
-    from curate.signals import DERIVED
+    from curate.signals import ratios_over
 
     families: dict[str, list[StageRow]] = {}
     for row in rows:
-        if row["stage"] == "signals":
+        if row["stage"] in ("signals", "domains"):
             families.setdefault(row["source"], []).append(row)
+    for row in (r for r in rows if r["stage"] == "decide"):  # the one signal that rules make
+        for source, stages in families.items():
+            mine = {"family": "domain_drop", "path": row["path"], "shards": f"{source}.[0-9][0-9][0-9][0-9][0-9]"}
+            stages += [mine] if any(build_dir.glob("{path}/{shards}/{family}.parquet".format_map(mine))) else []
     parts = []
     for source, stages in families.items():
         names: list[str] = []
         joined = []
         for row in stages:
-            file = f"{row['family']}.parquet"
-            shard = min(build_dir.glob(f"{row['path']}/*/{file}"))
+            files = f"{row['path']}/{row.get('shards', '*')}/{row['family']}.parquet"
+            shard = min(build_dir.glob(files))
             names += [name for name in pq.read_schema(shard).names if name not in ("id", "source")]
-            joined.append(f"(SELECT * FROM read_parquet({quote(row['path'] + '/*/' + file)}))")
+            joined.append(f"(SELECT * FROM read_parquet({quote(files)}))")
         columns = [f'"{name}"' for name in names]
-        for ratio, (above, below) in DERIVED.items():
-            if above in names and below in names and ratio not in names:
-                columns.append(f'CASE WHEN "{below}" = 0 THEN 0.0 ELSE "{above}"::DOUBLE / "{below}" END AS "{ratio}"')
+        for ratio, (above, below) in ratios_over(names).items():
+            columns.append(f'CASE WHEN "{below}" = 0 THEN 0.0 ELSE "{above}"::DOUBLE / "{below}" END AS "{ratio}"')
         tables = joined[0] + "".join(f" JOIN {table} USING (id)" for table in joined[1:])
         parts.append(f"SELECT id, {quote(source)} AS source, {', '.join(columns)} FROM {tables}")
     return " UNION ALL BY NAME ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string())]))
@@ -180,6 +209,14 @@ def open_corpus(build_dir: Path) -> Connection:
     except duckdb.Error as error:
         raise CurateError("corpus.duckdb cannot be read", where=str(build_dir / NAME), found=str(error).splitlines()[0],
                           next="curate build-mixture RECIPE writes it again") from error  # fmt: skip
+
+
+def cutoffs_of(connection: Connection, build_dir: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """(source, signal) -> the largest values of head and of middle, as decide found them for the rules with `keep`."""
+    found = rows(connection, "SELECT path FROM stages WHERE stage = 'decide'")
+    info = read_json(Path(build_dir) / found[0]["path"] / "stage.json") if found else {"extra": {}}
+    stored = info["extra"].get("cutoffs", {})
+    return {(source, signal): (head, middle) for source, of in stored.items() for signal, (head, middle) in of.items()}
 
 
 def setup(build_dir: Path) -> str:

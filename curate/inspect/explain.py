@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.samples import evidence, texts_of
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import changed_words, count, flowed, number, paint, percent, side_by_side, table, wrapped
 from curate.recipe import Recipe, load_recipe
+from curate.rules import bound_text
 
 N_MEMBERS = 10  # of a cluster, shown
 N_USES = 100
+N_CUTS = 20  # shown
 
 
 def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
@@ -27,17 +29,19 @@ def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
     recipe = load_recipe(Path(build_dir) / "recipe.yaml")
     with open_corpus(build_dir) as corpus:
         document = _find(corpus, build_dir, prefix)
+        cutoffs = cutoffs_of(corpus, build_dir)
         key = (document["id"], document["source"])
         text = texts_of(corpus, [document["id"]])[document["id"]]
         signals = rows(corpus, "FROM signals WHERE id = ? AND source = ?", *key)
         decision = rows(corpus, "FROM decisions WHERE id = ? AND source = ?", *key)
         duplicates = rows(corpus, "FROM duplicates WHERE id = ? AND source = ?", *key)
+        cuts = rows(corpus, "FROM cuts WHERE id = ? AND source = ? ORDER BY start", *key)
         tokens = rows(corpus, "FROM tokens WHERE id = ? AND source = ?", *key)
         uses = rows(corpus, f"FROM selection WHERE id = ? AND source = ? ORDER BY pass, chunk LIMIT {N_USES}", *key)
         result = {
             "document": document, "text": text["text"], "messages": text["messages"],
-            "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None),
-            "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
+            "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None, cutoffs),
+            "cuts": _cuts(text["text"] or "", cuts), "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
             "witness": _witness(corpus, decision), "tokens": tokens[0] if tokens else None, "uses": uses,
         }  # fmt: skip
     return result
@@ -60,7 +64,10 @@ def _find(corpus: Connection, build_dir: Path, prefix: str) -> dict[str, Any]:
     return found[0]
 
 
-def _signals(recipe: Recipe, source: str, values: Mapping[str, Any], decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _signals(
+    recipe: Recipe, source: str, values: Mapping[str, Any], decision: Mapping[str, Any] | None,
+    cutoffs: Mapping[tuple[str, str], tuple[float, float]],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Every signal that has a value, with the rules over it: their bound, and the verdict that decide recorded."""
     failed = set((decision or {}).get("failed_rules") or [])
     names = {rule.name: rule_of(recipe, rule.name, source) for rule in recipe.rules}
@@ -69,10 +76,17 @@ def _signals(recipe: Recipe, source: str, values: Mapping[str, Any], decision: M
     for signal, value in values.items():
         if signal in ("id", "source") or value is None:
             continue
-        rules = [{"rule": rule.name, "bound": rule.bound_text, "passes": rule.name not in failed, "origin": rule.origin}
+        rules = [{"rule": rule.name, "bound": bound_text(rule, source, cutoffs), "passes": rule.name not in failed, "origin": rule.origin}
                  for rule in mine if rule.signal == signal]  # fmt: skip
         found.append({"signal": signal, "value": value, "rules": rules})
     return found
+
+
+def _cuts(text: str, cuts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """kind, start and end (bytes), the text that goes, and what stands in its place."""
+    data = text.encode()
+    names = ("kind", "start", "end", "replacement")
+    return [{**{n: cut[n] for n in names}, "text": data[cut["start"] : cut["end"]].decode()} for cut in cuts]
 
 
 def _cluster(corpus: Connection, duplicates: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -95,7 +109,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     document = data["document"]
     lines = [paint(f"{document['source']}  {document['id']}", "bold", colour), *_origin(document), ""]
     lines += [f"  | {line}" for line in wrapped(data["text"] or "", 96, 6)]
-    lines += ["", *_signal_lines(data, colour), "", *_decision(data, colour)]
+    lines += ["", *_signal_lines(data, colour), "", *_cut_lines(data), *_decision(data, colour)]
     return "\n".join([*lines, *_duplicates(data), *_uses(data)])
 
 
@@ -124,6 +138,17 @@ def _signal_lines(data: Mapping[str, Any], colour: bool) -> list[str]:
     lines = [paint(line, "red", colour) if line.startswith("  FAILS") else line for line in lines]
     others = [f"{s['signal']} {number(s['value'])}" for s in data["signals"] if not s["rules"]]
     return [*lines, *flowed(others, "  ", "  ")]
+
+
+def _cut_lines(data: Mapping[str, Any]) -> list[str]:
+    """What is not trained on, in the order of the text; line ends and other control characters as Python writes them."""
+    cuts = data["cuts"]
+    lines = [f"  cuts      {count(len(cuts))}, {count(sum(c['end'] - c['start'] for c in cuts))} bytes"] if cuts else []
+    for cut in cuts[:N_CUTS]:
+        shown = repr(cut["text"])[1:-1]
+        put = f"  ->  {cut['replacement']}" if cut["replacement"] else ""
+        lines.append(f"    {cut['kind']:<24}{shown[:56] + ('...' if len(shown) > 56 else '')}{put}")
+    return [*lines, f"    and {count(len(cuts) - N_CUTS)} more"] if len(cuts) > N_CUTS else lines
 
 
 def _decision(data: Mapping[str, Any], colour: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""`curate samples BUILD --reason R`: texts dropped for a reason, and the documents on both sides of a rule's bound.
+"""`curate samples BUILD --reason R`: texts dropped for a reason, and the documents on both sides of a rule's bound; or of a domain.
 
 In: a build folder, a reason, a seed. Out: plain data, and its text: value beside bound, a duplicate beside its witness with the
 changed words in [brackets]. Imports errors, recipe, inspect.corpus, inspect.screen (rule_of), inspect.tables.
@@ -11,33 +11,43 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, nearest
-from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.screen import rule_of
-from curate.inspect.tables import changed_words, number, paint, side_by_side, wrapped
-from curate.recipe import Recipe, load_recipe
+from curate.inspect.tables import WIDTH, changed_words, count, cut, number, paint, percent, side_by_side, wrapped
+from curate.recipe import Recipe, Rule, load_recipe
+from curate.rules import bound_text
 
 _DECISION = "id, source, keep, reason, failed_rules, signal, value, value_text, bound, witness_id, similarity"
 
 
-def samples(build_dir: Path, reason: str | None = None, source: str | None = None, n: int = 10, seed: int = 0) -> dict[str, Any]:
+def samples(
+    build_dir: Path, reason: str | None = None, source: str | None = None, n: int = 10, seed: int = 0, domain: str | None = None
+) -> dict[str, Any]:
     """`n` documents dropped for `reason` (None: kept ones), drawn by a hash of (seed, id), with texts and witnesses' texts.
 
-    For a rule with a numeric bound also the n dropped and the n kept documents nearest to it. Raises CurateError for a reason or
-    source that does not occur.
+    For a rule with a numeric bound also the n dropped and the n kept documents nearest to it. `domain`: those of one registered
+    domain; without a reason kept and dropped ones alike, and `of_domain` is its rows of the table domains. Raises CurateError for
+    a reason, source or domain that does not occur.
     """
     with open_corpus(build_dir) as corpus:
         _check(corpus, build_dir, reason, source)
-        where, values = ("keep", []) if reason is None else ("NOT keep AND reason = ?", [reason])
-        where, values = (where, values) if source is None else (f"{where} AND source = ?", [*values, source])
+        of_domain = _of_domain(corpus, build_dir, domain, source) if domain is not None else []
+        in_domain = "(source, id) IN (SELECT (source, id) FROM addresses WHERE domain = ?)"
+        parts = [("NOT keep AND reason = ?", reason), ("source = ?", source), (in_domain, domain)]
+        given = [(part, value) for part, value in parts if value is not None]
+        where = " AND ".join([*(["keep"] if reason is None and domain is None else []), *(part for part, _ in given)])
+        values = [value for _, value in given]
         total = rows(corpus, f"SELECT count(*) AS n FROM decisions WHERE {where}", *values)[0]["n"]
         query = f"SELECT {_DECISION} FROM decisions WHERE {where} ORDER BY md5(? || id), id LIMIT ?"
-        drawn = _with_texts(corpus, rows(corpus, query, *values, f"{seed}-", n))
+        drawn = with_texts(corpus, rows(corpus, query, *values, f"{seed}-", n))
         recipe = load_recipe(Path(build_dir) / "recipe.yaml")
-        near = _near_bound(corpus, recipe, reason, source, n) if reason else []
+        near = _near_bound(corpus, build_dir, recipe, reason, source, n) if reason and domain is None else []
     return {
         "build": str(build_dir),
         "reason": reason,
         "source": source,
+        "domain": domain,
+        "of_domain": of_domain,
         "seed": seed,
         "total": total,
         "samples": drawn,
@@ -59,12 +69,35 @@ def _check(corpus: Connection, build_dir: Path, reason: str | None, source: str 
         raise CurateError(f"no source {source!r}", where=str(build_dir), allowed=close)
 
 
-def _near_bound(corpus: Connection, recipe: Recipe, reason: str, source: str | None, n: int) -> list[dict[str, Any]]:
+def _of_domain(corpus: Connection, build_dir: Path, domain: str, source: str | None) -> list[dict[str, Any]]:
+    """Its rows of the table domains; without any, the nearest names of large domains."""
+    found = rows(corpus, "FROM domains WHERE domain = ? AND (? IS NULL OR source = ?) ORDER BY source", domain, source, source)
+    if not found:
+        large = "SELECT domain FROM domains GROUP BY domain ORDER BY sum(documents) DESC, domain LIMIT 10000"
+        known = [row["domain"] for row in rows(corpus, large)]
+        raise CurateError(
+            f"no document of the web domain {domain!r}", where=str(build_dir), allowed=", ".join(nearest(domain, known) or known[:5]),
+            next=f'curate sql {build_dir} "from domains limit 20"',
+        )  # fmt: skip
+    return found
+
+
+def _bound(rule: Rule, cutoffs: tuple[float, float] | None) -> float | None:
+    """The number that parts kept from dropped: of `keep` a cutoff (of two the upper one); None where there is no number."""
+    if rule.keep and cutoffs:
+        return cutoffs[("middle" in rule.keep) != ("tail" in rule.keep)]
+    return rule.min if rule.op == "min" else rule.max
+
+
+def _near_bound(
+    corpus: Connection, build_dir: Path, recipe: Recipe, reason: str, source: str | None, n: int
+) -> list[dict[str, Any]]:
     """Per source and rule of this name: the dropped (by this rule alone) and the kept documents closest to the bound."""
     found = []
+    cutoffs = cutoffs_of(corpus, build_dir)
     for name in (source,) if source else recipe.sources:
         rule = rule_of(recipe, reason, name)
-        if rule is None or rule.op == "in":
+        if rule is None or (bound := _bound(rule, cutoffs.get((name, rule.signal)))) is None:
             continue
         sides = {}
         for side, where, values in (("dropped", "failed_rules = [?]", [reason]), ("kept", "keep", [])):
@@ -72,13 +105,13 @@ def _near_bound(corpus: Connection, recipe: Recipe, reason: str, source: str | N
               SELECT d.id, d.source, d.keep, d.reason, s."{rule.signal}"::DOUBLE AS value FROM decisions d
               JOIN signals s ON s.id = d.id AND s.source = d.source WHERE d.source = ? AND {where}
               ORDER BY abs(s."{rule.signal}" - ?), d.id LIMIT ?"""
-            sides[side] = _with_texts(corpus, rows(corpus, query, name, *values, float(rule.bound), n))
+            sides[side] = with_texts(corpus, rows(corpus, query, name, *values, bound, n))
         if sides["dropped"] or sides["kept"]:
-            found.append({"source": name, "rule": rule.name, "signal": rule.signal, "bound": rule.bound_text, **sides})
+            found.append({"source": name, "rule": rule.name, "signal": rule.signal, "bound": bound_text(rule, name, cutoffs), **sides})
     return found
 
 
-def _with_texts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_texts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with `text`, and `witness` {id, source, text} where one is named."""
     texts = texts_of(corpus, [d["id"] for d in documents] + [d["witness_id"] for d in documents if d.get("witness_id")])
     for document in documents:
@@ -86,6 +119,17 @@ def _with_texts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dic
         if document.get("witness_id"):
             witness = texts.get(document["witness_id"], {})
             document["witness"] = {"id": document["witness_id"], "source": witness.get("source"), "text": witness.get("text")}
+    return _with_verdicts(corpus, documents)
+
+
+def _with_verdicts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`says`, in the words of the datatrove filter whose verdict dropped a document (signals `<rule>_keep`, `<rule>_reason`)."""
+    judged = [d for d in documents if not d["keep"] and (d.get("signal") or "") == f"{d['reason']}_keep"]
+    for name in {d["reason"] for d in judged}:
+        mine = {d["id"]: d for d in judged if d["reason"] == name}
+        marks = ", ".join("?" * len(mine))
+        for row in rows(corpus, f'SELECT id, "{name}_reason" AS says FROM signals WHERE id IN ({marks})', *mine):
+            mine[row["id"]]["says"] = row["says"]
     return documents
 
 
@@ -99,11 +143,15 @@ def texts_of(corpus: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]
 
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
     """The samples as text, 100 columns."""
-    what = f"dropped for {data['reason']}" if data["reason"] else "kept"
-    of = f" of {data['source']}" if data["source"] else ""
+    what = f"dropped for {data['reason']}" if data["reason"] else "kept or dropped" if data["domain"] else "kept"
+    of = "".join(f" of {data[key]}" for key in ("domain", "source") if data[key])
     lines = [paint(f"{len(data['samples'])} of {data['total']:,} documents{of} {what}, seed {data['seed']}", "bold", colour)]
+    for row in data["of_domain"]:
+        reasons = ", ".join(f"{reason} {percent(share, 1)}" for reason, share in (row["reasons"] or {}).items())
+        lines.append(cut(f"{row['source']}: {count(row['kept'])} kept, {count(row['dropped'])} dropped ({reasons or '-'})", WIDTH))
     for document in data["samples"]:
-        lines += ["", *_document(document, colour)]
+        verdict = "kept" if document["keep"] else f"dropped for {document['reason']}"
+        lines += ["", *([verdict] if data["domain"] else []), *document_lines(document, colour)]
     for near in data["near_bound"]:
         head = f"{near['source']}: nearest to the bound {near['rule']} ({near['signal']} {near['bound']})"
         lines += ["", paint(head, "bold", colour)]
@@ -115,21 +163,28 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _document(document: Mapping[str, Any], colour: bool) -> list[str]:
-    head = f"{document['source']}  {document['id']}"
+def document_lines(document: Mapping[str, Any], colour: bool, max_lines: int = 8, width: int = WIDTH) -> list[str]:
+    """A document of a decision table with its text, or beside its witness; lines of at most `width` columns."""
+    head, says = f"{document['source']}  {document['id']}", evidence(document)
     witness = document.get("witness")
     if witness:
         similar = "" if document["similarity"] is None else f"  similarity {document['similarity']:.4f}"
         left, right = changed_words(document["text"] or "", witness["text"] or "")
         heads = (f"dropped {document['id']}", f"kept {witness['source']} {witness['id']}")
-        return [paint(head, "cyan", colour) + f"  {document['reason']}{similar}", *side_by_side(left, right, heads)]
-    return [paint(head, "cyan", colour) + evidence(document), *(f"  {line}" for line in wrapped(document["text"] or "", 98, 8))]
+        beside = side_by_side(left, right, heads, max_lines, "  " + " " * (WIDTH - width))
+        return [paint(head, "cyan", colour) + f"  {document['reason']}{similar}", *(line[WIDTH - width :] for line in beside)]
+    lines = [paint(head, "cyan", colour) + says]
+    if len(head) + len(says) > width:
+        lines = [paint(head, "cyan", colour), *(f"    {line}" for line in wrapped(says, width - 4, 4))]
+    return [*lines, *(f"  {line}" for line in wrapped(document["text"] or "", width - 2, max_lines))]
 
 
 def evidence(document: Mapping[str, Any]) -> str:
     """`  n_words 12, bound >= 50; also failed: ...` of a decision; nothing for a kept document."""
     if document["keep"] or not document["signal"]:
         return ""
+    if document.get("says"):
+        return f"  {document['reason']}: {document['says']}"
     value = document["value_text"] if document["value_text"] is not None else number(document["value"])
     others = [rule for rule in document["failed_rules"] or [] if rule != document["reason"]]
     also = f"; also failed: {', '.join(others)}" if others else ""

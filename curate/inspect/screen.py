@@ -18,7 +18,7 @@ from curate.units import show_bytes
 
 N_SOURCES = 12  # more are one command away; components are never folded
 ALONE_SHARE = 0.02  # a rule that alone drops this share of a source is worth a look (a guess, as is the next)
-DOMAIN_SHARE = 0.05
+DOMAIN_SHARE = 0.03  # of a source's kept tokens, in one web domain
 
 
 def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers: int = 1, problem: str = "") -> dict[str, Any]:
@@ -85,15 +85,16 @@ def rule_of(recipe: Recipe, name: str, source: str) -> Any | None:
 
 
 def _domain_hints(corpus: Any, build_dir: Path) -> list[str]:
-    """Web domains that hold much of a source's kept tokens."""
+    """Few web domains that hold much of a source's kept tokens, where there are many domains."""
     query = """
-      SELECT d.source, domain, kept_tokens / s.tokens AS share FROM domains d JOIN sources s USING (source)
+      SELECT d.source, count(*) AS n, sum(kept_tokens) / any_value(s.tokens) AS share, max_by(domain, (kept_tokens, domain)) AS largest
+      FROM domains d JOIN sources s USING (source)
       WHERE s.tokens > 0 AND kept_tokens >= ? * s.tokens
         AND d.source IN (SELECT source FROM domains GROUP BY source HAVING count(*) >= 20)
-      ORDER BY share DESC, domain LIMIT 2"""
-    ask = f"curate sql {build_dir} \"from domains where source = '{{source}}' limit 20\""
+      GROUP BY d.source ORDER BY share DESC, d.source LIMIT 2"""
     return [
-        f"{row['source']}: {row['domain']} holds {percent(row['share'], 1)} of the kept tokens: {ask.format(**row)}"
+        f"{row['n']} web domain{'s hold' if row['n'] > 1 else ' holds'} {percent(row['share'], 1)} of the kept {row['source']} "
+        f"tokens: curate samples {build_dir} --domain {row['largest']}"
         for row in rows(corpus, query, DOMAIN_SHARE)
     ]
 

@@ -24,6 +24,7 @@ def stats(build_dir: Path) -> dict[str, Any]:
             "sources": rows(corpus, "FROM sources ORDER BY priority"),
             "reasons": rows(corpus, "FROM reasons"),
             "together": rows(corpus, _TOGETHER),
+            "cuts": rows(corpus, _CUTS),
             "components": rows(corpus, "FROM components"),
             "domains": rows(corpus, "SELECT * FROM domains ORDER BY documents DESC, domain, source LIMIT ?", N_DOMAINS),
             "signals": _signals(corpus),
@@ -39,13 +40,21 @@ GROUP BY ALL ORDER BY documents DESC, a.source, rule, other LIMIT 10
 """
 
 
+# Of all documents, kept or not; a cut counts for the kind it was made for.
+_CUTS = """
+SELECT c.source, kind, count(*) AS cuts, count(DISTINCT c.id) AS documents, sum("end" - start)::BIGINT AS bytes,
+  sum("end" - start) / (SELECT sum(n_bytes) FROM signals s WHERE s.source = c.source) AS share_of_bytes
+FROM cuts c GROUP BY c.source, kind ORDER BY c.source, bytes DESC, kind
+"""
+
+
 def _signals(corpus: Connection) -> list[dict[str, Any]]:
     """One row per source and signal; one column at a time, so that memory holds one column."""
     columns = rows(corpus, "SELECT column_name AS name, data_type AS type FROM duckdb_columns() WHERE table_name = 'signals'")
     found = []
     for column in columns:
         name = '"' + column["name"] + '"'
-        if column["name"] in ("id", "source"):
+        if column["name"] in ("id", "source", "host", "domain"):  # one value per document: the table of domains says more
             continue
         if column["type"] == "VARCHAR":
             query = f"""SELECT source, {name} AS value, count(*) AS documents FROM signals WHERE {name} IS NOT NULL
@@ -64,7 +73,8 @@ def _signals(corpus: Connection) -> list[dict[str, Any]]:
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
     """The statistics as text, 100 columns."""
     blocks = [("sources", _sources(data)), ("reasons (failed: by this rule at all; alone: by no other rule)", _reasons(data)),
-              ("rules that fail the same documents", _together(data)), ("components", _components(data)),
+              ("rules that fail the same documents", _together(data)),
+              ("cuts: parts that are not trained on", _cuts(data)), ("components", _components(data)),
               ("web domains", _domains(data)), ("signals by source", _signal_lines(data))]  # fmt: skip
     return "\n\n".join("\n".join([paint(title, "bold", colour), *lines]) for title, lines in blocks if lines)
 
@@ -102,6 +112,14 @@ def _together(data: Mapping[str, Any]) -> list[str]:
     return table(["source", "rule", "and", "documents"], shown, "<<<>", "  ") if shown else []
 
 
+def _cuts(data: Mapping[str, Any]) -> list[str]:
+    shown = [
+        [c["source"], c["kind"], count(c["cuts"]), count(c["documents"]), count(c["bytes"]), percent(c["share_of_bytes"], 1)]
+        for c in data["cuts"]
+    ]
+    return table(["source", "kind", "cuts", "documents", "bytes", "of the text"], shown, "<<>>>>", "  ") if shown else []
+
+
 def _components(data: Mapping[str, Any]) -> list[str]:
     shown = [
         [c["component"], c["role"], short(c["requested"]), count(c["train_tokens"]), short(c["unique_tokens"]),
@@ -114,10 +132,14 @@ def _components(data: Mapping[str, Any]) -> list[str]:
 
 def _domains(data: Mapping[str, Any]) -> list[str]:
     shown = [
-        [d["source"], d["domain"], *(count(d[n]) for n in ("documents", "kept", "dropped", "kept_tokens"))]
+        [
+            d["source"], d["domain"], *(count(d[n]) for n in ("documents", "kept", "dropped", "kept_tokens")),
+            ", ".join(f"{reason} {percent(share, 1)}" for reason, share in list((d["reasons"] or {}).items())[:2]),
+        ]
         for d in data["domains"]
-    ]
-    return table(["source", "domain", "documents", "kept", "dropped", "kept tokens"], shown, "<<>>>>", "  ") if shown else []
+    ]  # fmt: skip
+    head = ["source", "domain", "documents", "kept", "dropped", "kept tokens", "largest reasons (share of its documents)"]
+    return table(head, shown, "<<>>>><", "  ") if shown else []
 
 
 def _signal_lines(data: Mapping[str, Any]) -> list[str]:

@@ -144,4 +144,4 @@ def side_by_side(left: str, right: str, heads: tuple[str, str], max_lines: int =
     a, b = wrapped(left, width, max_lines), wrapped(right, width, max_lines)
     n = max(len(a), len(b))
     pairs = zip([heads[0], *a, *[""] * (n - len(a))], [heads[1], *b, *[""] * (n - len(b))], strict=True)
-    return [f"{indent}{x:<{width}} | {y}".rstrip() for x, y in pairs]
+    return [f"{indent}{cut(x, width):<{width}} | {cut(y, width)}".rstrip() for x, y in pairs]

@@ -14,14 +14,27 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from curate.langid import bayes, fasttext_model, kernels
-from curate.langid.codes import language_code
+from curate.langid.codes import NOT_A_LANGUAGE, language_code
+from curate.models.files import model_sha256
 
-VERSION = 1  # windows, normalisation of codes, and how windows are summed
+VERSION = 2  # windows, normalisation of codes, and how windows are summed
+MIN_SEGMENT_BYTES = 200  # about thirty words: shorter parts are named wrongly too often (docs/language_identification.md)
 
 # What a text in one of the languages we meet most is easily taken for: Estonian's neighbours and the large languages of the web.
 NEIGHBOURS = ("et", "en", "fi", "lv", "lt", "ru", "sv", "de", "no", "pl", "uk", "fr", "es")
 
-__all__ = ["NEIGHBOURS", "VERSION", "Languages", "Spec", "candidates_for", "identify", "identity", "language_code"]
+__all__ = [
+    "MIN_SEGMENT_BYTES",
+    "NEIGHBOURS",
+    "VERSION",
+    "Languages",
+    "Spec",
+    "candidates_for",
+    "identify",
+    "identity",
+    "language_code",
+    "segments",
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ def candidates_for(languages: Sequence[str]) -> tuple[str, ...]:
 
 def identity(spec: Spec) -> dict:
     """What a fingerprint needs to know of a Spec: settings and the hash of the model, no path."""
-    model = bayes.model_sha256() if spec.backend == "py3langid" else fasttext_model.model_sha256(_model(spec))
+    model = bayes.model_sha256() if spec.backend == "py3langid" else model_sha256(_model(spec))
     return {
         "backend": spec.backend,
         "model_sha256": model,
@@ -72,6 +85,19 @@ def identify(data: np.ndarray, offsets: np.ndarray, spec: Spec) -> Languages:
     return _per_document(labels, scores, doc_ptr)
 
 
+def segments(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(doc_ptr (n_docs + 1,), bounds (n_segments + 1,)) int64: documents cut into whole lines of MIN_SEGMENT_BYTES or more together.
+
+    The segments of document d are bounds[i] to bounds[i + 1] for i in doc_ptr[d]:doc_ptr[d + 1]; they fill it, so that `bounds` are
+    the offsets of texts that `identify` takes.
+    """
+    n_docs = len(offsets) - 1
+    doc_ptr = np.empty(n_docs + 1, np.int64)
+    bounds = np.empty(int(offsets[-1] - offsets[0]) // MIN_SEGMENT_BYTES + n_docs + 1, np.int64)
+    kernels.segment_bounds(bayes.frozen(data), bayes.frozen(offsets), MIN_SEGMENT_BYTES, doc_ptr, bounds)
+    return doc_ptr, bounds[: doc_ptr[-1] + 1].copy()
+
+
 def windows(data: np.ndarray, offsets: np.ndarray, n: int, n_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(doc_ptr (n_docs + 1,), start, end): byte spans of the windows of all documents, int64."""
     n_docs = len(offsets) - 1
@@ -82,9 +108,15 @@ def windows(data: np.ndarray, offsets: np.ndarray, n: int, n_bytes: int) -> tupl
 
 
 def _per_document(labels: Sequence[str], scores: np.ndarray, doc_ptr: np.ndarray) -> Languages:
-    """Sum windows (n_windows, n_labels) into documents. A window without evidence is a row of zeros and does not count."""
+    """Sum windows (n_windows, n_labels) into documents.
+
+    A window without evidence does not count: a row of zeros, or one whose best label is no language.
+    """
     n_docs = len(doc_ptr) - 1
     doc_of = np.repeat(np.arange(n_docs), np.diff(doc_ptr))
+    if none := [i for i, label in enumerate(labels) if label in NOT_A_LANGUAGE]:
+        scores = np.where(np.isin(scores.argmax(axis=1), none)[:, None], 0.0, scores)
+        scores[:, none] = 0.0
     sums = np.zeros((n_docs, len(labels)))
     np.add.at(sums, doc_of, scores)
     evidence = scores.any(axis=1)

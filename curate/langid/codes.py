@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # ISO 639-3 (and 639-2/B where it differs, and the main individual language of a macrolanguage) to ISO 639-1.
 _PAIRS = """
 aar aa  abk ab  ave ae  afr af  aka ak  amh am  arg an  ara ar  arb ar  asm as  ava av  aym ay  ayr ay  aze az  azj az  bak ba
@@ -18,8 +20,10 @@ pbt ps  por pt  que qu  quy qu  roh rm  run rn  ron ro  rum ro  rus ru  kin rw  
 slk sk  slo sk  slv sl  smo sm  sna sn  som so  sqi sq  alb sq  als sq  srp sr  ssw ss  sot st  sun su  swe sv  swa sw  swh sw
 tam ta  tel te  tgk tg  tha th  tir ti  tuk tk  tgl tl  tsn tn  ton to  tur tr  tso ts  tat tt  twi tw  tah ty  uig ug  ukr uk
 urd ur  uzb uz  uzn uz  ven ve  vie vi  vol vo  wln wa  wol wo  xho xh  yid yi  ydd yi  yor yo  zha za  zho zh  chi zh  cmn zh
-zul zu
+zul zu  fil tl
 """
+NOT_A_LANGUAGE = ("und", "zxx")  # GlotLID's labels for what is no text, and for scripts it does not know; py3langid has zxx
+
 _SHORT = dict(zip(_PAIRS.split()[::2], _PAIRS.split()[1::2], strict=True))
 
 
@@ -27,3 +31,13 @@ def language_code(code: str) -> str:
     """et for et, est, ekk, est_Latn, et-EE and __label__ekk_Latn; a code without a two-letter form stays (vro, olo)."""
     base = code.removeprefix("__label__").replace("-", "_").split("_")[0].lower()
     return _SHORT.get(base, base)
+
+
+def label_codes(labels: Iterable[str]) -> dict[str, str]:
+    """The code of every label of one model. als is Tosk Albanian in ISO 639-3; beside sq, in lid.176, it is Wikipedia's Alemannic."""
+    labels = list(labels)
+    codes = {label: language_code(label) for label in labels}
+    names = {label.removeprefix("__label__"): label for label in labels}
+    if "als" in names and "sq" in names:
+        codes[names["als"]] = "gsw"
+    return codes

@@ -55,6 +55,29 @@ def window_spans(
 
 
 @kernel
+def segment_bounds(data: np.ndarray, offsets: np.ndarray, min_bytes: int, doc_ptr: np.ndarray, bounds: np.ndarray) -> None:
+    """Ends of the segments of all documents behind bounds[0]: whole lines, together at least `min_bytes`.
+
+    The rest of a document joins its last segment; a document shorter than `min_bytes` is one, an empty document has none.
+    """
+    n = 0
+    doc_ptr[0] = 0
+    bounds[0] = offsets[0]
+    for doc in range(offsets.size - 1):
+        start = offsets[doc]
+        for i in range(offsets[doc], offsets[doc + 1]):
+            if data[i] == 0x0A and i + 1 - start >= min_bytes:
+                n += 1
+                bounds[n] = i + 1
+                start = i + 1
+        if start < offsets[doc + 1]:
+            if n == doc_ptr[doc] or offsets[doc + 1] - start >= min_bytes:
+                n += 1
+            bounds[n] = offsets[doc + 1]
+        doc_ptr[doc + 1] = n
+
+
+@kernel
 def needs_rewriting(data: np.ndarray, start: np.ndarray, end: np.ndarray, classes: np.ndarray, flag: np.ndarray) -> None:
     """True where a window may be outside NFC or is all capitals: py3langid normalises and lower-cases those first."""
     for window in range(start.size):

@@ -20,6 +20,7 @@ import yaml
 from curate.errors import CurateError, nearest
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
 from curate.recipe.models import (
+    DOMAIN_SIGNALS,
     Component,
     Cut,
     DatatroveFilter,
@@ -41,9 +42,9 @@ from curate.recipe.models import (
 from curate.units import Quantity
 
 __all__ = [
-    "Component", "Cut", "DatatroveFilter", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model", "Near",
-    "Quantity", "Recipe", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge",
-    "validate",
+    "DOMAIN_SIGNALS", "Component", "Cut", "DatatroveFilter", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture",
+    "Model", "Near", "Quantity", "Recipe", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml",
+    "merge", "validate",
 ]  # fmt: skip
 
 
@@ -53,7 +54,10 @@ class Recipe(RecipeModel):
     base: Path = Path()
 
     def path(self, text: str, where: str = "") -> Path:
-        """`{root}/x` or a path relative to the recipe file, roots and environment variables filled in."""
+        """`{root}/x` or a path relative to the recipe file, roots and environment variables filled in; `preset:x` is a file that
+        ships beside the presets."""
+        if text.startswith("preset:"):
+            return _shipped(text.removeprefix("preset:"), self.base, where or text)
 
         def root(match: re.Match[str]) -> str:
             if match[1] not in self.roots:
@@ -80,6 +84,8 @@ class Recipe(RecipeModel):
     def canonical(self) -> dict:
         """Plain data with defaults filled in, presets expanded and roots left symbolic; loads to the same recipe."""
         data = self.model_dump(mode="json", by_alias=True, exclude={"base"}, exclude_none=True)
+        if self.dedup.near is None:
+            data["dedup"]["near"] = None  # left out it would be the default: near duplicates are looked for
         for group in ("sources", "models"):
             data[group] = {name: {k: v for k, v in one.items() if k != "name"} for name, one in data[group].items()}
         return data
@@ -108,6 +114,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     if "after_cuts" in data:
         data["rules"] = [*(data.get("rules") or []), *_after_cuts(data.pop("after_cuts"), where, path)]
     if isinstance(data.get("rules"), list):
+        data["rules"] = [rule for rule in data["rules"] if not (isinstance(rule, dict) and rule.get("origin") == "cuts")]
         data["rules"] = _expand_rules(data["rules"], base, where, path)
     for assignment in sets:
         key, _, value = assignment.partition("=")
@@ -120,7 +127,22 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
             named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
     _check_names(recipe, where, path)
+    recipe = _with_empty_rule(recipe, path)
     return recipe if sample is None else _scaled(recipe, sample)
+
+
+def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
+    """The last rule of every source with cuts: a kept document has a word left. `cuts:` alone says for which sources."""
+    asked = [cut.sources for cut in recipe.cuts]
+    sources = [name for name in recipe.sources if any(names is None or name in names for names in asked)]
+    if not sources:
+        return recipe
+    taken = next((r for r in recipe.rules if r.name == EMPTY_AFTER_CUTS and _overlap(r.sources, sources)), None)
+    if taken is not None:
+        raise CurateError(f"the name {EMPTY_AFTER_CUTS!r} is the rule's that cuts bring", where=str(file), next="choose another name:")
+    own = None if len(sources) == len(recipe.sources) else sources
+    rule = Rule(name=EMPTY_AFTER_CUTS, signal="after_cuts_n_words", min=1, sources=own, origin="cuts")
+    return recipe.model_copy(update={"rules": [*recipe.rules, rule]})
 
 
 def _bound_assignment(data: dict, key: str, value: str) -> str:
@@ -140,6 +162,7 @@ def _bound_assignment(data: dict, key: str, value: str) -> str:
     )  # fmt: skip
 
 
+EMPTY_AFTER_CUTS = "empty_after_cuts"
 OPS = ("min", "max", "equals", "keep")
 
 
@@ -231,14 +254,20 @@ def _expand_preset(rule: dict, prefix: str, base: Path, place: str) -> list[dict
 
 def preset(name: str, base: Path, place: str = "") -> dict[str, Any]:
     """Thresholds shipped as data, with their citation: presets/ beside the recipe first, then the package's own."""
+    return load_yaml(_shipped(f"{name}.yaml", base, place))[0]
+
+
+def _shipped(name: str, base: Path, place: str) -> Path:
+    """A file below presets/: beside the recipe, in the installed package, or in this repository; the first that is there."""
     package = Path(__file__).resolve().parent.parent
     folders = [base / "presets", package / "presets", package.parent / "recipes" / "presets"]
     for folder in folders:
-        if (file := folder / f"{name}.yaml").is_file():
-            return load_yaml(file)[0]
-    known = sorted({str(p.relative_to(f).with_suffix("")) for f in folders if f.is_dir() for p in f.rglob("*.yaml")})
-    close = nearest(name, known)
-    raise CurateError(f"no preset {name!r}", where=place, allowed=", ".join(close or known))
+        if (file := folder / name).is_file():
+            return file
+    suffix = Path(name).suffix
+    known = sorted({p.relative_to(f).as_posix() for f in folders if f.is_dir() for p in f.rglob(f"*{suffix}")})
+    shown = [n.removesuffix(".yaml") for n in nearest(name, known) or known]
+    raise CurateError(f"no preset {name.removesuffix('.yaml')!r}", where=place, allowed=", ".join(shown))
 
 
 def _check_names(recipe: Recipe, where: Where, file: Path) -> None:

@@ -89,7 +89,7 @@ class Source(Strict):
     fields: dict[str, str] = {}
     id: Literal["auto", "path", "content"] = "auto"
     suffixes: list[str] = []
-    stop_words: str | None = None  # a file, one word a line; None: the list shipped for the language
+    stop_words: str | None = None  # a file, one word a line (preset:x is one that ships with a preset); None: the language's
     words: str = (
         "rules"  # how words are cut: our rules, or datatrove's word tokenizer of a language code (scripts without spaces)
     )
@@ -152,6 +152,13 @@ def _listed(value: object) -> object:
     return value if value is None or isinstance(value, list) else [value]
 
 
+# Over the web domain of a document. One that has none passes by default: nothing is known against where it came from.
+DOMAIN_SIGNALS = (
+    "domain_documents", "domain_drop_ratio", "domain_duplicate_ratio", "domain_template_ratio", "n_domain_duplicates",
+    "n_domain_line_bytes", "n_domain_template_bytes",
+)  # fmt: skip
+
+
 class Rule(Strict):
     """One bound on one signal; `name` is the reason a document is dropped for."""
 
@@ -162,7 +169,7 @@ class Rule(Strict):
     equals: Annotated[list[str | float] | None, BeforeValidator(_listed)] = None  # one of these
     # Thirds as in CCNet (Wenzek et al. 2020): head up to the source's 30th percentile of the signal, middle up to the 60th, tail.
     keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(_listed)] = None
-    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value
+    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value; of DOMAIN_SIGNALS "pass"
     sources: list[str] | None = None  # None: all
     datatrove: DatatroveFilter | None = None  # the filter whose verdict the signal is
     origin: str = "recipe"
@@ -184,6 +191,13 @@ class Rule(Strict):
         if self.op in ("equals", "keep"):
             return "in " + ", ".join(f"{v:g}" if isinstance(v, float) else v for v in (self.equals or self.keep or []))
         return f"{'>=' if self.op == 'min' else '<='} {self.bound:g}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_domain(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("signal") in DOMAIN_SIGNALS:
+            return {"missing": "pass", **data}
+        return data
 
     @model_validator(mode="after")
     def _one_bound(self) -> Rule:

@@ -1,17 +1,18 @@
-"""Relations between documents, dear, once, blind to rules: buckets, shingle sets, clusters.
+"""Relations between documents, dear, once, blind to rules: buckets, shingle sets, clusters, web domains.
 
-In: documents, signals (family length) and signatures of every source. Out: `Relations`, the finished stages. Nothing is dropped
-here: decide judges. Imports engine, recipe, schema, store, text.
+In: documents, signals (families length and url) and signatures of every source. Out: `Relations`, the finished stages. Nothing is
+dropped here: decide judges. Imports engine, recipe, schema, signals, store, text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curate import engine
 from curate.recipe import Recipe
 from curate.relate import buckets, clusters, shingles
+from curate.relate.domains import relate_domains
 from curate.relate.layout import Shard, layout
 from curate.store import Stage, Store
 
@@ -26,6 +27,7 @@ class Relations:
     buckets: Stage
     shingles: Stage | None  # None where the recipe looks for no near duplicates
     clusters: Stage
+    domains: dict[str, Stage] = field(default_factory=dict)  # source -> stage; sources without addresses have none
 
 
 def relate(
@@ -42,11 +44,13 @@ def relate(
     grouped.finish(["all"])
     sets: Stage | None = None
     if near is not None:
-        sets, tasks = shingles.tasks(store, sources, documents, signatures, grouped, near.ngram)
+        words = {source: recipe.sources[source].words for source in sources}
+        sets, tasks = shingles.tasks(store, sources, documents, signatures, grouped, near.ngram, words)
         engine.run(tasks, workers=workers, label="shingles")
         sets.finish(names)
     lengths = {source: signals[source, "length"] for source in sources}
     clustered, tasks = clusters.tasks(store, sources, documents, lengths, grouped, sets, recipe.dedup)
     engine.run(tasks, workers=workers, label="clusters")
     clustered.finish(names)
-    return Relations(tuple(shards), grouped, sets, clustered)
+    domains = relate_domains(store, sources, documents, signals, clustered, workers)
+    return Relations(tuple(shards), grouped, sets, clustered, domains)

@@ -23,21 +23,27 @@ VERSION = 1
 
 def tasks(
     store: Store, sources: Sequence[str], documents: Mapping[str, Stage], signatures: Mapping[str, Stage],
-    buckets: Stage, ngram: int,
+    buckets: Stage, ngram: int, words: Mapping[str, str],
 ) -> tuple[Stage, list[Task]]:  # fmt: skip
-    settings = {"ngram": ngram, "segmentation": text.SEGMENTATION_VERSION}
+    """`words`: source -> how its words are cut (sources.*.words)."""
+    settings = {"ngram": ngram, "segmentation": [text.segmentation(words[source]) for source in sources]}
     parents = [*(documents[source].root for source in sources), buckets.root]
     stage = store.stage("shingles", version=VERSION, settings=settings, parents=parents)
     shards = layout(sources, documents)
     ends = bounds(shards, np.load(buckets.shard_path("all") / "member.npy", mmap_mode="r"))
     weights = np.diff(ends)
     return stage, [
-        Task(((stage, s.name),), _write, (stage, s, signatures[s.source], buckets, int(a), int(b), ngram), 1 + int(weight))
+        Task(
+            ((stage, s.name),),
+            _write,
+            (stage, s, signatures[s.source], buckets, int(a), int(b), ngram, words[s.source]),
+            1 + int(weight),
+        )
         for s, a, b, weight in zip(shards, ends[:-1], ends[1:], weights, strict=True)
     ]
 
 
-def _write(stage: Stage, shard: Shard, signatures: Stage, buckets: Stage, begin: int, end: int, ngram: int) -> None:
+def _write(stage: Stage, shard: Shard, signatures: Stage, buckets: Stage, begin: int, end: int, ngram: int, words: str) -> None:
     member = np.load(buckets.shard_path("all") / "member.npy", mmap_mode="r")
     row = np.asarray(member[begin:end]) - shard.first
     n_shingles = np.load(signatures.shard_path(shard.key) / "n_shingles.npy")[row]
@@ -45,7 +51,7 @@ def _write(stage: Stage, shard: Shard, signatures: Stage, buckets: Stage, begin:
     with stage.shard(shard.name) as writer:
         hashes = np.lib.format.open_memmap(writer.path / "hashes.npy", mode="w+", dtype=np.uint64, shape=(int(ptr[-1]),))
         done = 0
-        for found, sets in _sets(shard, row, ngram):
+        for found, sets in _sets(shard, row, ngram, words):
             if not np.array_equal(np.diff(found), n_shingles[done : done + len(found) - 1]):
                 raise RuntimeError(f"{shard.name}: shingles of rows {row[done]}.. differ in number from the signatures'")
             hashes[ptr[done] : ptr[done] + len(sets)] = sets
@@ -58,7 +64,7 @@ def _write(stage: Stage, shard: Shard, signatures: Stage, buckets: Stage, begin:
         writer.done(len(row), array_root(row, ptr, hashes), {"shingles": int(ptr[-1])})
 
 
-def _sets(shard: Shard, row: np.ndarray, ngram: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _sets(shard: Shard, row: np.ndarray, ngram: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(ptr, hashes) of the wanted rows in order, a few MB of text at a time."""
     if not len(row):
         return
@@ -72,5 +78,5 @@ def _sets(shard: Shard, row: np.ndarray, ngram: int) -> Iterator[tuple[np.ndarra
             continue
         texts = file.read_row_group(group, columns=["text"]).column(0).take(pa.array(wanted))
         for batch in text.batches(texts):
-            seg = text.segment(*text.buffers(batch))
+            seg = text.segment(*text.buffers(batch), words)
             yield text.shingle_sets(seg, np.arange(len(batch)), ngram)

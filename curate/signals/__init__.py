@@ -6,33 +6,87 @@ Names are unique over families, so that a rule needs only a name. Imports recipe
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
 from curate import langid
 from curate.errors import CurateError
-from curate.langid.fasttext_model import model_path
-from curate.recipe import LanguageId, Recipe, Source
-from curate.signals import gopher, language, length
+from curate.models.files import model_file
+from curate.recipe import LanguageId, Recipe, Source, Urls
+from curate.signals import (
+    bad_words,
+    c4,
+    characters,
+    classifier,
+    datatrove_filter,
+    fineweb,
+    gopher,
+    language,
+    length,
+    lines,
+    lm,
+    pii,
+    repetition,
+    urls,
+)  # fmt: skip
 from curate.signals.family import AFTER_CUTS, Batch, Column, Family, Measurer, Ratio, Spans
 
 __all__ = [
-    "AFTER_CUTS", "DERIVED", "FAMILIES", "Batch", "Column", "Family", "Measurer", "Ratio", "Spans", "measurers", "signal_names",
+    "AFTER_CUTS", "DERIVED", "FAMILIES", "Batch", "Column", "Family", "Measurer", "Ratio", "Spans", "measurers", "ratio_of",
+    "ratios_over", "signal_names",
 ]  # fmt: skip
 
 # The families that need no model and no list: measured for every text, always.
-FAMILIES: dict[str, Family] = {family.name: family for family in (length.FAMILY, gopher.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY for module in (length, gopher, repetition, fineweb, c4, lines, characters, pii)
+}
 
 # ratio -> (numerator, denominator) over integer signal columns; 0.0 where the denominator is 0.
 DERIVED: dict[str, tuple[str, str]] = {
     r.name: (r.numerator, r.denominator) for f in FAMILIES.values() for r in (*f.ratios, *f.after_cuts().ratios)
+} | {r.name: (r.numerator, r.denominator) for r in (*urls.DOMAINS.ratios, *language.AGREEMENT.ratios, *bad_words.FAMILY.ratios)}
+
+# The same of families that an entry of the recipe names; {} stands for the name.
+NAMED: dict[str, tuple[str, str]] = {
+    r.name: (r.numerator, r.denominator) for f in (lm.family("{}"), language.segments_family("{}")) for r in f.ratios
 }
+
+
+def ratio_of(signal: str) -> tuple[str, str] | None:
+    """(numerator, denominator) of a ratio; None for a column."""
+    for pattern, (above, below) in NAMED.items():
+        name = signal.removesuffix(pattern.removeprefix("{}"))
+        if name != signal and signal not in DERIVED:
+            return above.format(name), below.format(name)
+    return DERIVED.get(signal)
+
+
+def ratios_over(columns: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Every ratio whose numerator and denominator are among `columns`, and none of which is a column itself."""
+    known = set(columns)
+    found = dict(DERIVED)
+    for pattern, (above, below) in NAMED.items():
+        first, last = above.split("{}")
+        names = [c[len(first) : len(c) - len(last)] for c in sorted(known) if c.startswith(first) and c.endswith(last)]
+        found |= {pattern.format(name): (above.format(name), below.format(name)) for name in names}
+    return {name: pair for name, pair in found.items() if known.issuperset(pair) and name not in known}
 
 
 def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     """What is measured for one source, in a fixed order. Raises CurateError for a missing model or list, or a name taken twice."""
     stop_words = gopher.stop_words(source.language, recipe.path(source.stop_words) if source.stop_words else None)
-    found = [length.measurer(), gopher.measurer(stop_words)]
-    found += [language.measurer(entry.name, _spec(entry, recipe)) for entry in recipe.language_id]
+    found = [length.measurer(), gopher.measurer(stop_words), repetition.measurer(), fineweb.measurer(), c4.measurer()]
+    found += [lines.measurer(), characters.measurer(), pii.measurer()]
+    found += _languages(recipe)
+    mine = (rule for rule in recipe.rules if rule.datatrove and (rule.sources is None or source.name in rule.sources))
+    found += [datatrove_filter.measurer(rule) for rule in mine]
+    found += [urls.measurer(), _url_lists(recipe)]
+    found += _language_models(recipe, source)
+    found += _classifiers(recipe, source)
+    found += _bad_words(recipe, source)
     taken: dict[str, str] = {}
-    for family in (m.family for m in found):
+    for family in (*(m.family for m in found), urls.DOMAINS):
         for name in (family.name, *(c.name for c in family.columns if c.name != family.name), *(r.name for r in family.ratios)):
             if name in taken:
                 what = f"the name {name!r} is taken by the family {taken[name]}"
@@ -44,14 +98,58 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
 def signal_names(recipe: Recipe, source: Source) -> dict[str, str]:
     """Every signal a rule may bound for this source, with its type: int64, float32, string, or ratio for the derived ones."""
     found: dict[str, str] = {}
-    for family in (m.family for m in measurers(recipe, source)):
+    after_cuts = (family.after_cuts() for family in FAMILIES.values())
+    for family in (*(m.family for m in measurers(recipe, source)), urls.DOMAINS, *after_cuts):
         found |= {c.name: c.type for c in family.columns} | dict.fromkeys((r.name for r in family.ratios), "ratio")
+    return found | {urls.DROP_RATIO.name: "ratio"}
+
+
+def _languages(recipe: Recipe) -> list[Measurer]:
+    specs = [_spec(entry, recipe) for entry in recipe.language_id]
+    found = [language.measurer(entry.name, spec) for entry, spec in zip(recipe.language_id, specs, strict=True)]
+    parted = (pair for pair in zip(recipe.language_id, specs, strict=True) if pair[0].segments)
+    found += [language.segments_measurer(entry.name, spec) for entry, spec in parted]
+    return [*found, language.agreement_measurer(specs)] if len(specs) > 1 else found
+
+
+def _language_models(recipe: Recipe, source: Source) -> list[Measurer]:
+    found = []
+    for m in recipe.models.values():
+        if m.kind == "kenlm" and (m.sources is None or source.name in m.sources):
+            path = _model_file(recipe, m.model, m.revision, m.sha256, f"models.{m.name}")
+            with contextlib.suppress(CurateError):  # on the hub it lies beside the model too; lm.facts warns where it does not
+                _model_file(recipe, f"{m.model}.json", m.revision, None, f"models.{m.name}")
+            found.append(lm.measurer(m.name, path, source.words))
     return found
+
+
+def _classifiers(recipe: Recipe, source: Source) -> list[Measurer]:
+    wanted = (m for m in recipe.models.values() if m.kind != "kenlm" and (m.sources is None or source.name in m.sources))
+    return [classifier.measurer(m, _model_file(recipe, m.model, m.revision, m.sha256, f"models.{m.name}")) for m in wanted]
+
+
+def _bad_words(recipe: Recipe, source: Source) -> list[Measurer]:
+    files = {name: recipe.path(path, f"bad_words.{name}") for name, path in recipe.bad_words.items()}
+    found = bad_words.measurer(files, source.language, source.words)
+    return [found] if found else []
+
+
+def _model_file(recipe: Recipe, model: str, revision: str | None, sha256: str | None, where: str) -> Path:
+    """The file of a model; its path may start from one of the recipe's roots."""
+    path = str(recipe.path(model, where)) if "{" in model else model
+    return model_file(path, revision, recipe.base, sha256=sha256, where=where)
+
+
+def _url_lists(recipe: Recipe) -> Measurer:
+    given = recipe.urls or Urls()
+    block_lists = {name: recipe.path(path, f"urls.block_lists.{name}") for name, path in given.block_lists.items()}
+    words = {name: recipe.path(path, f"urls.words.{name}") for name, path in given.words.items()}
+    return urls.lists_measurer(block_lists, words, recipe.path(given.opt_out, "urls.opt_out") if given.opt_out else None)
 
 
 def _spec(entry: LanguageId, recipe: Recipe) -> langid.Spec:
     candidates = tuple(entry.candidates)
     if entry.backend == "py3langid" and not candidates:
         candidates = langid.candidates_for([s.language for s in recipe.sources.values() if s.language])
-    model = model_path(entry.model, entry.revision, recipe.base) if entry.model else None
+    model = _model_file(recipe, entry.model, entry.revision, entry.sha256, "language_id") if entry.model else None
     return langid.Spec(entry.backend, model, candidates, entry.windows, entry.window_bytes)

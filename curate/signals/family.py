@@ -70,6 +70,7 @@ class Batch(NamedTuple):
     offsets: np.ndarray  # (n_docs + 1,) int64
     segments: text.Segments | None  # None where no family of the pass needs words
     columns: Mapping[str, pa.Array] = {}  # other columns of the documents, row by row: what the measurers' `reads` name
+    shared: dict[Any, Any] | None = None  # what several families of one pass would work out alike; None: each does its own
 
 
 class Spans(NamedTuple):
@@ -94,3 +95,11 @@ class Measurer:
     settings: dict[str, Any] = field(default_factory=dict)
     needs_words: bool = True
     reads: tuple[str, ...] = ()  # columns of the documents besides the text
+
+
+def read_only(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Read-only views: Arrow's are, and numba compiles once more for arrays that are not."""
+    views = tuple(array.view() for array in arrays)
+    for view in views:
+        view.flags.writeable = False
+    return views

@@ -26,7 +26,7 @@ from curate.signals import Batch, Family, Measurer, Spans, measurers
 from curate.signals.gopher import stop_words
 from curate.store import Stage, Store, array_root, digest, table_root
 
-SIGNATURES_VERSION = 1
+SIGNATURES_VERSION = 2  # the normalised text is code points, not words
 SIGNATURE_SEED = 0  # fixed: another seed of the recipe reorders the training, it does not measure again
 
 Signature = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 class _Plan:
     """What to measure of one source; `stages` in the order of `measurers`."""
 
+    words: str  # how words are cut: sources.*.words
     measurers: tuple[Measurer, ...]
     stages: tuple[Stage, ...]
     near: Near
@@ -63,23 +64,23 @@ def tasks(
     return signals, signatures, work
 
 
-def signals_stage(store: Store, measurer: Measurer, parents: list[str]) -> Stage:
-    """The stage of one family for one source; parents are the roots of what its texts come from."""
+def signals_stage(store: Store, measurer: Measurer, parents: list[str], words: str) -> Stage:
+    """The stage of one family for one source, whose `words` it counts; parents are the roots of what its texts come from."""
     settings = {"family": measurer.family.name, **measurer.settings}
     if measurer.needs_words:
-        settings |= {"segmentation": text.SEGMENTATION_VERSION, "unicode": text.UNICODE_VERSION}
+        settings |= text.segmentation(words)
     return store.stage("signals", version=measurer.family.version, settings=settings, parents=parents)
 
 
 def _plan(store: Store, recipe: Recipe, source: Source, root: str) -> _Plan:
     wanted = tuple(measurers(recipe, source))
-    stages = tuple(signals_stage(store, m, [root]) for m in wanted)
+    stages = tuple(signals_stage(store, m, [root], source.words) for m in wanted)
     near = recipe.dedup.near or Near()
     settings = {
-        "segmentation": text.SEGMENTATION_VERSION, "unicode": text.UNICODE_VERSION, "ngram": near.ngram, "bands": near.bands,
-        "rows": near.rows, "seed": SIGNATURE_SEED,
+        **text.segmentation(source.words), "ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": SIGNATURE_SEED,
     }  # fmt: skip
-    return _Plan(wanted, stages, near, store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root]))
+    signatures = store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root])
+    return _Plan(source.words, wanted, stages, near, signatures)
 
 
 def _warn_without_stop_words(recipe: Recipe, source: Source) -> None:
@@ -99,11 +100,12 @@ def measure_shard(path: Path, plan: _Plan, key: str) -> None:
     wanted = [m for m, _ in todo]
 
     def measure(batch: pa.Table) -> tuple[list[dict[str, Any]], Signature | None]:
-        given = as_batch(batch, needs_words)
+        given = as_batch(batch, plan.words if needs_words else None)
         signature = None
         if near is not None:
             assert given.segments is not None
-            signature = text.signatures(given.segments, ngram=near.ngram, bands=near.bands, rows=near.rows, seed=SIGNATURE_SEED)
+            bands = text.signatures(given.segments, ngram=near.ngram, bands=near.bands, rows=near.rows, seed=SIGNATURE_SEED)
+            signature = (*bands, text.normalised_hashes(given.data, given.offsets))
         return [m.measure(given) for m in wanted], signature
 
     file = pq.ParquetFile(path)
@@ -125,12 +127,13 @@ def batches(file: pq.ParquetFile, columns: list[str], text_column: str = "text")
             first += len(part)
 
 
-def as_batch(table: pa.Table, needs_words: bool) -> Batch:
+def as_batch(table: pa.Table, words: str | None) -> Batch:
+    """The rows as the families get them; `words`: how to cut words, None where nobody needs them."""
     texts = table.column("text").combine_chunks()
     texts = texts.chunk(0) if isinstance(texts, pa.ChunkedArray) else texts
     data, offsets = text.buffers(texts)
     others = {name: table.column(name) for name in table.column_names if name != "text"}
-    return Batch(texts, data, offsets, text.segment(data, offsets) if needs_words else None, others)
+    return Batch(texts, data, offsets, None if words is None else text.segment(data, offsets, words), others, {})
 
 
 def in_threads(function: Any, items: Iterator[Any]) -> Iterator[Any]:

@@ -8,19 +8,19 @@ release the GIL, and hold about 6 bytes per byte of text while they work: give t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from curate.text import kernels
+from curate.text import exceptions, kernels, tokenizers
 from curate.text.unicode import UNICODE_VERSION, tables
 
-SEGMENTATION_VERSION = 1  # words, lines, paragraphs, word hashes and shingles; raise it when any of them changes
+SEGMENTATION_VERSION = 2  # words, lines, paragraphs, word hashes and shingles; raise it when any of them changes
 
 __all__ = [
-    "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "gopher_quality_counts", "length_counts",
-    "segment", "shingle_sets", "signatures", "word_hash", "words",
+    "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "gopher_quality_counts", "length_counts", "normalised_hashes",
+    "segment", "segmentation", "shingle_sets", "signatures", "word_hash", "words",
 ]  # fmt: skip
 
 
@@ -67,26 +67,38 @@ def batches(array: pa.Array | pa.ChunkedArray, max_bytes: int = 1_000_000) -> It
             first = last
 
 
-def segment(data: np.ndarray, offsets: np.ndarray) -> Segments:
-    """Words of every document (rules of reference.words_reference)."""
+def segment(data: np.ndarray, offsets: np.ndarray, words: str = tokenizers.RULES) -> Segments:
+    """Words of every document: by our rules (reference.words_reference), or by datatrove's tokenizer of a language code."""
     data, offsets = _frozen(data, offsets)
-    classes, lower_delta = tables()
+    doc_ptr, start, end = _spans(data, offsets) if words == tokenizers.RULES else tokenizers.spans(data, offsets, words)
+    n = len(start)
+    chars, flags = np.empty(n, np.int32), np.empty(n, np.uint8)
+    exact, lower = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    kernels.word_attributes(data, start, end, *tables(), chars, flags, exact, lower)
+    return Segments(doc_ptr, start, end, flags, exact, lower, chars)
+
+
+def segmentation(words: str = tokenizers.RULES) -> dict[str, Any]:
+    """What words depend on, for the fingerprint of whatever is counted in them."""
+    found: dict[str, Any] = {"segmentation": SEGMENTATION_VERSION, "unicode": UNICODE_VERSION}
+    return found if words == tokenizers.RULES else {**found, "words": tokenizers.identity(words)}
+
+
+def _spans(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """doc_ptr, start and end of Segments, by our rules."""
+    classes = tables()[0]
     n_docs = len(offsets) - 1
     doc_ptr = np.zeros(n_docs + 1, np.int64)
     capacity = int(offsets[-1] - offsets[0]) // 4 + 64  # Estonian 6.5 bytes a word, English 4.9, code 4.4 (kernels.md 1.1)
     start, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     done = 0
     while done < n_docs:
-        done, needed = kernels.segment_spans(data, offsets, classes, done, doc_ptr, start, end)
+        done, needed = kernels.segment_spans(data, offsets, classes, exceptions.table(), done, doc_ptr, start, end)
         if done < n_docs:
             capacity = max(int(needed), 2 * capacity)
             start, end = _grown(start, capacity), _grown(end, capacity)
     n = int(doc_ptr[-1])
-    start, end = start[:n], end[:n]
-    chars, flags = np.empty(n, np.int32), np.empty(n, np.uint8)
-    exact, lower = np.empty(n, np.uint64), np.empty(n, np.uint64)
-    kernels.word_attributes(data, start, end, classes, lower_delta, chars, flags, exact, lower)
-    return Segments(doc_ptr, start, end, flags, exact, lower, chars)
+    return doc_ptr, start[:n], end[:n]
 
 
 def length_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments) -> dict[str, np.ndarray]:
@@ -120,20 +132,29 @@ def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, 
     return of_words | of_lines
 
 
-def signatures(seg: Segments, *, ngram: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(band keys uint64 (n, bands), distinct shingles uint32 (n,), normalised-text hash uint64 (n, 2)) of every document.
+def signatures(seg: Segments, *, ngram: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(band keys uint64 (n, bands), distinct shingles uint32 (n,)) of every document.
 
     Two documents of Jaccard similarity J share a given band key with probability J**rows. A document without shingles (no
-    word with a letter or digit) has keys 0 and belongs to no bucket. The normalised text is the sequence of all words in
-    simple lower case.
+    word with a letter or digit) has keys 0 and belongs to no bucket.
     """
     n = len(seg.doc_ptr) - 1
     constants = _splitmix64(seed, 2 * bands * rows)
     multiply, add = constants[: bands * rows] | np.uint64(1), constants[bands * rows :]
     keys, n_shingles = np.empty((n, bands), np.uint64), np.empty(n, np.uint32)
-    normalised = np.empty((n, 2), np.uint64)
-    kernels.signatures(seg.doc_ptr, seg.flags, seg.lower, ngram, multiply, add, rows, keys, n_shingles, normalised)
-    return keys, n_shingles, normalised
+    kernels.signatures(seg.doc_ptr, seg.flags, seg.lower, ngram, multiply, add, rows, keys, n_shingles)
+    return keys, n_shingles
+
+
+def normalised_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """uint64 (n, 2): a 128-bit hash of every normalised text: its code points in simple lower case, white space left out.
+
+    It knows nothing of words, so texts of sources whose words are cut in different ways compare as well.
+    """
+    data, offsets = _frozen(data, offsets)
+    normalised = np.empty((len(offsets) - 1, 2), np.uint64)
+    kernels.normalised_hashes(data, offsets, *tables(), normalised)
+    return normalised
 
 
 def shingle_sets(seg: Segments, wanted: np.ndarray, ngram: int) -> tuple[np.ndarray, np.ndarray]:

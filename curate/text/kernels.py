@@ -38,6 +38,11 @@ HAS_LETTER = 1
 HAS_ALNUM = 2
 HAS_NON_SYMBOL = 4
 
+# The array of exceptions (exceptions.py) begins with a bit for every two bytes that stand side by side in one of one word.
+PAIRS = 256  # uint64 of 64 bits: 7 bits of each byte
+LONGEST_WHOLE = 11  # bytes of the longest exception of one word: somethin’
+LONGEST_SPLIT = 16  # and of several: shouldn’t’ve
+
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd (splitmix64's increment)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finaliser (Steele, Lea, Flood 2014; Vigna's constants)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -158,11 +163,153 @@ def infix_length(data: np.ndarray, i: Int, c: Int, code: Int, width: Int, previo
 
 
 @kernel
-def split_chunk(data: np.ndarray, a: Int, b: Int, classes: np.ndarray, start: np.ndarray, end: np.ndarray, n: Int) -> Int:
-    """Words of one chunk [a, b) without white space, by rules 2 and 3; returns the new number of words.
+def in_exceptions(data: np.ndarray, i: Int, exceptions: np.ndarray) -> np.uint64:
+    """1 where bytes i and i + 1 stand side by side in some exception of one word, 0 for most; no branch."""
+    bit = (np.uint64(data[i]) & np.uint64(0x7F)) << np.uint64(7) | (np.uint64(data[i + 1]) & np.uint64(0x7F))
+    return (exceptions[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1)
 
-    A language layer (abbreviations, contractions, URLs kept whole) belongs before the first loop and after `trailing`.
-    """
+
+@kernel
+def string_hash(data: np.ndarray, a: Int, b: Int, h: np.uint64) -> np.uint64:
+    """Hash of bytes, not yet mixed, going on from `h`: _WORD, or the hash of what stands before. exceptions.py does the same."""
+    for i in range(a, b):
+        h = (h ^ np.uint64(data[i])) * _MULTIPLY
+    return h
+
+
+@kernel
+def find_exception(h: np.uint64, exceptions: np.ndarray) -> Int:
+    """-1 where no exception has that hash, 0 for one of one word, else bytes of the first part + 256 times those of the second."""
+    h = mix(h)
+    mask = np.uint64(exceptions.size - PAIRS - 1)
+    slot = h & mask
+    while exceptions[np.uint64(PAIRS) + slot] != 0:
+        entry = exceptions[np.uint64(PAIRS) + slot]
+        if (entry ^ h) >> np.uint64(16) == 0:
+            return np.int64(entry & np.uint64(0xFFFF))
+        slot = (slot + np.uint64(1)) & mask
+    return -1
+
+
+@kernel
+def has_full_stop(data: np.ndarray, a: Int, c: Int) -> bool:
+    while a < c and data[a] != 0x2E:
+        a += 1
+    return bool(a < c)
+
+
+@kernel
+def is_host(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
+    """Whether [a, c) is labels of a host joined by full stops, then nothing, a port or a path (reference._is_host)."""
+    labels = 0
+    numbers = 0  # labels of one to three digits
+    i = a
+    while True:
+        first: Int = -1  # code points of the label
+        last: Int = -1
+        length = 0
+        letters = 0
+        digits = 0
+        while i < c:
+            code, width = decode(data, i)
+            kind = np.int64(classes[code])
+            ascii_name = kind & ALNUM and code < 0x80
+            if not (ascii_name or code == 0x2D or code == 0x5F or 0xA1 <= code <= 0xFFFF):
+                break
+            first = code if length == 0 else first
+            last = code
+            length += 1
+            letters += kind & LOWER != 0
+            digits += code < 0x80 and kind & DIGIT != 0
+            i += width
+        if length == 0:
+            return False
+        labels += 1
+        numbers += digits == length and length <= 3
+        if i >= c or data[i] != 0x2E:
+            if not (labels >= 2 and letters == length and 2 <= length <= 63) and not (labels == 4 and numbers == 4):
+                return False
+            break
+        if length > 64 or first == 0x2D or first == 0x5F or last == 0x2D or last == 0x5F:
+            return False
+        i += 1
+    if i < c and data[i] == 0x3A:
+        port = i + 1
+        i = port
+        while i < c and 0x30 <= data[i] <= 0x39:
+            i += 1
+        if not 2 <= i - port <= 5:
+            return False
+    return bool(i >= c or data[i] == 0x2F or data[i] == 0x3F or data[i] == 0x23)  # / ? #
+
+
+@kernel
+def is_address(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
+    """Whether [a, c) is a URL or e-mail address: a host at its start, after scheme:// or after an @."""
+    schemes = 0
+    for i in range(a + 1, c):
+        if data[i] == 0x40 and is_host(data, i + 1, c, classes):
+            return True
+        if data[i] == 0x2F and data[i - 1] == 0x2F and i >= a + 4 and data[i - 2] == 0x3A:
+            schemes += 1
+            if schemes == 1 and is_scheme(data, a, i - 2, classes) and is_host(data, i + 1, c, classes):
+                return True
+    return is_host(data, a, c, classes)
+
+
+@kernel
+def is_scheme(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
+    """Whether [a, c) is two or more letters, digits or _ + - ."""
+    i = a
+    n = 0
+    while i < c:
+        code, width = decode(data, i)
+        if not (np.int64(classes[code]) & ALNUM or code == 0x5F or code == 0x2B or code == 0x2D or code == 0x2E):
+            return False
+        n += 1
+        i += width
+    return n >= 2
+
+
+@kernel
+def join_exceptions(data: np.ndarray, start: np.ndarray, end: np.ndarray, first: Int, n: Int, exceptions: np.ndarray) -> Int:
+    """Words first.. of one chunk: neighbours that together are an exception become one word, from the left, longest first."""
+    written = first
+    i = first
+    while i < n:
+        a = start[i]
+        b = end[i]
+        last = i
+        if i + 1 < n and b - a < LONGEST_WHOLE and in_exceptions(data, b - 1, exceptions) & in_exceptions(data, a, exceptions):
+            h = string_hash(data, a, b, _WORD)
+            for j in range(i + 1, n):
+                if end[j] - a > LONGEST_WHOLE:
+                    break
+                h = string_hash(data, start[j], end[j], h)
+                if find_exception(h, exceptions) == 0:
+                    last = j
+        if last > written:
+            start[written] = a
+            end[written] = end[last]
+        written += 1
+        i = last + 1
+    return written
+
+
+@kernel
+def split_chunk(
+    data: np.ndarray,
+    a: Int,
+    b: Int,
+    classes: np.ndarray,
+    exceptions: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    n: Int,
+) -> Int:
+    """Words of one chunk [a, b) without white space, by rules 2 to 4; returns the new number of words."""
+    first = n
+    joins = np.uint64(0)  # whether two words side by side might belong together
     while a < b:
         code, width = decode(data, a)
         if code == 0x2E:
@@ -179,40 +326,60 @@ def split_chunk(data: np.ndarray, a: Int, b: Int, classes: np.ndarray, start: np
             break
         n = put(start, end, n, a, a + width)
         a += width
+        if a < b:
+            joins |= in_exceptions(data, a - 1, exceptions)
     c = b
-    peeled = 0
     while c > a:
         piece = trailing(data, a, c, classes)
         if piece == c:
             break
         c = piece
-        peeled += 1
     i = a
     word = a
     previous: Int = 0
+    apostrophe = False
     while i < c:
         code, width = decode(data, i)
         kind = np.int64(classes[code])
-        cut = 0 if kind & (LETTERISH | DIGIT) else infix_length(data, i, c, code, width, previous, classes)
+        cut = 0
+        if not kind & (LETTERISH | DIGIT):
+            cut = infix_length(data, i, c, code, width, previous, classes)
+            apostrophe |= code == 0x27 or code == 0x2019
         if cut:
+            if word == a and has_full_stop(data, a, c) and is_address(data, a, c, classes):
+                break
             if i > word:
                 n = put(start, end, n, word, i)
+                joins |= in_exceptions(data, i - 1, exceptions)
             n = put(start, end, n, i, i + cut)
             i += cut
+            if i < b:
+                joins |= in_exceptions(data, i - 1, exceptions)
             word = i
         else:
             i += width
         previous = kind
+    if apostrophe and word == a and c - a <= LONGEST_SPLIT:
+        parts = find_exception(string_hash(data, a, c, _WORD), exceptions)
+        while parts > 0:
+            word = a + (parts & 0xFF)
+            n = put(start, end, n, a, word)
+            a = word
+            parts >>= 8
     if c > word:
         n = put(start, end, n, word, c)
-    n += peeled
-    m = n
-    while b > c:  # the words peeled off the end, from the last to the first
-        piece = trailing(data, a, b, classes)
-        m -= 1
-        put(start, end, m, piece, b)
-        b = piece
-    return n
+    while c < b:  # what `trailing` took off: a run of full stops, 's, or one code point
+        code, width = decode(data, c)
+        piece = c + width
+        if code == 0x2E:
+            while piece < b and data[piece] == 0x2E:
+                piece += 1
+        elif (code == 0x27 or code == 0x2019) and piece < b and data[piece] | 0x20 == 0x73:
+            piece += 1
+        joins |= in_exceptions(data, c - 1, exceptions)  # c is not the chunk's first byte: that would have been taken off above
+        n = put(start, end, n, c, piece)
+        c = piece
+    return join_exceptions(data, start, end, first, n, exceptions) if joins != 0 and n <= start.size else n
 
 
 @kernel
@@ -220,6 +387,7 @@ def segment_spans(
     data: np.ndarray,
     offsets: np.ndarray,
     classes: np.ndarray,
+    exceptions: np.ndarray,
     first: int,
     doc_ptr: np.ndarray,
     start: np.ndarray,
@@ -258,6 +426,14 @@ def segment_spans(
                     n = put(start, end, n, chunk, i)
                     continue
                 if kind & (TRAIL | ICON) or (code == 0x2E and before_mark & (LOWER | DIGIT)):
+                    short = i - chunk <= LONGEST_WHOLE
+                    if short and in_exceptions(data, chunk, exceptions) & in_exceptions(data, mark - 1, exceptions):
+                        whole = find_exception(string_hash(data, chunk, i, _WORD), exceptions) == 0
+                    else:
+                        whole = False
+                    if whole:
+                        n = put(start, end, n, chunk, i)
+                        continue
                     n = put(start, end, n, chunk, mark)
                     n = put(start, end, n, mark, i)
                     continue
@@ -266,7 +442,7 @@ def segment_spans(
                 if classes[code] & SPACE:
                     break
                 i += width
-            n = split_chunk(data, chunk, i, classes, start, end, n)
+            n = split_chunk(data, chunk, i, classes, exceptions, start, end, n)
         if n > start.size:
             return doc, n
         doc_ptr[doc + 1] = n
@@ -522,6 +698,37 @@ def min_hashes(shingles: np.ndarray, n: Int, multiply: np.ndarray, add: np.ndarr
 
 
 @kernel
+def normalised_hashes(
+    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, lower_delta: np.ndarray, normalised: np.ndarray
+) -> None:
+    """The 128-bit hash (n, 2) of every document's code points in simple lower case, white space left out."""
+    for doc in range(offsets.size - 1):
+        h1 = _TEXT_1
+        h2 = _TEXT_2
+        n = np.uint64(0)
+        i = offsets[doc]
+        stop = offsets[doc + 1]
+        while i < stop:
+            c = np.int64(data[i])
+            width = 1
+            if c < 0x80:
+                small = c + 32 if 0x41 <= c <= 0x5A else c
+            else:
+                c, width = decode(data, i)
+                small = c + lower_delta[c]
+            i += width
+            if classes[c] & SPACE:
+                continue
+            h1 = (h1 ^ np.uint64(small)) * _MULTIPLY
+            h1 ^= h1 >> np.uint64(29)
+            h2 = (h2 + np.uint64(small)) * _BASE
+            h2 ^= h2 >> np.uint64(31)
+            n += np.uint64(1)
+        normalised[doc, 0] = mix(h1 ^ n)
+        normalised[doc, 1] = mix(h2 ^ n)
+
+
+@kernel
 def longest(doc_ptr: np.ndarray) -> Int:
     best = 1
     for doc in range(doc_ptr.size - 1):
@@ -540,9 +747,8 @@ def signatures(
     rows: int,
     bands: np.ndarray,
     n_shingles: np.ndarray,
-    normalised: np.ndarray,
 ) -> None:
-    """Band keys (n, bands), distinct shingles (n,) and the 128-bit hash of the lower-cased words (n, 2) of every document."""
+    """Band keys (n, bands) and distinct shingles (n,) of every document."""
     most = longest(doc_ptr)
     size = 2
     while size < 2 * most:
@@ -554,15 +760,6 @@ def signatures(
     for doc in range(doc_ptr.size - 1):
         first = doc_ptr[doc]
         last = doc_ptr[doc + 1]
-        h1 = _TEXT_1
-        h2 = _TEXT_2
-        for word in range(first, last):
-            h1 = (h1 ^ lower[word]) * _MULTIPLY
-            h1 ^= h1 >> np.uint64(29)
-            h2 = (h2 + lower[word]) * _BASE
-            h2 ^= h2 >> np.uint64(31)
-        normalised[doc, 0] = mix(h1 ^ np.uint64(last - first))
-        normalised[doc, 1] = mix(h2 ^ np.uint64(last - first))
         n = distinct_shingles(flags, lower, first, last, ngram, words, table, shingles)
         n_shingles[doc] = n
         if n == 0:

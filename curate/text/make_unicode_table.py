@@ -2,6 +2,9 @@
 
 Run `python -m curate.text.make_unicode_table` under another Python to make the table of its Unicode version; point
 unicode.UNICODE_VERSION at it, raise SEGMENTATION_VERSION and look at which golden roots moved.
+
+Also makes kinds-<version>.npz, what every code point is and of which script, from the regex module (not from Python, which knows no
+scripts); its documentation says which Unicode version it has. Then set unicode.KINDS_VERSION, and raise the family characters.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.text import kernels as k
+from curate.text import unicode
 
 QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉"
 # Set P of the word definition: what is a word of its own at the start of a chunk; the set S at its end lacks § and =.
@@ -67,5 +71,41 @@ def main(folder: Path) -> Path:
     return path
 
 
+def kinds_of() -> np.ndarray:
+    """uint8 (0x110000,): the bytes of unicode.kinds(). Surrogates cannot occur in UTF-8; they count as unassigned."""
+    import regex  # of transformers; not needed to run
+
+    def having(pattern: str) -> np.ndarray:
+        match = regex.compile(pattern).match
+        return np.array([match(chr(x)) is not None for x in range(0x110000)])
+
+    # Later lines win. U+30FC and U+FF70 lengthen vowels of both kana, so that Unicode gives them to no script.
+    sets = {"other_letter": r"\p{L}"} | {
+        f"{name}_letter": rf"[\p{{Script={name}}}&&\p{{L}}]" for name in unicode.SCRIPTS if name != "kana"
+    }
+    sets |= {
+        "kana_letter": r"[[\p{Script=Hiragana}\p{Script=Katakana}\u30FC\uFF70]&&\p{L}]", "digit": r"\p{Nd}", "punctuation": r"\p{P}",
+        "symbol": r"\p{S}", "replacement": r"\uFFFD", "control": r"[\p{Cc}--[\t\n\r]]", "directional_mark": r"\p{Bidi_Control}",
+        "unassigned": r"[\p{Cn}\p{Co}\p{Cs}]",
+    }  # fmt: skip
+    found = np.zeros(0x110000, np.uint8)
+    for name, pattern in sets.items():
+        found[having("(?V1)" + pattern)] = unicode.KINDS.index(name)
+    found[having(r"[\p{Lu}\p{Lt}]")] |= unicode.UPPER_KIND
+    found[[x for x in range(0x110000) if chr(x).isspace()]] |= unicode.SPACE_KIND
+    # What shows as an emoji by itself, and the selector that makes one of what it follows.
+    found[having(r"[\p{Emoji_Presentation}\uFE0F]")] |= unicode.EMOJI_KIND
+    return found
+
+
+def main_kinds(folder: Path, version: str = unicode.KINDS_VERSION) -> Path:
+    kinds = kinds_of()
+    starts = np.flatnonzero(np.diff(kinds, prepend=np.uint8(255))).astype(np.int32)
+    path = folder / f"kinds-{version}.npz"
+    np.savez_compressed(path, starts=starts, kinds=kinds[starts])
+    return path
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{main(Path(__file__).parent)}\n")
+    for make in (main, main_kinds):
+        sys.stdout.write(f"{make(Path(__file__).parent)}\n")

@@ -1,6 +1,6 @@
 """The definitions of text in plain Python: what the kernels compute, written to be read and compared with, not to be fast.
 
-A text in, its words and counts out. Used by tests and by people. Imports the Unicode table only, so it moves with its version.
+A text in, its words and counts out. Used by tests and by people. Imports the Unicode table and the exceptions.
 
 Words. (1) White space (str.isspace) cuts the text into chunks. (2) At the start of a chunk, again and again: a member of P, a
 symbol (category So), a + not before a digit, or a run of two or more full stops is a word. At the end likewise: a member of S, a
@@ -9,14 +9,20 @@ S, one of ² - +, or two capitals. (3) What is left is cut at marks inside it, a
 stops, the ellipsis and symbols anywhere; hyphens and commas between letters; a full stop between lower case (or a quote) and
 upper case (or a quote); : < > = / between a letter or digit and a letter; + - * ^ between a digit and a digit or hyphen. Marks
 (combining characters) count as letters; letters of scripts without case as lower and as upper case. P and S stand in
-make_unicode_table.py. Source: spaCy's base tokenizer rules, as reduced in our kernel measurements; no language's exceptions.
+make_unicode_table.py. (4) What is left after (2) is not cut where it is a URL or e-mail address, and is cut otherwise where it is
+a contraction of exceptions.txt (do|n't); words of a chunk side by side that together are an exception of one word there (Mr., :-),
+a.) are joined, from the left, longest first. Source: spaCy's base tokenizer rules, as reduced in our kernel measurements, and its
+exceptions. Every language has the same words: which of two equal texts is the duplicate must not depend on a declared language.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
+from itertools import takewhile
 
 from curate.text import kernels as k
+from curate.text.exceptions import exceptions
 from curate.text.unicode import tables
 
 
@@ -27,7 +33,7 @@ def is_(bits: int) -> Callable[[str], bool]:
 
 is_space, is_letter, is_symbol = is_(k.SPACE), is_(k.LETTERISH), is_(k.ICON)
 is_lower, is_upper, is_digit, is_quote = is_(k.LOWER), is_(k.UPPER), is_(k.DIGIT), is_(k.QUOTE)
-in_p, in_s, is_currency = is_(k.LEAD), is_(k.TRAIL), is_(k.CURRENCY)
+in_p, in_s, is_currency, is_alnum = is_(k.LEAD), is_(k.TRAIL), is_(k.CURRENCY), is_(k.ALNUM)
 
 
 def words_reference(text: str) -> list[str]:
@@ -50,7 +56,7 @@ def _chunk_words(chunk: str) -> list[str]:
     while n := _trailing(chunk):
         tail.insert(0, chunk[-n:])
         chunk = chunk[:-n]
-    return head + _cut(chunk) + tail
+    return _joined(head + _rest(chunk) + tail)
 
 
 def _leading(s: str) -> int:
@@ -73,6 +79,43 @@ def _trailing(s: str) -> int:
     if in_s(last) or is_symbol(last) or (is_currency(last) and is_digit(one)):
         return 1
     return 2 if last in "sS" and one in ("'", "’") else 0
+
+
+def _rest(s: str) -> list[str]:
+    parts = exceptions().get(s, ())
+    if len(parts) > 1:
+        return list(parts)
+    return [s] if _is_address(s) else _cut(s)
+
+
+def _joined(words: list[str]) -> list[str]:
+    joined: list[str] = []
+    while words:
+        n = next((n for n in range(len(words), 1, -1) if exceptions().get(whole := "".join(words[:n])) == (whole,)), 1)
+        joined.append("".join(words[:n]))
+        words = words[n:]
+    return joined
+
+
+def _is_address(s: str) -> bool:
+    """A host at the start, after the first scheme://, or after any @ that is not the first character."""
+    scheme, mark, rest = s.partition("://")
+    hosts = [s, *(s[i + 1 :] for i in range(1, len(s)) if s[i] == "@")]
+    if mark and len(scheme) >= 2 and all(is_alnum(c) or c in "_+-." for c in scheme):
+        hosts.append(rest)
+    return any(map(_is_host, hosts))
+
+
+def _is_host(s: str) -> bool:
+    """Two or more labels joined by full stops, the last of lower-case letters, or four numbers; then nothing, a port or a path."""
+    host = "".join(takewhile(lambda c: c in "-_." or (is_alnum(c) and c < "\x80") or "\xa1" <= c <= "\uffff", s))
+    *labels, last = host.split(".")
+    letters = 2 <= len(last) <= 63 and all(map(is_lower, last))
+    if not labels or not all(1 <= len(x) <= 64 and x[0] not in "-_" and x[-1] not in "-_" for x in labels):
+        return False
+    if not letters and not (len(labels) == 3 and all(re.fullmatch("[0-9]{1,3}", x) for x in (*labels, last))):
+        return False
+    return re.fullmatch(r"(:[0-9]{2,5})?([/?#].*)?", s[len(host) :], re.DOTALL) is not None
 
 
 def _cut(s: str) -> list[str]:

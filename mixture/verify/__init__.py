@@ -15,7 +15,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.recipe import Recipe, load_recipe
 from mixture.tokenizer import load_tokenizer
-from mixture.verify import budgets, documents, files, rows, tokens, uses
+from mixture.verify import budgets, cuts, documents, files, rows, tokens, uses
 from mixture.verify.documents import Found
 from mixture.verify.report import Finding, Report
 
@@ -64,8 +64,9 @@ def verify(
     decided = documents.check_decisions(decide, report, build_dir) if decide else {}
     again = {source: _again(recount, recipe, source, report) for source in docs} if recount and recipe else {}
     documents.check_sums(docs, counted, decided, again, report, build_dir)
+    _cuts(build_dir, recipe, docs, found, report)
     if recipe is not None and decide is not None and token_stages:
-        _tokens(build_dir, recipe, manifest, docs, decide, token_stages, report, fast)
+        _tokens(build_dir, recipe, manifest, docs, decide, token_stages, of.get("cuts", {}), report, fast)
         sound = is_whole and not any(stage.info["damaged"] for stage in token_stages.values())
         if manifest is not None and sound and clusters is not None and len(token_stages) == len(docs):
             _mixture(build_dir, recipe, manifest, token_stages, clusters, report)
@@ -145,9 +146,23 @@ def _outputs(build_dir: Path, manifest: Mapping[str, Any], found: list[Found], r
     return is_whole
 
 
+def _cuts(build_dir: Path, recipe: Recipe | None, docs: Mapping[str, Found], found: list[Found], report: Report) -> None:
+    """Every source that the recipe cuts has its stage, and that is right."""
+    stages = {stage.source: stage for stage in found if stage.stage == "cuts"}
+    for source, stage in stages.items():
+        signals = {s.family: s for s in found if s.stage == "signals" and s.source == source}
+        if source in docs:
+            cuts.check_cuts(stage, docs[source], signals, report, build_dir)
+    if recipe is None:
+        return
+    named = {source for cut in recipe.cuts for source in (recipe.sources if cut.sources is None else cut.sources)}
+    for source in sorted(named.intersection(docs).difference(stages)):
+        report.add("manifest.json", f"the recipe cuts {source}, the lineage has no cuts of it")
+
+
 def _tokens(
     build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any] | None, docs: Mapping[str, Found], decide: Found,
-    stages: Mapping[str, Found], report: Report, fast: bool,
+    stages: Mapping[str, Found], cut_stages: Mapping[str, Found], report: Report, fast: bool,
 ) -> None:  # fmt: skip
     try:
         tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
@@ -158,7 +173,7 @@ def _tokens(
         report.equal("manifest.json", "tokenizer.sha256", manifest["tokenizer"]["sha256"], tokenizer.sha256)
     for source, stage in stages.items():
         if source in docs:
-            tokens.check_tokens(stage, docs[source], decide, recipe, tokenizer, report, build_dir, fast)
+            tokens.check_tokens(stage, docs[source], decide, cut_stages.get(source), recipe, tokenizer, report, build_dir, fast)
 
 
 def _mixture(

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import schema
-from curate.store import table_root
+from curate.store import digest, table_root
 from mixture.verify.files import shown
 from mixture.verify.report import Report
 
@@ -109,7 +109,11 @@ def check_rows(stage: Found, file: str, documents: Mapping[str, Found], report: 
                 shown(path, build_dir), "its rows are not those of the documents", _first_difference(table["id"], ids["id"])
             )
         if stage.stage == "decide" or stage.family:
-            report.equal(shown(path, build_dir), "root", stage.info["shards"][key]["root"], table_root(table))
+            root = table_root(table)
+            spans_path = stage.file(key, f"{stage.family}.spans.parquet")
+            if spans_path.exists() and (spans := read(spans_path, report, build_dir)) is not None:
+                root = digest(root, table_root(spans))
+            report.equal(shown(path, build_dir), "root", stage.info["shards"][key]["root"], root)
 
 
 def _first_difference(mine: pa.ChunkedArray, theirs: pa.ChunkedArray) -> str:

@@ -1,8 +1,8 @@
-"""Token shards counted again and decoded: each kept document's tokens give its text back.
+"""Token shards counted again and decoded: each kept document's tokens give its text back, as it is after its cuts.
 
-In: documents, decisions and token stages, shard by shard. Out: findings with shard, row and id. Byte-level tokenizers are decoded
+In: documents, decisions, cuts and token stages, shard by shard. Out: findings with shard, row and id. Byte-level tokenizers are decoded
 and compared with text_hash; for others, and for conversations, the text is encoded again.
-Imports store and mixture's token_files, tokenizer, render, verify.
+Imports store and mixture's cuts, token_files, tokenizer, render, verify.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import digest, table_root
+from mixture.cuts import ShardCuts, apply, apply_to_messages
 from mixture.render import ChatTemplate, load_template
 from mixture.stream import map_tokens
 from mixture.token_files import token_dtype
@@ -37,6 +38,7 @@ def check_tokens(
     stage: Found,
     documents: Found,
     decisions: Found,
+    cuts: Found | None,
     recipe: Recipe,
     tokenizer: Tokenizer,
     report: Report,
@@ -51,6 +53,8 @@ def check_tokens(
         damaged = stage.info["damaged"].get(key, set())
         if damaged - {"tokens.ds"} or key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
             continue
+        if cuts is not None and key not in cuts.keys:
+            continue
         folder = stage.folder / key
         index = read(folder / "tokens.parquet", report, build_dir)
         judged = read(decisions.file(f"{stage.source}.{key}", "decisions.parquet"), report, build_dir, ["id", "keep"])
@@ -64,7 +68,8 @@ def check_tokens(
         if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
             keep = judged["keep"].to_numpy()
             path = documents.file(key, "documents.parquet")
-            _decode(path, keep, index, *arrays, recipe, tokenizer, template, report, shown(folder / "tokens.ds", build_dir),
+            own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
+            _decode(path, own, keep, index, *arrays, recipe, tokenizer, template, report, shown(folder / "tokens.ds", build_dir),
                     fast and not damaged)  # fmt: skip
             report.count(tokens=int(arrays[0].size))
 
@@ -114,13 +119,13 @@ def _hash(array: np.ndarray | None) -> str:
 
 
 def _decode(
-    path: Path, keep: np.ndarray, index: pa.Table, tokens: np.ndarray, loss: np.ndarray | None, recipe: Recipe,
+    path: Path, cuts: ShardCuts | None, keep: np.ndarray, index: pa.Table, tokens: np.ndarray, loss: np.ndarray | None, recipe: Recipe,
     tokenizer: Tokenizer, template: ChatTemplate | None, report: Report, name: str, fast: bool,
 ) -> None:  # fmt: skip
     """Every kept document (of one shard) against its tokens."""
     starts, lengths = index["token_start"].to_numpy(), index["n_tokens"].to_numpy()
     is_lossless = template is None and tokenizer.is_lossless
-    for row, document in enumerate(_kept_rows(path, keep)):
+    for row, document in enumerate(_kept_rows(path, keep, cuts)):
         if fast and int(document["id"][8:14], 16) % 100:
             continue
         here = slice(int(starts[row]), int(starts[row] + lengths[row]))
@@ -139,15 +144,29 @@ def _decode(
         report.count(decoded=1)
 
 
-def _kept_rows(path: Path, keep: np.ndarray) -> Iterator[dict[str, Any]]:
+def _kept_rows(path: Path, keep: np.ndarray, cuts: ShardCuts | None) -> Iterator[dict[str, Any]]:
+    """id, text, text_hash, messages (JSON) of the kept documents after their cuts, and `is_cut`."""
     row = 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "text", "text_hash", "messages"]):
-        chosen = batch.filter(pa.array(keep[row : row + len(batch)]))
+        rows = row + np.flatnonzero(keep[row : row + len(batch)])
+        chosen = batch.take(pa.array(rows - row))
         row += len(batch)
         texts = pc.cast(chosen["text"], pa.large_string())
-        for i in range(len(chosen)):
-            yield {"id": chosen["id"][i].as_py(), "text": texts[i].as_py(), "text_hash": chosen["text_hash"][i].as_py(),
-                   "messages": chosen["messages"][i].as_py()}  # fmt: skip
+        for i, at in enumerate(rows.tolist()):
+            document = {"id": chosen["id"][i].as_py(), "text": texts[i].as_py(), "text_hash": chosen["text_hash"][i].as_py(),
+                        "messages": chosen["messages"][i].as_py(), "is_cut": False}  # fmt: skip
+            yield _cut(document, cuts.of(at)) if cuts is not None else document
+
+
+def _cut(document: dict[str, Any], cuts: list[Any]) -> dict[str, Any]:
+    if not cuts:
+        return document
+    data = apply(document["text"].encode(), cuts)
+    messages = document["messages"]
+    if messages is not None:
+        messages = json.dumps(apply_to_messages(json.loads(messages), cuts))
+    text_hash = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return {**document, "text": data.decode(), "text_hash": text_hash, "messages": messages, "is_cut": True}
 
 
 def _gives_back(ids: np.ndarray, document: dict[str, Any], recipe: Recipe, tokenizer: Tokenizer) -> bool:
@@ -173,7 +192,9 @@ def _encodes_to(
     if template is None:
         again, mask = tokenizer.encode_batch([document["text"]])[0], None
     else:
-        again, mask = template.encode(json.loads(document["messages"]), f"document {document['id']}")
+        again, mask = template.encode(
+            json.loads(document["messages"]), f"document {document['id']}", must_learn=not document["is_cut"]
+        )
     first = tokenizer.special["bos"] if recipe.tokenizer.bos == "per_document" else None
     last = tokenizer.special["eos"] if recipe.tokenizer.eos == "per_document" else None
     before = [first] if first is not None and (not len(again) or again[0] != first) else []

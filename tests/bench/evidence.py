@@ -25,7 +25,11 @@ COMMANDS = {
     "promises": [sys.executable, "-m", "pytest", "-m", "slow", "-rA", "--durations=0", "tests"],
     "kernels": [sys.executable, "-m", "tests.bench.kernels"],
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
+    "against_spacy": [sys.executable, "-m", "tests.signals.test_against_spacy"],
+    "classifier": [sys.executable, "-m", "tests.bench.classifier"],
     "what_if": [sys.executable, "-m", "tests.bench.what_if"],
+    "kenlm": [sys.executable, "-m", "tests.bench.lm"],
+    "langid": [sys.executable, "-m", "tests.bench.langid"],
     "road": [sys.executable, "-m", "tests.bench.road"],
 }
 

@@ -78,6 +78,7 @@ def measure(rows: list[str]) -> dict[str, float]:
         "length": lambda: [text.length_counts(*b, s) for b, s in zip(batches, segments, strict=True)],
         "gopher": lambda: [text.gopher_quality_counts(*b, s, stop) for b, s in zip(batches, segments, strict=True)],
         "signatures": sign,
+        "normalised": lambda: [text.normalised_hashes(*batch) for batch in batches],
         "shingle sets": lambda: [text.shingle_sets(s, np.arange(len(s.doc_ptr) - 1), 5) for s in segments],
         "language": lambda: [langid.identify(*batch, spec) for batch in batches],
     }

@@ -103,6 +103,12 @@ def stages_of(store):
             },
             "language": lambda n: {"id": doc_id(n), "language": "en" if n[0] == "b" or n == "w3" else "et"},
         }
+        if source == "web":
+            families["url"] = lambda n: {
+                "id": doc_id(n),
+                "host": "uudised.err.ee" if n in "w1w2" else "pood.example.co.uk",
+                "domain": "err.ee" if n in "w1w2" else "example.co.uk",
+            }
         result["signals"][source] = {
             family: publish(store.stage("signals", version=1, settings={"source": source, "family": family}),
                             {f"{i:05d}": ({f"{family}.parquet": pa.Table.from_pylist([row(n) for n in s])}, None)

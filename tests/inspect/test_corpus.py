@@ -54,6 +54,8 @@ def test_components(corpus):
 def test_domains(corpus):
     found = [(r["domain"], r["documents"], r["kept"], r["dropped"], r["kept_tokens"]) for r in rows(corpus, "FROM domains")]
     assert found == [("example.co.uk", 5, 2, 3, 30), ("err.ee", 2, 2, 0, 20)]
+    ratios = [(r["dropped_ratio"], r["reasons"]) for r in rows(corpus, "FROM domains")]
+    assert ratios == [(0.6, {"min_n_words": 0.4, "near_duplicate": 0.2}), (0.0, None)]
 
 
 def test_views_join(corpus):

@@ -1,4 +1,4 @@
-"""Screen, stats, samples, explain, sql and what-if over the build of conftest, whose figures are counted there by hand."""
+"""Screen, stats, samples, explain and sql over the build of conftest, whose figures are counted there by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
-from curate.inspect import explain, samples, screen, sql, stats, tables, what_if
-from curate.recipe import load_recipe
+from curate.inspect import explain, samples, screen, sql, stats, tables
 from tests.inspect.conftest import TEXTS, doc_id
 
 
@@ -173,58 +172,6 @@ def test_sql_wrong_names(small):
         sql.sql(small.build, "selekt 1")
     with pytest.raises(CurateError):
         sql.sql(small.build, "delete from sources")
-
-
-def test_what_if_a_looser_rule(small, tmp_path):
-    """min_n_words 3 keeps w4 (16 bytes): its tokens are estimated from web's 50 tokens for the kept documents' bytes."""
-    kept = [n for n in TEXTS if n in ("w1", "w2", "w6", "w7")]
-    size = sum(len(TEXTS[n].encode()) for n in kept)
-    before = what_if.outcome(small.build)
-    web = before["web"]
-    assert (web["documents"], web["kept"], web["dropped"], web["known_tokens"], web["known_bytes"], web["new_bytes"]) == (
-        7,
-        4,
-        3,
-        50,
-        size,
-        0,
-    )
-    shutil.copytree(small.stages["decide"].path, tmp_path / "decide")
-    import pyarrow.parquet as pq
-
-    for path in (tmp_path / "decide").glob("web.*/decisions.parquet"):
-        rows = pq.read_table(path)
-        changed = [
-            r | ({"keep": True, "reason": None, "failed_rules": []} if r["id"] == doc_id("w4") else {}) for r in rows.to_pylist()
-        ]
-        pq.write_table(type(rows).from_pylist(changed, rows.schema), path)
-    after = what_if.outcome(small.build, tmp_path / "decide")
-    assert (after["web"]["kept"], after["web"]["new_documents"], after["web"]["new_bytes"]) == (5, 1, len(TEXTS["w4"].encode()))
-    recipe = load_recipe(small.build / "recipe.yaml")
-    changed = load_recipe(small.build / "recipe.yaml", ["min_n_words=3", "mixture.components.et.max_epochs=2"])
-    data = what_if.what_if(before, after, (recipe, changed), feasible=True)
-    guess = round(len(TEXTS["w4"].encode()) * 50 / size)
-    assert data["components"]["after"]["et"] == {
-        "tokens": 50 + guess,
-        "estimated": guess,
-        "requested": "30 tokens",
-        "max_epochs": 2.0,
-    }
-    assert data["components"]["after"]["en"]["tokens"] == 30 and data["reasons"]["min_n_words"] == {"before": 2, "after": 1}
-    assert data["yaml"] == [
-        "rules:", "  - {signal: n_words, min: 3, sources: [web]}", "mixture:", "  components:", "    et:", "      max_epochs: 2",
-    ]  # fmt: skip
-    text = what_if.render(data)
-    assert f"{guess} of them estimated" in text and "the plan is feasible" in text
-    assert [" ".join(line.split()) for line in text.splitlines()][1] == "web 4 -> 5 +1 3 -> 2"
-    plain(data)
-
-
-def test_what_if_not_feasible_and_nothing_changed(small):
-    recipe = load_recipe(small.build / "recipe.yaml")
-    same = what_if.outcome(small.build)
-    text = what_if.render(what_if.what_if(same, same, (recipe, recipe), "not enough tokens", feasible=False))
-    assert "the plan is not feasible: not enough tokens" in text and text.endswith("nothing changes")
 
 
 @pytest.mark.parametrize(

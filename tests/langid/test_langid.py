@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import unicodedata
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curate import langid, text
 from curate.errors import CurateError
-from curate.langid import bayes, fasttext_model
-from curate.langid.codes import language_code
+from curate.langid import bayes
+from curate.langid.codes import label_codes, language_code
 
 
 def identify(rows: list[str], **settings: object) -> langid.Languages:
@@ -73,8 +76,8 @@ def test_equals_py3langid(data: Path, candidates: tuple[str, ...]) -> None:
     compared = 0
     for row, language, score, n in zip(rows, found.language, found.score, found.n_windows, strict=True):
         label, probability = theirs.classify(row)
-        if n == 0:  # no feature at all: every class is equally probable for theirs (Serbian and Uzbek have two)
-            assert probability < 2.01 / len(theirs.nb_classes)
+        if n == 0:  # no language, or no feature at all: every class is equally probable for theirs (Serbian and Uzbek have two)
+            assert label == "zxx" or probability < 2.01 / len(theirs.nb_classes)
         else:
             assert language == language_code(label) and abs(float(score) - probability) <= 1e-4
             compared += 1
@@ -125,19 +128,63 @@ def test_fasttext_model(data: Path) -> None:
         identify(rows, backend="fasttext", model=model, candidates=("xx",))
 
 
-def test_fasttext_models_are_found_by_path_or_at_a_pinned_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+def test_every_label_of_lid_176_keeps_its_code(data: Path) -> None:
+    import fasttext
 
-    asked = []
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda *args, **named: asked.append((args, named)) or "/cache/model.bin"
-    )
-    (tmp_path / "m.ftz").write_bytes(b"x")
-    assert fasttext_model.model_path("m.ftz", None, tmp_path) == tmp_path / "m.ftz"
-    assert fasttext_model.model_path("group/lid", "abc", tmp_path) == Path("/cache/model.bin")
-    assert fasttext_model.model_path("group/lid/v2/lid.bin", "abc", tmp_path) == Path("/cache/model.bin")
-    assert asked == [(("group/lid", "model.bin"), {"revision": "abc"}), (("group/lid", "v2/lid.bin"), {"revision": "abc"})]
-    with pytest.raises(CurateError, match="pinned revision"):
-        fasttext_model.model_path("group/lid", None, tmp_path)
-    with pytest.raises(CurateError, match="no such fastText model"):
-        fasttext_model.model_path("absent.bin", None, tmp_path)
+    labels = fasttext.load_model(str(data / "lid" / "lid.176.ftz")).get_labels()
+    codes = label_codes(labels)
+    assert len(labels) == 176 and len(set(codes.values())) == 176
+    changed = {label: code for label, code in codes.items() if label != f"__label__{code}"}
+    assert changed == {"__label__als": "gsw"}  # Wikipedia's als is Alemannic; the model has Albanian as sq
+
+
+# The forms that GlotLID v3 (languages-v3.md), OpenLID v2 and FLORES-200 document: ISO 639-3 and a script.
+@pytest.mark.parametrize(("label", "code"), [
+    ("__label__ekk_Latn", "et"), ("__label__est_Latn", "et"), ("__label__vro_Latn", "vro"), ("__label__fin_Latn", "fi"),
+    ("__label__olo_Latn", "olo"), ("__label__krl_Latn", "krl"), ("__label__vep_Latn", "vep"), ("__label__liv_Latn", "liv"),
+    ("__label__lvs_Latn", "lv"), ("__label__ltg_Latn", "ltg"), ("__label__lit_Latn", "lt"), ("__label__eng_Latn", "en"),
+    ("__label__rus_Cyrl", "ru"), ("__label__ukr_Cyrl", "uk"), ("__label__swe_Latn", "sv"), ("__label__nob_Latn", "no"),
+    ("__label__nno_Latn", "nn"), ("__label__deu_Latn", "de"), ("__label__als_Latn", "sq"), ("__label__gsw_Latn", "gsw"),
+    ("__label__arb_Arab", "ar"), ("__label__arb_Latn", "ar"), ("__label__cmn_Hani", "zh"), ("__label__zho_Hant", "zh"),
+    ("__label__fas_Arab", "fa"), ("__label__pes_Arab", "fa"), ("__label__srp_Cyrl", "sr"), ("__label__fil_Latn", "tl"),
+    ("__label__zsm_Latn", "ms"), ("__label__swh_Latn", "sw"), ("__label__khk_Cyrl", "mn"), ("__label__uzn_Latn", "uz"),
+    ("__label__azj_Latn", "az"), ("__label__kmr_Latn", "ku"), ("__label__ydd_Hebr", "yi"), ("__label__sme_Latn", "se"),
+    ("__label__zxx_Latn", "zxx"), ("__label__und_Xsux", "und"),
+])  # fmt: skip
+def test_labels_of_glotlid_and_openlid(label: str, code: str) -> None:
+    assert label_codes([label]) == {label: code}
+
+
+def test_what_is_no_language_is_und() -> None:
+    scores = np.array([[0.7, 0.3], [0.2, 0.8], [0.0, 0.0]])
+    found = langid._per_document(("zxx", "et"), scores, np.array([0, 1, 2, 3]))
+    assert found.language.tolist() == ["und", "et", "und"]
+    assert found.n_windows.tolist() == [0, 1, 0] and found.score.tolist() == [0.0, pytest.approx(0.8), 0.0]
+
+
+@pytest.mark.parametrize(("written", "expected"), [
+    (["", "short"], [[], ["short"]]),
+    (["a" * 199 + "\n" + "b" * 199 + "\n"], [["a" * 199 + "\n", "b" * 199 + "\n"]]),  # exactly 200 bytes each
+    (["a" * 198 + "\n" + "b\n" + "c" * 10], [["a" * 198 + "\nb\n" + "c" * 10]]),  # 199 bytes do not end one, 10 join the last
+    (["õ" * 120 + "\n\n" + "b" * 200, "x"], [["õ" * 120 + "\n", "\n" + "b" * 200], ["x"]]),
+])  # fmt: skip
+def test_segments_by_hand(written: list[str], expected: list[list[str]]) -> None:
+    data, offsets = text.buffers(pa.array(written, pa.large_string()))
+    doc_ptr, bounds = langid.segments(data, offsets)
+    parts = [data[a:b].tobytes().decode() for a, b in itertools.pairwise(bounds)]
+    assert [parts[a:b] for a, b in itertools.pairwise(doc_ptr)] == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(alphabet="aõ\n ", max_size=700), max_size=6))
+def test_segments_fill_their_documents_with_whole_lines(written: list[str]) -> None:
+    data, offsets = text.buffers(pa.array([*written, "end"], pa.large_string()).slice(0, len(written)))
+    doc_ptr, bounds = langid.segments(data, offsets)
+    assert bounds[0] == offsets[0] and bounds[-1] == offsets[-1] and (np.diff(bounds) > 0).all()
+    assert np.array_equal(bounds[doc_ptr], offsets) or not all(written)
+    for doc, whole in enumerate(written):
+        own = bounds[doc_ptr[doc] : doc_ptr[doc + 1] + 1]
+        parts = [data[a:b].tobytes().decode() for a, b in itertools.pairwise(own)]
+        assert "".join(parts) == whole
+        assert all(p.endswith("\n") for p in parts[:-1])
+        assert len(parts) == 1 or all(len(p.encode()) >= langid.MIN_SEGMENT_BYTES for p in parts)

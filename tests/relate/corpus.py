@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from curate import schema, text
 from curate.recipe import Dedup, Recipe, Rule
 from curate.relate import Relations, relate
+from curate.signals import Batch, urls
 from curate.store import Stage, Store, array_root, table_root
 
 
@@ -44,8 +45,10 @@ def recipe_of(sources: Sequence[str], rules: Sequence[Mapping[str, Any]] = (), d
 def corpus(
     root: Path, texts: Mapping[str, Sequence[str]], *, rules: Sequence[Mapping[str, Any]] = (),
     dedup: Mapping[str, Any] | None = None, shard_rows: int = 1000, extra: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    addresses: Mapping[str, Sequence[str | None]] | None = None,
 ) -> Corpus:  # fmt: skip
-    """Ids are hashes of (source, place in the list). `extra`: source -> signal -> values, as a family "extra"."""
+    """Ids are hashes of (source, place in the list). `extra`: source -> signal -> values, as a family "extra"; `addresses`:
+    source -> the url of each text, from which family url is measured."""
     store, recipe = Store(root), recipe_of(list(texts), rules, dedup)
     documents, signals, signatures = {}, {}, {}
     for source, listed in texts.items():
@@ -66,8 +69,15 @@ def corpus(
                 parents = [documents[source].fingerprint]
                 family = store.stage("signals-extra", version=1, settings={}, parents=parents)
                 signals[source, "extra"] = family
-                columns = {name: pa.array(np.asarray(values)[rows]) for name, values in extra[source].items()}
+                columns = {name: pa.array(values).take(pa.array(rows, pa.int64())) for name, values in extra[source].items()}
                 _table(family, keys[-1], "extra", pa.table({"id": [ids[i] for i in rows], **columns}))
+            if addresses and source in addresses:
+                stage = store.stage("signals-url", version=1, settings={}, parents=[documents[source].fingerprint])
+                signals[source, "url"] = stage
+                given = pa.array([addresses[source][i] for i in rows], pa.string())
+                measured = urls.measure(Batch(given, np.empty(0), np.empty(0), None, {"url": given}))
+                columns = {"id": [ids[i] for i in rows], **measured}
+                _table(stage, keys[-1], "url", pa.table(columns, schema=urls.FAMILY.schema()))
         for stage in (documents[source], signatures[source], *(s for (name, _), s in signals.items() if name == source)):
             stage.finish(keys)
     return Corpus(store, recipe, documents, signals, signatures)
@@ -88,7 +98,8 @@ def _shard(
     _table(lengths, key, "length", pa.table({"id": pa.array(ids, pa.string()), **text.length_counts(data, offsets, seg)}))
     near = recipe.dedup.near
     shape = (near.ngram, near.bands, near.rows) if near else (5, 16, 7)
-    keys, n_shingles, normalised = text.signatures(seg, ngram=shape[0], bands=shape[1], rows=shape[2], seed=0)
+    keys, n_shingles = text.signatures(seg, ngram=shape[0], bands=shape[1], rows=shape[2], seed=0)
+    normalised = text.normalised_hashes(data, offsets)
     with signatures.shard(key) as writer:
         for name, values in {"bands": keys, "n_shingles": n_shingles, "normalised": normalised}.items():
             np.save(writer.path / f"{name}.npy", values)

@@ -13,7 +13,7 @@ CHECKED = """
 import random
 import numpy as np, pyarrow as pa
 from curate import langid, text
-from curate.text import kernels, reference, unicode
+from curate.text import exceptions, kernels, reference, unicode
 
 one = np.zeros(1, np.uint64)
 try:  # a word said to end beyond the text: must raise, or nothing here checks anything
@@ -28,9 +28,10 @@ else:
 
 rng = random.Random(7)
 alphabet = "aÄõ中😀\\u0301 .…,'’s+-—:#•/0€\\n\\r\\u2028"
-rows = ["", ".", "+", "'s", "a" * 900, ".." * 400, "😀" * 700] + [
+pieces = [*exceptions.exceptions(), "www.", "ee", "http://", "@", ":80", "/x-y", "1.2.3.4"]
+rows = ["", ".", "+", "'s", "a" * 900, ".." * 400, "😀" * 700, "8)" * 500, "a.b@" * 300, "a.ee:1"] + [
     "".join(rng.choices(alphabet, k=rng.randrange(60))) for _ in range(2000)
-]
+] + ["".join(rng.choices([*pieces, *alphabet], k=rng.randrange(8))) for _ in range(2000)]
 array = pa.array(rows, pa.large_string())
 for batch in text.batches(array, 5000):
     data, offsets = text.buffers(batch)
@@ -42,7 +43,10 @@ for batch in text.batches(array, 5000):
     text.length_counts(data, offsets, seg)
     text.gopher_quality_counts(data, offsets, seg, np.array([text.word_hash("a"), text.word_hash("s")], np.uint64))
     text.signatures(seg, ngram=5, bands=16, rows=7, seed=1)
+    text.normalised_hashes(data, offsets)
     text.shingle_sets(seg, np.arange(len(batch))[::2], 5)
+    for langid.MIN_SEGMENT_BYTES in (1, 7, 200):
+        langid.segments(data, offsets)
     for windows in (0, 1, 3):
         langid.identify(data, offsets, langid.Spec(candidates=("et", "en"), windows=windows, window_bytes=100))
 print("checked")

@@ -25,7 +25,7 @@ def pairs(jaccard: float, n: int) -> tuple[list[str], float]:
 
 def band_keys(documents: list[str], bands: int, rows: int, seed: int = 11) -> np.ndarray:
     seg = text.segment(*text.buffers(pa.array(documents, pa.large_string())))
-    keys, n_shingles, _ = text.signatures(seg, ngram=1, bands=bands, rows=rows, seed=seed)
+    keys, n_shingles = text.signatures(seg, ngram=1, bands=bands, rows=rows, seed=seed)
     assert (n_shingles == SIZE).all()
     return keys
 
@@ -75,7 +75,7 @@ def test_band_keys_depend_on_shingles_and_seed_only() -> None:
 
 def test_a_document_without_words_has_no_shingle_and_keys_0() -> None:
     seg = text.segment(*text.buffers(pa.array(["", "... !", "üks kaks"])))
-    keys, n, _ = text.signatures(seg, ngram=5, bands=16, rows=7, seed=0)
+    keys, n = text.signatures(seg, ngram=5, bands=16, rows=7, seed=0)
     assert n.tolist() == [0, 0, 1]
     assert not keys[:2].any() and keys[2].all()
 

@@ -1,0 +1,184 @@
+"""Stage "cuts": which parts of a source's documents are not trained on, and what stands in their place.
+
+In: the recipe's `cuts:` and the spans of the families they name. Out, per shard of documents: cuts.parquet (schema.CUTS): by (row,
+start), without overlaps, row by row those of the documents. Documents are never edited: `cut_texts` is for measuring after cuts,
+mixture.cuts applies them when tokens are made. Imports recipe, engine, schema, store, signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate import engine, schema
+from curate.errors import CurateError, nearest
+from curate.recipe import Cut, Recipe, Source
+from curate.store import Stage, Store, table_root
+
+VERSION = 1
+SWALLOWS = "lines"  # a line that goes takes with it whatever was found inside it
+
+
+class Entry(NamedTuple):
+    """One entry of `cuts:` for one source: the kinds of a span family in a fixed order, and what stands in place of each."""
+
+    family: str
+    kinds: tuple[str, ...]
+    replacements: tuple[str, ...]
+
+
+class Cuts(NamedTuple):
+    """The cuts of a shard, by (row, start); start and end are bytes of the document."""
+
+    row: np.ndarray  # (n,) int64
+    start: np.ndarray  # (n,) int64
+    end: np.ndarray  # (n,) int64
+    kind: pa.Array  # string
+    replacement: pa.Array  # string
+
+
+def entries(recipe: Recipe, source: Source) -> list[Entry]:
+    """What the recipe cuts out of a source, in its order. Raises CurateError for a kind that no family finds."""
+    mine = [(i, cut) for i, cut in enumerate(recipe.cuts) if cut.sources is None or source.name in cut.sources]
+    return [_entry(cut, f"cuts[{i}]") for i, cut in mine]
+
+
+def _entry(cut: Cut, where: str) -> Entry:
+    from curate.signals import lines, pii
+
+    family = {"pii": pii.FAMILY, "lines": lines.FAMILY}[cut.kind]
+    if cut.kind == "lines" and cut.as_ == "constant":
+        raise CurateError(
+            "lines are removed, nothing stands in their place", where=where, found="as: constant", allowed="as: removed"
+        )
+    groups = sorted({kind.partition("_")[0] for kind in family.span_kinds if cut.kind == "lines"})
+    wanted: set[str] = set()
+    for name in cut.of:
+        found = [kind for kind in family.span_kinds if name in ("all", kind) or (name in groups and kind.startswith(f"{name}_"))]
+        if not found:
+            known = ["all", *groups, *family.span_kinds]
+            close = nearest(name, known)
+            raise CurateError(
+                f"cuts of kind {cut.kind} know no {name!r}", where=where, allowed=", ".join(close or known),
+                next=f"did you mean {close[0]!r}?" if close else "",
+            )  # fmt: skip
+        wanted.update(found)
+    kinds = tuple(kind for kind in family.span_kinds if kind in wanted)
+    return Entry(family.name, kinds, tuple("" if cut.kind == "lines" else pii.placeholder(kind, cut.as_) for kind in kinds))
+
+
+def cut(
+    store: Store, recipe: Recipe, documents: Mapping[str, Stage], signals: Mapping[tuple[str, str], Stage], workers: int
+) -> dict[str, Stage]:
+    """source -> its finished stage "cuts"; sources without cuts are absent. Counts: cuts and bytes of each kind."""
+    stages: dict[str, Stage] = {}
+    tasks: list[engine.Task] = []
+    for name, given in documents.items():
+        asked = entries(recipe, recipe.sources[name])
+        if not asked:
+            continue
+        families = {entry.family: signals[name, entry.family] for entry in asked}
+        settings = {"entries": [[e.family, [list(pair) for pair in zip(e.kinds, e.replacements, strict=True)]] for e in asked]}
+        parents = [given.root, *(families[family].root for family in sorted(families))]
+        stages[name] = stage = store.stage("cuts", version=VERSION, settings=settings, parents=parents)
+        for key in given.keys:
+            if key != "quarantine":
+                spans = {f: s.shard_path(key) / f"{f}.spans.parquet" for f, s in families.items()}
+                weight = 1 + sum(path.stat().st_size for path in spans.values())
+                tasks.append(engine.Task(((stage, key),), cut_shard, (stage, key, asked, spans), weight))
+    engine.run(tasks, workers=workers, label="cuts")
+    for name, stage in stages.items():
+        stage.finish([key for key in documents[name].keys if key != "quarantine"])
+    return stages
+
+
+def cut_shard(stage: Stage, key: str, asked: Sequence[Entry], spans: Mapping[str, Path]) -> None:
+    """Merge the asked spans of one shard and publish them."""
+    tables = {family: pq.read_table(path) for family, path in spans.items()}
+    table = merged(asked, tables)
+    counts: dict[str, int] = {}
+    sizes = pc.subtract(table["end"], table["start"])
+    for kind in sorted({kind for entry in asked for kind in entry.kinds}):
+        own = pc.equal(table["kind"], kind)
+        counts[f"cuts {kind}"] = pc.sum(own).as_py() or 0
+        counts[f"bytes {kind}"] = pc.sum(sizes.filter(own)).as_py() or 0
+    with stage.shard(key) as out:
+        pq.write_table(table, out.path / "cuts.parquet", compression="zstd")
+        out.done(table.num_rows, table_root(table), counts)
+
+
+def merged(asked: Sequence[Entry], spans: Mapping[str, pa.Table]) -> pa.Table:
+    """Spans (schema.SPANS by family) to cuts (schema.CUTS): every byte of an asked span is cut, and no other.
+
+    A span inside a line that goes is no cut of its own. Spans that still overlap become one cut, whose kind and replacement are
+    those of the entry that stands first in the recipe (then: kind in the family's order, start, the longer one).
+    """
+    kinds = [(entry.family == SWALLOWS, kind, text) for entry in asked for kind, text in zip(*entry[1:], strict=True)]
+    none = np.empty(0, np.int64)
+    parts: list[tuple[np.ndarray, ...]] = [(none, none, none, none)]
+    rank = 0
+    for entry in asked:
+        table = spans[entry.family]
+        at = pc.index_in(table["kind"], value_set=pa.array(entry.kinds, pa.string()))
+        chosen = table.filter(pc.is_valid(at))
+        ranks = at.drop_null().to_numpy().astype(np.int64) + rank
+        parts.append((*(chosen[name].to_numpy() for name in ("row", "start", "end")), ranks))
+        rank += len(entry.kinds)
+    row, start, end, rank_of = (np.concatenate(column) for column in zip(*parts, strict=True))
+    step = int(end.max(initial=0)) + 1  # documents one after another, so that spans of two never meet
+    start, end = row * step + start, row * step + end
+
+    is_line = np.array([swallows for swallows, _, _ in kinds], bool)[rank_of]
+    order = np.lexsort((rank_of, ~is_line, -end, start))
+    start, end, rank_of, is_line = (column[order] for column in (start, end, rank_of, is_line))
+    reach = np.maximum.accumulate(
+        np.where(is_line, end, -1)
+    )  # of the lines that begin no later; an equal line of a lower rank too
+    alone = end > np.concatenate([[-1], reach[:-1]])
+    start, end, rank_of = start[alone], end[alone], rank_of[alone]
+
+    reach = np.maximum.accumulate(end)
+    first = np.flatnonzero(start >= np.concatenate([[0], reach[:-1]])) if len(start) else none
+    group = np.zeros(len(start), np.int64)
+    group[first] = 1
+    group = np.cumsum(group) - 1
+    best = np.lexsort((-end, start, rank_of, group))
+    _, leads = np.unique(group[best], return_index=True)
+    winner = rank_of[best[leads]]
+    until = np.maximum.reduceat(end, first) if len(first) else none
+    rows = start[first] // step
+    columns = [rows, start[first] - rows * step, until - rows * step]
+    names = (pa.array([k[i] for k in kinds], pa.string()).take(pa.array(winner)) for i in (1, 2))
+    return pa.table([*(pa.array(column, pa.int64()) for column in columns), *names], schema=schema.CUTS)
+
+
+def read_cuts(path: Path) -> Cuts:
+    """cuts.parquet of one shard."""
+    table = pq.read_table(path).combine_chunks()
+    return Cuts(
+        *(table[name].to_numpy() for name in ("row", "start", "end")),
+        *(table[n].combine_chunks() for n in ("kind", "replacement")),
+    )
+
+
+def cut_texts(texts: pa.Array, rows: np.ndarray, cuts: Cuts) -> pa.LargeStringArray:
+    """`texts` after their cuts. `rows` (n,) int64, ascending: which row of the shard each text is."""
+    first, last = np.searchsorted(cuts.row, rows, "left").tolist(), np.searchsorted(cuts.row, rows, "right").tolist()
+    starts, ends = cuts.start.tolist(), cuts.end.tolist()
+    replacements = [text.encode() for text in cuts.replacement.to_pylist()]
+    found = []
+    for i, text in enumerate(texts):
+        pieces: list[bytes] = []
+        data, at = bytes(text.as_buffer()), 0
+        for c in range(first[i], last[i]):
+            pieces += (data[at : starts[c]], replacements[c])
+            at = ends[c]
+        pieces.append(data[at:])
+        found.append(b"".join(pieces))
+    return pa.array(found, pa.large_binary()).cast(pa.large_string())
