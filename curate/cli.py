@@ -254,7 +254,8 @@ def thresholds(
 def train_classifier(
     out: Annotated[Path, typer.Argument(help="The model to write, e.g. models/quality.bin; its record goes to OUT.json")],
     positive: Annotated[
-        list[str], typer.Option(help="Texts that get the label: a JSONL, Parquet or text file, BUILD or BUILD:reason=R (repeatable).")
+        list[str],
+        typer.Option(help="Texts that get the label: a JSONL, Parquet or text file, BUILD or BUILD:reason=R (repeatable)."),
     ],
     negative: Annotated[list[str], typer.Option(help="Texts that do not, in the same forms (repeatable).")],
     kind: Annotated[str, typer.Option(help="fasttext, or features: no words of its own, a hundred times smaller.")] = "fasttext",
@@ -266,7 +267,9 @@ def train_classifier(
     lr: Annotated[float | None, typer.Option(help="fastText: learning rate. Default 0.5.")] = None,
     word_ngrams: Annotated[int | None, typer.Option(min=1, help="fastText: words in a row. Default 2.")] = None,
     minn: Annotated[int | None, typer.Option(min=0, help="fastText: least characters of a word's parts. Default 3.")] = None,
-    maxn: Annotated[int | None, typer.Option(min=0, help="fastText: most characters of a word's parts. Default 5; 0: whole words.")] = None,
+    maxn: Annotated[
+        int | None, typer.Option(min=0, help="fastText: most characters of a word's parts. Default 5; 0: whole words.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier of texts, measure it on texts it never saw, and print the recipe lines that use it."""

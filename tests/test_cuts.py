@@ -148,6 +148,12 @@ def test_cuts_bring_their_rule_and_take_it_away_again(tmp_path) -> None:
     assert recipe(tmp_path, cuts=[]).rules == []
 
 
+def test_the_preset_of_dclm_bounds_what_the_lines_take(tmp_path) -> None:
+    made = recipe(tmp_path, cuts=[], rules=[{"preset": "dclm/lines"}])
+    assert [(r.signal, r.max) for r in made.rules] == [("refinedweb_cut_word_ratio", 0.05)]
+    assert signal_names(made, made.sources["web"])["refinedweb_cut_word_ratio"] == "ratio"
+
+
 def test_every_measured_family_has_names_after_cuts(tmp_path) -> None:
     made = recipe(tmp_path)
     known = signal_names(made, made.sources["web"])

@@ -107,7 +107,9 @@ def _near_bound(
               ORDER BY abs(s."{rule.signal}" - ?), d.id LIMIT ?"""
             sides[side] = with_texts(corpus, rows(corpus, query, name, *values, bound, n))
         if sides["dropped"] or sides["kept"]:
-            found.append({"source": name, "rule": rule.name, "signal": rule.signal, "bound": bound_text(rule, name, cutoffs), **sides})
+            found.append(
+                {"source": name, "rule": rule.name, "signal": rule.signal, "bound": bound_text(rule, name, cutoffs), **sides}
+            )
     return found
 
 
@@ -148,7 +150,9 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines = [paint(f"{len(data['samples'])} of {data['total']:,} documents{of} {what}, seed {data['seed']}", "bold", colour)]
     for row in data["of_domain"]:
         reasons = ", ".join(f"{reason} {percent(share, 1)}" for reason, share in (row["reasons"] or {}).items())
-        lines.append(cut(f"{row['source']}: {count(row['kept'])} kept, {count(row['dropped'])} dropped ({reasons or '-'})", WIDTH))
+        lines.append(
+            cut(f"{row['source']}: {count(row['kept'])} kept, {count(row['dropped'])} dropped ({reasons or '-'})", WIDTH)
+        )
     for document in data["samples"]:
         verdict = "kept" if document["keep"] else f"dropped for {document['reason']}"
         lines += ["", *([verdict] if data["domain"] else []), *document_lines(document, colour)]

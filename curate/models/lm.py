@@ -94,7 +94,9 @@ def load(path: Path) -> Any:
     try:
         import kenlm
     except ModuleNotFoundError as error:
-        raise CurateError("KenLM's module is not installed", where=str(path), next='pip install -c constraints.txt -e ".[lm]"') from error
+        raise CurateError(
+            "KenLM's module is not installed", where=str(path), next='pip install -c constraints.txt -e ".[lm]"'
+        ) from error
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE

@@ -139,7 +139,9 @@ def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
         return recipe
     taken = next((r for r in recipe.rules if r.name == EMPTY_AFTER_CUTS and _overlap(r.sources, sources)), None)
     if taken is not None:
-        raise CurateError(f"the name {EMPTY_AFTER_CUTS!r} is the rule's that cuts bring", where=str(file), next="choose another name:")
+        raise CurateError(
+            f"the name {EMPTY_AFTER_CUTS!r} is the rule's that cuts bring", where=str(file), next="choose another name:"
+        )
     own = None if len(sources) == len(recipe.sources) else sources
     rule = Rule(name=EMPTY_AFTER_CUTS, signal="after_cuts_n_words", min=1, sources=own, origin="cuts")
     return recipe.model_copy(update={"rules": [*recipe.rules, rule]})

@@ -159,7 +159,9 @@ def _noise(clean: list[Page]) -> list[Record]:
         told = {"kind": "hashtags", "failed_rules": ["max_hash_word_ratio"]}
         found.append(Record(f"{p.key}/tags", plant.hashtags(p, rng), {"url": p.address}, told))
     for p in _personal():
-        found.append(Record(p.key, p.text, {"url": p.address}, {"kind": "personal_data", "note": "kept: cuts are a later step"}))
+        found.append(
+            Record(p.key, p.text, {"url": p.address}, {"kind": "personal_data", "note": "kept, the personal data is cut"})
+        )
     return found
 
 
@@ -187,7 +189,7 @@ def _foreign() -> list[Record]:
         told = {"kind": p.kind, "failed_rules": ["language"]}
         found.append(Record(p.key, p.text, {"url": p.address}, told))
     for name, kind, text in singles():
-        told = {"kind": kind, "failed_rules": ["min_n_words"] if kind == "short" else ["language"]}
+        told = {"kind": kind, "failed_rules": ["min_n_non_symbol_words"] if kind == "short" else ["language"]}
         found.append(Record(name, text, {"url": f"https://{kind}.example"}, told))
     return found
 

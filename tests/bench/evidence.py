@@ -1,6 +1,7 @@
 """`make evidence`: every test and every benchmark, and their results as small text tables under docs/evidence/.
 
-Each table is headed by date, machine and command. Exits with the number of commands that failed.
+Each table is headed by date, machine and command; what people wrote below the line JUDGED of a table stays there. Exits with the
+number of commands that failed.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ RESULTS = TOP / "docs" / "evidence"
 # the verdicts and what the tests print about themselves, not the dots
 TOLD = r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|exit \d"
 
+JUDGED = "## Judged by reading"
+
 COMMANDS = {
     "tests": [sys.executable, "-m", "pytest", "-m", "not slow", "-n", "2", "tests"],
     "promises": [sys.executable, "-m", "pytest", "-m", "slow", "-rA", "--durations=0", "tests"],
     "kernels": [sys.executable, "-m", "tests.bench.kernels"],
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
+    "signals": [sys.executable, "-m", "tests.bench.signals"],
+    "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
     "against_spacy": [sys.executable, "-m", "tests.signals.test_against_spacy"],
     "classifier": [sys.executable, "-m", "tests.bench.classifier"],
-    "what_if": [sys.executable, "-m", "tests.bench.what_if"],
+    "pii": [sys.executable, "-m", "tests.signals.test_pii"],
+    "what_if": [sys.executable, "-m", "tests.bench.what_if", "--documents", "10000000"],
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
     "road": [sys.executable, "-m", "tests.bench.road"],
@@ -60,7 +66,9 @@ def main() -> int:
         if name in ("tests", "promises"):
             lines = [x for x in lines if re.search(TOLD, x)]
         text = head(COMMANDS[name]) + "\n".join(line.rstrip().replace(str(TOP.parent), "..") for line in lines).strip() + "\n"
-        (RESULTS / f"{name}.txt").write_text(text)
+        path = RESULTS / f"{name}.txt"
+        judged = path.read_text().partition(JUDGED)[2] if path.exists() else ""
+        path.write_text(f"{text}\n{JUDGED}{judged}" if judged else text)
         failed += done.returncode != 0
         print(f"{name} {'FAILED' if done.returncode else 'done'} in {time.monotonic() - started:.0f} s", flush=True)
         if done.returncode:

@@ -119,7 +119,7 @@ def threads(rows: list[str]) -> tuple[float, float]:
 
 
 def memory(kind: str, megabytes: int) -> None:
-    """In a process of its own: prints the peak of resident memory above that with the text in it, and the rate.
+    """In a process of its own: prints the peak of resident memory, what of it came with the pass, and the rate.
 
     stream: ordinary documents, batch after batch, as a shard is read. document: all of it one document. lines: one document of
     lines of one letter, the most words, lines and repeated n-grams that so many bytes can hold.
@@ -143,7 +143,8 @@ def memory(kind: str, megabytes: int) -> None:
             one_pass(part, wanted)
             done += int(part.offsets[-1] - part.offsets[0])
     rate = done / 1e6 / (time.process_time() - started)
-    print(f"{resident('VmHWM') - before:.0f} MB, {rate:.0f} MB/s")
+    peak = resident("VmHWM")
+    print(f"{peak:.0f} MB resident at most, {peak - before:.0f} MB more than before; {rate:.0f} MB/s")
 
 
 def resident(name: str) -> float:
@@ -190,8 +191,8 @@ def main() -> None:
         one, two = threads(rows)
         print(f"{name}: one thread {one:.1f} MB/s of wall clock, two {two:.1f}: {two / one:.2f} times")
     for megabytes in (16, 32, 64):
-        print(f"{megabytes} MB of documents, batch after batch: peak {child('memory', 'stream', megabytes)}")
-    print(f"one document of 64 MB: peak {child('memory', 'document', 64)}")
+        print(f"{megabytes} MB of documents, batch after batch: {child('memory', 'stream', megabytes)}")
+    print(f"one document of 64 MB: {child('memory', 'document', 64)}")
     print(f"one document of 32 million lines of one letter, 64 MB: {child('memory', 'lines', 64)}")
     with tempfile.TemporaryDirectory() as cache:
         cold, warm = child("start", cache=cache), child("start", cache=cache)

@@ -116,10 +116,10 @@ def test_every_command_a_newcomer_is_told_to_run(built):
     for args, said in (
         (("stats", build), "sums close"),
         (("samples", build, "--reason", "near_duplicate"), "similarity"),
-        (("samples", build, "--reason", "min_n_words"), "nearest to the bound"),
+        (("samples", build, "--reason", "min_n_non_symbol_words"), "nearest to the bound"),
         (("explain", build, some_id), "near_duplicate"),
         (("sql", build, "select source, reason, count(*) from decisions group by all"), "et_web"),
-        (("what-if", build, "min_n_words=30"), "to keep it, in the recipe"),
+        (("what-if", build, "min_n_non_symbol_words=30"), "to keep it, in the recipe"),
         (("verify", build), "everything counts up"),
         (("gc", "--store", str(top / "store"), "--builds", str(top)), "stages are in use"),
     ):

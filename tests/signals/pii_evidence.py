@@ -1,6 +1,6 @@
 """docs/evidence/pii.txt: the gold file's table, hits in all real texts, the same texts by datatrove's PIIFormatter, speed.
 
-What people judged by reading the hits stands in that file below the line JUDGED and stays there. No text of the data is written.
+What people judged by reading the hits stands below these tables (evidence.JUDGED) and stays there. No text of the data is written.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import zstandard
 
 from curate import text
 from curate.signals import pii
-from tests.bench.evidence import RESULTS, TOP, head
+from tests.bench.evidence import TOP
 from tests.signals.test_pii import GOLD, gold_counts
 
-JUDGED = "## Judged by reading"
 NOT_TEXT = ("lists", "tokenizers", "models", "warc")  # block lists full of addresses, binaries, headers of transfers
 FOR_SPEED = (
     "et_text/wiki_et_versions",
@@ -156,11 +155,7 @@ def main(data: Path) -> None:
     parts = [gold_table()]
     if (data / "README.md").exists():
         parts += [real_tables(data), speed_table(data)]
-    tables = head([sys.executable, "-m", "tests.signals.test_pii"]) + "\n\n".join("\n".join(part) for part in parts) + "\n"
-    sys.stdout.write(tables)
-    path = RESULTS / "pii.txt"
-    judged = path.read_text(encoding="utf-8").partition(JUDGED)[2] if path.exists() else "\n"
-    path.write_text(f"{tables}\n{JUDGED}{judged}", encoding="utf-8")
+    sys.stdout.write("\n\n".join("\n".join(part) for part in parts) + "\n")
 
 
 def data_folder() -> Path:

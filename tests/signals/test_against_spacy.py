@@ -1,6 +1,6 @@
 """Our words against spaCy's in the keep/drop decisions of datatrove's own filters; the filters are the same, only the splitter differs.
 
-`python -m tests.signals.test_against_spacy` runs the whole comparison and writes docs/evidence/against_spacy.txt. Goals: kernels.md
+`python -m tests.signals.test_against_spacy` runs the whole comparison; its table is docs/evidence/against_spacy.txt. Goals: kernels.md
 1.4. Documents: pieces of 200 to 12,000 characters of real texts, cut at line ends, so that thresholds are really exercised.
 """
 
@@ -159,8 +159,6 @@ def test_decisions_agree_as_often_as_promised(data: Path, language: str) -> None
 
 
 def main() -> None:
-    from tests.bench.evidence import head
-
     top = Path(__file__).resolve().parents[2]
     folder = Path(os.environ.get("VESKI_TEST_DATA", top.parent / "shared" / "data"))
     lines = [
@@ -175,8 +173,6 @@ def main() -> None:
             lines.append(f"  {name:<18}{same:>8.2%} alike (goal {GOALS[name]:.1%}), kept {kept}")
             lines += [f"      {n} {flip}" for flip, n in flips.most_common()]
         lines += ["  " + line for line in causes(language, rows)]
-    table = head([sys.executable, "-m", "tests.signals.test_against_spacy"]) + "\n".join(lines) + "\n"
-    (top / "docs/evidence/against_spacy.txt").write_text(table, encoding="utf-8")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

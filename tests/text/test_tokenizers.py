@@ -135,6 +135,7 @@ def test_compared_sources_must_cut_words_alike(tmp_path: Path, pairs: None) -> N
     pipeline.check(recipe(tmp_path, "rules", dedup={"near": {"across": ["a", "b"]}}))
     pipeline.check(recipe(tmp_path, "zh", dedup={"near": {"across": ["b"]}, "within": ["a"]}))
 
+
 def test_measuring_follows_the_sources_words(tmp_path: Path, pairs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "measurers", lambda *_: [length.measurer(), characters.measurer()])
     store = Store(tmp_path)

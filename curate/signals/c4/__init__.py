@@ -44,12 +44,13 @@ def measure(batch: Batch) -> Columns:
     data, offsets = read_only(batch.data, batch.offsets)
     seg, classes = batch.segments, tables()[0]
     counts = np.empty((len(offsets) - 1, len(FAMILY.columns)), np.int64)
-    cleaned, ends, docs = kernels.c4_lines(
-        data, offsets, classes, marks(), seg.doc_ptr, seg.start, seg.end, seg.chars, counts
-    )  # fmt: skip
-    if len(docs):  # lines without their citation marks have other words: a text of their own each
-        line_offsets = np.concatenate([[0], ends])
-        own = text.segment(cleaned, line_offsets)
-        (cleaned,) = read_only(cleaned)
-        kernels.count_line_sentences(cleaned, own.doc_ptr, own.start, own.end, own.chars, classes, marks(), docs, counts)
+    cited = kernels.c4_lines(data, offsets, classes, marks(), seg.doc_ptr, seg.start, seg.end, seg.chars, counts)
+    if len(cited):
+        cleaned, ptr = np.empty(int((cited[:, 1] - cited[:, 0]).sum()), np.uint8), np.empty(len(cited) + 1, np.int64)
+        kernels.clean_lines(data, cited, classes, cleaned, ptr)
+        cleaned, ptr = read_only(cleaned, ptr)
+        own = text.segment(cleaned, ptr)
+        kernels.c4_cited_lines(
+            data, cited, cleaned, ptr, classes, marks(), own.doc_ptr, own.start, own.end, own.chars, counts
+        )  # fmt: skip
     return {column.name: counts[:, i] for i, column in enumerate(FAMILY.columns)}

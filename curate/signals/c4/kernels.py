@@ -39,10 +39,12 @@ _ASK[0x5B] = _ASK_CITATION
 _ENDS = np.zeros(256, np.bool_)  # first bytes of sentence ends
 _ENDS[[0x21, 0x2E, 0x3F]] = True
 _ENDS[0xC2:] = True
-_LOREM, _SCRIPT = np.frombuffer(b"lorem ipsum", np.uint8), np.frombuffer(b"javascript", np.uint8)
-_TERMS, _PRIVACY = np.frombuffer(b"terms of use", np.uint8), np.frombuffer(b"privacy policy", np.uint8)
-_COOK, _IES, _IE_POLICY = (np.frombuffer(phrase, np.uint8) for phrase in (b"cook", b"ies", b"ie policy"))
-_USES, _USE_OF, _USE = (np.frombuffer(phrase, np.uint8) for phrase in (b"uses ", b"use of ", b"use "))
+_PHRASES = np.frombuffer(
+    b"lorem ipsumjavascriptterms of useprivacy policycookie policyuses cookiesuse of cookiesuse cookies",
+    np.uint8,
+)
+_PHRASE_ENDS = np.array([11, 21, 33, 47, 60, 72, 86, 97])
+_TRACE = 7  # the letters of `traced` begin at most so far behind the beginning of their phrase: terms o[f us]e
 _EDIT, _NEEDED = np.frombuffer(b"edit]", np.uint8), np.frombuffer(b"citation needed]", np.uint8)
 _BRACKETS, _C2, _E2 = np.uint64(0x5B5B5B5B5B5B5B5B), np.uint64(0xC2C2C2C2C2C2C2C2), np.uint64(0xE2E2E2E2E2E2E2E2)
 
@@ -127,14 +129,18 @@ def has_long_word(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> bool
 
 
 @kernel
-def same(data: np.ndarray, i: Int, stop: Int, phrase: np.ndarray) -> bool:
-    """Whether data[i:stop] begins with the ASCII phrase once it is put into lower case."""
-    if i + phrase.size > stop:
-        return False
-    for k in range(phrase.size):
-        c = data[i + k]
-        if c != phrase[k] and not (0x41 <= c <= 0x5A and c + 32 == phrase[k]):
+def same(data: np.ndarray, i: Int, stop: Int, first: Int, last: Int) -> bool:
+    """Whether data[i:stop] in lower case begins with _PHRASES[first:last]. U+212A (KELVIN SIGN) is the only code point beyond ASCII
+    whose lower case is an ASCII letter alone: k."""
+    for k in range(first, last):
+        if i >= stop:
             return False
+        c = data[i]
+        if c == 0xE2 and _PHRASES[k] == 0x6B and i + 2 < stop and data[i + 1] == 0x84 and data[i + 2] == 0xAA:
+            i += 2
+        elif c != _PHRASES[k] and not (0x41 <= c <= 0x5A and c + 32 == _PHRASES[k]):
+            return False
+        i += 1
     return True
 
 
@@ -161,105 +167,54 @@ def citation(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
 
 
 @kernel
-def without_citations(data: np.ndarray, a: Int, b: Int, classes: np.ndarray, to: np.ndarray, n: Int) -> Int:
-    """Copies [a, b) to to[n:] without its citation marks; returns the end of the copy."""
-    i = a
-    while i < b:
-        if data[i] == 0x5B:
-            e = citation(data, i, b, classes)
-            if e > i:
-                i = e
-                continue
-        to[n] = data[i]
-        n += 1
-        i += 1
-    return n
-
-
-@kernel
-def suspicious(data: np.ndarray, a: Int, b: Int) -> bool:
-    """Whether [a, b) may hold one of C4's phrases or a {: four letters of each, tried everywhere without a branch (vectorised)."""
-    found = False
-    for i in range(np.uint64(a), np.uint64(max(a, b - 3))):
-        w = data[i] | np.uint8(0x20)
-        x = data[i + np.uint64(1)] | np.uint8(0x20)
-        y = data[i + np.uint64(2)] | np.uint8(0x20)
-        z = data[i + np.uint64(3)] | np.uint8(0x20)
-        found |= (w == 0x69) & (x == 0x70) & (y == 0x73) & (z == 0x75)  # ipsu
-        found |= (w == 0x61) & (x == 0x73) & (y == 0x63) & (z == 0x72)  # ascr
-        found |= (w == 0x66) & (x == 0x20) & (y == 0x75) & (z == 0x73)  # f us
-        found |= (w == 0x76) & (x == 0x61) & (y == 0x63) & (z == 0x79)  # vacy
-        found |= (w == 0x63) & (x == 0x6F) & (y == 0x6F) & ((z == 0x6B) | (z == 0xE2))  # cook, and k as U+212A
-        found |= data[i] == 0x7B  # {
-    for i in range(max(a, b - 3), b):
-        found |= data[i] == 0x7B
-    return found
-
-
-@kernel
-def cookies(data: np.ndarray, a: Int, i: Int, b: Int) -> bool:
-    """Whether one of C4's phrases has its cookie at byte i. U+212A (KELVIN SIGN) is the only code point beyond ASCII whose lower
-    case is an ASCII letter alone, and this is the only k in the phrases."""
-    if i + 6 <= b and data[i + 3] == 0xE2 and data[i + 4] == 0x84 and data[i + 5] == 0xAA:
-        tail = i + 6
-        if not (data[i] | 0x20 == 0x63 and data[i + 1] | 0x20 == 0x6F and data[i + 2] | 0x20 == 0x6F):
-            return False
-    elif i + 4 <= b and same(data, i, b, _COOK):
-        tail = i + 4
-    else:
-        return False
-    if same(data, tail, b, _IE_POLICY):
-        return True
-    if not same(data, tail, b, _IES):
-        return False
-    if i - 5 >= a and same(data, i - 5, b, _USES):
-        return True
-    if i - 7 >= a and same(data, i - 7, b, _USE_OF):
-        return True
-    return bool(i - 4 >= a and same(data, i - 4, b, _USE))
+def traced(data: np.ndarray, i: np.uint64) -> bool:
+    """Whether the four bytes from i are four rare letters in a row of one of C4's phrases; no branch, so that loops vectorise."""
+    w = data[i] | np.uint8(0x20)
+    x = data[i + np.uint64(1)] | np.uint8(0x20)
+    y = data[i + np.uint64(2)] | np.uint8(0x20)
+    z = data[i + np.uint64(3)] | np.uint8(0x20)
+    found = (w == 0x69) & (x == 0x70) & (y == 0x73) & (z == 0x75)  # ipsu
+    found |= (w == 0x61) & (x == 0x73) & (y == 0x63) & (z == 0x72)  # ascr
+    found |= (w == 0x66) & (x == 0x20) & (y == 0x75) & (z == 0x73)  # f us
+    found |= (w == 0x76) & (x == 0x61) & (y == 0x63) & (z == 0x79)  # vacy
+    return found | (w == 0x63) & (x == 0x6F) & (y == 0x6F) & ((z == 0x6B) | (z == 0xE2))  # cook, and k as U+212A
 
 
 @kernel
 def phrases(data: np.ndarray, a: Int, b: Int) -> Int:
     """The first of C4's checks on phrases that the line [a, b) meets, or KEPT."""
-    if not suspicious(data, a, b):
-        return KEPT
-    script = False
     bracket = False
+    for i in range(np.uint64(a), np.uint64(b)):
+        bracket |= data[i] == 0x7B
+    found = False
+    for i in range(np.uint64(a), np.uint64(max(a, b - 3))):
+        found |= traced(data, i)
+    script = False
     policy = False
-    for i in range(a, b):
-        c = data[i]
-        bracket |= c == 0x7B
-        c |= 0x20
-        if c == 0x6C:  # l
-            if same(data, i, b, _LOREM):
-                return LOREM_IPSUM
-        elif c == 0x6A:  # j
-            script |= same(data, i, b, _SCRIPT)
-        elif c == 0x70:  # p
-            policy |= same(data, i, b, _PRIVACY)
-        elif c == 0x74:  # t
-            policy |= same(data, i, b, _TERMS)
-        elif c == 0x63:  # c
-            policy |= cookies(data, a, i, b)
+    if found:
+        for i in range(a, b - 3):
+            if traced(data, np.uint64(i)):
+                for begin in range(max(a, i - _TRACE), i + 1):
+                    first = 0
+                    for p in range(_PHRASE_ENDS.size):
+                        if same(data, begin, b, first, _PHRASE_ENDS[p]):
+                            if p == 0:
+                                return LOREM_IPSUM
+                            script |= p == 1
+                            policy |= p > 1
+                        first = _PHRASE_ENDS[p]
     return JAVASCRIPT if script else CURLY_BRACKET if bracket else POLICY if policy else KEPT
 
 
 @kernel
-def c4_fate(data: np.ndarray, a: Int, b: Int, cleaned: np.ndarray, first: Int, last: Int, classes: np.ndarray) -> Int:
-    """What becomes of the stripped line data[a:b]; cleaned[first:last] is the same line without citation marks."""
-    if b - a > LONG_WORD and has_long_word(data, a, b, classes):
-        return TOO_LONG_WORD
-    if first == last:
-        return NO_TERMINAL
-    c = cleaned[last - 1]
-    if c != 0x2E and c != 0x3F and c != 0x21 and c != 0x22 and c != 0x27:  # . ? ! " '
-        return NO_TERMINAL
-    if c == 0x2E and last - first >= 3 and cleaned[last - 2] == 0x2E and cleaned[last - 3] == 0x2E:
-        return NO_TERMINAL
-    if few_words(data, a, b, classes):
-        return FEW_WORDS
-    return phrases(cleaned, first, last)
+def ends_well(data: np.ndarray, a: Int, b: Int) -> bool:
+    """Whether [a, b) ends with one of . ? ! " ' and not with three full stops."""
+    if a == b:
+        return False
+    c = data[b - 1]
+    if c == 0x2E:
+        return bool(b - a < 3 or data[b - 2] != 0x2E or data[b - 3] != 0x2E)
+    return bool(c == 0x3F or c == 0x21 or c == 0x22 or c == 0x27)
 
 
 @kernel
@@ -297,15 +252,6 @@ def sentences(
 
 
 @kernel
-def grown(array: np.ndarray, need: Int) -> np.ndarray:
-    if need <= array.size:
-        return array
-    larger = np.empty(max(need, 2 * array.size), array.dtype)
-    larger[: array.size] = array
-    return larger
-
-
-@kernel
 def c4_lines(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -316,14 +262,11 @@ def c4_lines(
     end: np.ndarray,
     chars: np.ndarray,
     out: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns as numbered at the top. Sentences are left to the caller for kept lines that held citation marks, whose words change
-    with the marks taken out: (bytes of those lines one after another, their ends, their documents)."""
-    cleaned = np.empty(1024, np.uint8)
-    ends = np.empty(16, np.int64)
-    docs = np.empty(16, np.int64)
-    n_cleaned = 0
-    n_ends = 0
+) -> np.ndarray:
+    """Fills the columns numbered at the top, but leaves lines with citation marks to c4_cited_lines: taking the marks out gives
+    them other words. Returns those lines: int64 (n, 3), first byte, end, document."""
+    cited = np.empty((16, 3), np.int64)
+    n_cited = 0
     for doc in range(offsets.size - 1):
         out[doc, :] = 0
         word = doc_ptr[doc]
@@ -341,42 +284,75 @@ def c4_lines(
                 for k in range(a, b):
                     n_marks += data[k] == 0x5B and citation(data, k, b, classes) > k
                 out[doc, CITATIONS] += n_marks
-            if n_marks == 0:
-                fate = c4_fate(data, a, b, data, a, b, classes)
+            if b - a > LONG_WORD and has_long_word(data, a, b, classes):
+                out[doc, TOO_LONG_WORD] += 1
+            elif n_marks:
+                if n_cited == len(cited):
+                    larger = np.empty((2 * n_cited, 3), np.int64)
+                    larger[:n_cited] = cited
+                    cited = larger
+                cited[n_cited, 0] = a
+                cited[n_cited, 1] = b
+                cited[n_cited, 2] = doc
+                n_cited += 1
+            elif not ends_well(data, a, b):
+                out[doc, NO_TERMINAL] += 1
+            elif few_words(data, a, b, classes):
+                out[doc, FEW_WORDS] += 1
+            else:
+                fate = phrases(data, a, b)
                 out[doc, fate] += 1
                 if fate == KEPT:
                     while word < last_word and start[word] < a:
                         word += 1
                     n, word = sentences(data, start, end, chars, word, last_word, b, classes, marks)
                     out[doc, SENTENCES] += n
-                continue
-            cleaned = grown(cleaned, n_cleaned + b - a)
-            e = without_citations(data, a, b, classes, cleaned, n_cleaned)
-            fate = c4_fate(data, a, b, cleaned, n_cleaned, e, classes)
-            out[doc, fate] += 1
-            if fate == KEPT:
-                n_cleaned = e
-                ends = grown(ends, n_ends + 1)
-                docs = grown(docs, n_ends + 1)
-                ends[n_ends] = e
-                docs[n_ends] = doc
-                n_ends += 1
-    return cleaned[:n_cleaned], ends[:n_ends], docs[:n_ends]
+    return cited[:n_cited]
 
 
 @kernel
-def count_line_sentences(
+def clean_lines(data: np.ndarray, cited: np.ndarray, classes: np.ndarray, cleaned: np.ndarray, offsets: np.ndarray) -> None:
+    """The cited lines without their citation marks, one after another; `cleaned` has room for them with the marks."""
+    n = 0
+    offsets[0] = 0
+    for line in range(len(cited)):
+        i = cited[line, 0]
+        stop = cited[line, 1]
+        while i < stop:
+            e = citation(data, i, stop, classes) if data[i] == 0x5B else i
+            if e > i:
+                i = e
+            else:
+                cleaned[n] = data[i]
+                n += 1
+                i += 1
+        offsets[line + 1] = n
+
+
+@kernel
+def c4_cited_lines(
     data: np.ndarray,
+    cited: np.ndarray,
+    cleaned: np.ndarray,
+    offsets: np.ndarray,
+    classes: np.ndarray,
+    marks: np.ndarray,
     doc_ptr: np.ndarray,
     start: np.ndarray,
     end: np.ndarray,
     chars: np.ndarray,
-    classes: np.ndarray,
-    marks: np.ndarray,
-    docs: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Adds to out[docs[i], SENTENCES] the sentences of line i, a document of its own in doc_ptr, start, end."""
-    for i in range(docs.size):
-        n, _ = sentences(data, start, end, chars, doc_ptr[i], doc_ptr[i + 1], data.size, classes, marks)
-        out[docs[i], SENTENCES] += n
+    """Adds the cited lines to their documents' columns; the words are those of the cleaned lines, each a text of its own."""
+    for line in range(len(cited)):
+        a = offsets[line]
+        b = offsets[line + 1]
+        fate = FEW_WORDS
+        if not ends_well(cleaned, a, b):
+            fate = NO_TERMINAL
+        elif not few_words(data, cited[line, 0], cited[line, 1], classes):
+            fate = phrases(cleaned, a, b)
+        out[cited[line, 2], fate] += 1
+        if fate == KEPT:
+            n, _ = sentences(cleaned, start, end, chars, doc_ptr[line], doc_ptr[line + 1], b, classes, marks)
+            out[cited[line, 2], SENTENCES] += n

@@ -43,6 +43,8 @@ _CASE = np.uint8(0x20)  # the bit that tells a from A; set or not, a digit or ma
 _CASE = np.uint8(0x20)  # the bit that tells a from A; set or not, other bytes stay apart from letters
 _BLOCK = 512  # bytes looked through at once for C4's phrases
 
+_MAY_SPACE = np.zeros(256, np.uint8)  # first bytes of white space (str.isspace())
+_MAY_SPACE[[*range(0x09, 0x0E), *range(0x1C, 0x21), 0xC2, 0xE1, 0xE2, 0xE3]] = 1
 _MAY_BREAK = np.zeros(256, np.uint8)  # first bytes of the code points at which str.splitlines() ends a line
 _MAY_BREAK[[0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = 1
 
@@ -111,15 +113,20 @@ def space_before(data: np.ndarray, i: Int, first: Int, classes: np.ndarray, most
 def words_up_to(data: np.ndarray, i: Int, last: Int, classes: np.ndarray, most: Int) -> Int:
     """Words between white space of a stripped line [i, last), not counting beyond `most`."""
     n: Int = 0
-    while i < last and n < most:
-        n += 1
-        while i < last:
+    gap = i  # the byte after the last white space
+    while i < last:
+        if _MAY_SPACE[data[i]]:
             code, width = decode(data, i)
             if classes[code] & SPACE:
-                break
+                if i > gap:
+                    n += 1
+                    if n == most:
+                        return n
+                gap = i + width
             i += width
-        i = space_after(data, i, last, classes)
-    return n
+        else:
+            i += 1
+    return n + (last > gap)
 
 
 # ---- C4
@@ -181,11 +188,12 @@ def lacks_bracket(text: np.ndarray) -> bool:
 
 @kernel
 def lacks_cart(text: np.ndarray) -> bool:
-    """True only where items in cart is not in the text: no tems."""
+    """True only where items in cart is not in the text: no `n car`."""
     least = np.uint8(255)
-    for i in range(text.size - 3):
-        a, b, c, d = text[i] | _CASE, text[i + 1] | _CASE, text[i + 2] | _CASE, text[i + 3] | _CASE
-        least = min(least, np.uint8((a ^ np.uint8(0x74)) | (b ^ np.uint8(0x65)) | (c ^ np.uint8(0x6D)) | (d ^ np.uint8(0x73))))
+    for i in range(text.size - 4):
+        a, b, c, d, e = text[i] | _CASE, text[i + 1] | _CASE, text[i + 2] | _CASE, text[i + 3] | _CASE, text[i + 4] | _CASE
+        n_ca = (a ^ np.uint8(0x6E)) | (b ^ _CASE) | (c ^ np.uint8(0x63)) | (d ^ np.uint8(0x61)) | (e ^ np.uint8(0x72))
+        least = min(least, np.uint8(n_ca))
     return least != 0
 
 

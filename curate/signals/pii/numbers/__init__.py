@@ -1,0 +1,1 @@
+"""Numbers with a meaning: kernels of PII."""

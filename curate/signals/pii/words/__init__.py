@@ -1,0 +1,1 @@
+"""Addresses and the words around a number: kernels of PII."""
