@@ -6,6 +6,7 @@ all its numba code in one file called kernels.py, and the cache folder is named 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -31,3 +32,7 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`@kernel` or `@kernel(inline="always")`: numba.njit as every kernel of ours is compiled."""
     settings = {"cache": True, "nogil": True, "error_model": "numpy", **options}
     return numba.njit(function, **settings) if function is not None else numba.njit(**settings)
+
+
+# For what only kernels call: without the wrappers Python needs, it compiles a quarter faster.
+inner = functools.partial(kernel, no_cpython_wrapper=True, no_cfunc_wrapper=True)

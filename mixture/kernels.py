@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 
 # --- keyed permutation (specified in order.py) -----------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _U1, _U27, _U30, _U31 = np.uint64(1), np.uint64(27), np.uint64(30), np.uint64(31)
 
 
-@kernel
+@inner
 def mix64(z: np.uint64) -> np.uint64:
     """splitmix64's output function (Steele, Lea, Flood 2014): a bijection of uint64."""
     z = (z ^ (z >> _U30)) * _MIX_1
@@ -113,7 +113,7 @@ _U6, _U63 = np.uint64(6), np.uint64(63)
 _FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@kernel
+@inner
 def _lowest_bit(word: np.uint64) -> int:
     """Index of the lowest set bit of a non-zero uint64."""
     n = 0
@@ -124,7 +124,7 @@ def _lowest_bit(word: np.uint64) -> int:
     return n
 
 
-@kernel
+@inner
 def _next_set(words: np.ndarray, blocks: np.ndarray, start: int) -> int:
     """Smallest index >= start whose bit is set in the two-level bit set, or -1."""
     word = start >> 6
@@ -217,7 +217,7 @@ def best_fit(
     return n_rows
 
 
-@kernel
+@inner
 def _present(below: np.ndarray, s: int) -> int:
     """Largest size <= s that is still there, 0 if none. `below` is a forest with path halving."""
     while below[s] != s:

@@ -38,8 +38,8 @@ def recipe_file(tmp_path):
 def test_reads(recipe_file):
     recipe = load_recipe(recipe_file)
     assert [(r.name, r.signal, r.op, r.bound) for r in recipe.rules] == [
-        ("min_n_non_symbol_words", "n_non_symbol_words", "min", 50.0),
-        ("max_n_non_symbol_words", "n_non_symbol_words", "max", 100000.0),
+        ("min_n_words", "n_words", "min", 50.0),
+        ("max_n_words", "n_words", "max", 100000.0),
         ("language", "language", "equals", ["et"]),
     ]
     assert recipe.rules[0].bound_text == ">= 50"
@@ -95,12 +95,12 @@ def test_extends_is_only_the_difference(recipe_file, tmp_path):
 
 
 def test_set_reaches_keys_and_rules_by_name(recipe_file):
-    recipe = load_recipe(recipe_file, ["min_n_non_symbol_words=40", "language=[et, fi]", "mixture.sequence_length=1024"])
+    recipe = load_recipe(recipe_file, ["min_n_words=40", "language=[et, fi]", "mixture.sequence_length=1024"])
     assert recipe.rules[0].bound == 40
     assert recipe.rules[2].bound == ["et", "fi"]
     assert recipe.mixture.sequence_length == 1024
-    with pytest.raises(CurateError, match="did you mean 'min_n_non_symbol_words'"):
-        load_recipe(recipe_file, ["min_n_non_symbol_word=40"])
+    with pytest.raises(CurateError, match="did you mean 'min_n_words'"):
+        load_recipe(recipe_file, ["min_n_word=40"])
 
 
 def test_sample_scales_token_budgets(recipe_file):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 
 NFC_UNSAFE = 1 << 14
 CASED_UP = 1 << 15
@@ -101,7 +101,7 @@ def needs_rewriting(data: np.ndarray, start: np.ndarray, end: np.ndarray, classe
         flag[window] = bool(seen & NFC_UNSAFE) or (bool(seen & CASED_UP) and not seen & CASED_DOWN)
 
 
-@kernel
+@inner
 def walk(
     data: np.ndarray, start: np.ndarray, end: np.ndarray, nextmove: np.ndarray, states: np.ndarray, found: np.ndarray
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.text.kernels import (
     CURRENCY,
     DIGIT,
@@ -33,12 +33,12 @@ _NUMBER = np.uint64(0x452821E638D01377)  # pi, further words: the skeleton of an
 _START = np.uint64(0xBE5466CF34E90C6C)
 
 
-@kernel
+@inner
 def ratio(a, b):
     return a / b if b > 0 else 0.0
 
 
-@kernel
+@inner
 def character_shape(data, first, stop, classes, row):
     """Columns 0 to 19, and 33 to 35 still as counts; returns the code points of the document."""
     n = letters = digits = upper = spaces = foreign_letters = 0
@@ -123,7 +123,7 @@ def character_shape(data, first, stop, classes, row):
     return n
 
 
-@kernel
+@inner
 def word_skeleton(data, a, b, classes, lower_delta, chars, flag, lower):
     """What a word is to the hashed columns: itself up to four letters, its last three letters where longer, one mark for numbers."""
     if not flag & HAS_ALNUM:
@@ -142,7 +142,7 @@ def word_skeleton(data, a, b, classes, lower_delta, chars, flag, lower):
     return mix(h)
 
 
-@kernel
+@inner
 def has_foreign_letter(data, a, b):
     """c, q, w, x or y: not letters of native Estonian, Finnish, Latvian or Lithuanian words (y is Finnish, c Baltic)."""
     for i in range(a, b):
@@ -152,14 +152,14 @@ def has_foreign_letter(data, a, b):
     return False
 
 
-@kernel
+@inner
 def ends_sentence(data, a, b):
     """A word of full stops, ! or ?, or an ellipsis."""
     code, _ = decode(data, a)
     return code == 0x2E or code == 0x21 or code == 0x3F or code == 0x2026
 
 
-@kernel
+@inner
 def fill_row(data, first, stop, classes, lower_delta, w0, w1, start, end, flags, lower, chars, row, slots):
     """One document's features into `row` (float64; N_SHAPE columns, then the hashed ones). `slots`: uint64 scratch of _SLOTS."""
     row[:] = 0.0

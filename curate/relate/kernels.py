@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 
 EXACT = -1  # in `shared`: the witness has the same hash, no shingles were compared
 
@@ -66,7 +66,7 @@ def label_equal(packed, keys, index_bits, first):
         begin = end
 
 
-@kernel
+@inner
 def _root(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]

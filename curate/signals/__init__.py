@@ -37,7 +37,8 @@ __all__ = [
     "ratios_over", "signal_names",
 ]  # fmt: skip
 
-# The families that need no model and no list: measured for every text, always.
+# The families that need no model and no list. Those that find spans (their tables are large, up to a fifth of the text) are measured
+# where a cut or a rule asks for them, the others for every text.
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY for module in (length, gopher, repetition, fineweb, c4, lines, characters, pii)
 }
@@ -76,8 +77,9 @@ def ratios_over(columns: Iterable[str]) -> dict[str, tuple[str, str]]:
 def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     """What is measured for one source, in a fixed order. Raises CurateError for a missing model or list, or a name taken twice."""
     stop_words = gopher.stop_words(source.language, recipe.path(source.stop_words) if source.stop_words else None)
-    found = [length.measurer(), gopher.measurer(stop_words), repetition.measurer(), fineweb.measurer(), c4.measurer()]
-    found += [lines.measurer(), characters.measurer(), pii.measurer()]
+    found = [length.measurer(), gopher.measurer(stop_words), repetition.measurer(), fineweb.measurer(), c4.measurer(source.words)]
+    found += [characters.measurer()]
+    found += [module.measurer() for module in (lines, pii) if _asked(recipe, source, module.FAMILY)]
     found += _languages(recipe)
     mine = (rule for rule in recipe.rules if rule.datatrove and (rule.sources is None or source.name in rule.sources))
     found += [datatrove_filter.measurer(rule) for rule in mine]
@@ -95,11 +97,19 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     return found
 
 
+def _asked(recipe: Recipe, source: Source, family: Family) -> bool:
+    """Does a cut or a rule of this source use the family?"""
+    names = {c.name for c in family.columns} | {r.name for r in family.ratios}
+    cuts = any(cut.kind == family.name and (cut.sources is None or source.name in cut.sources) for cut in recipe.cuts)
+    mine = (rule for rule in recipe.rules if rule.sources is None or source.name in rule.sources)
+    return cuts or any(rule.signal.removeprefix(AFTER_CUTS) in names for rule in mine)
+
+
 def signal_names(recipe: Recipe, source: Source) -> dict[str, str]:
     """Every signal a rule may bound for this source, with its type: int64, float32, string, or ratio for the derived ones."""
     found: dict[str, str] = {}
     after_cuts = (family.after_cuts() for family in FAMILIES.values())
-    for family in (*(m.family for m in measurers(recipe, source)), urls.DOMAINS, *after_cuts):
+    for family in (*(m.family for m in measurers(recipe, source)), *FAMILIES.values(), urls.DOMAINS, *after_cuts):
         found |= {c.name: c.type for c in family.columns} | dict.fromkeys((r.name for r in family.ratios), "ratio")
     return found | {urls.DROP_RATIO.name: "ratio"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.text.kernels import SPACE, Int, before, decode, mix
 
 # Bits of `marks` (punctuation.py).
@@ -28,7 +28,7 @@ _EMPTY = np.uint64(0)
 SHORT_LINE = 30  # code points; FineWeb's short_line_length
 
 
-@kernel
+@inner
 def load8(data: np.ndarray, i: Int) -> np.uint64:
     """Eight bytes as one little-endian number (LLVM makes one load of it); an unsigned index spares numba's wrap-around."""
     j = np.uint64(i)
@@ -38,13 +38,13 @@ def load8(data: np.ndarray, i: Int) -> np.uint64:
     return low | np.uint64(data[j + np.uint64(6)]) << np.uint64(48) | np.uint64(data[j + np.uint64(7)]) << np.uint64(56)
 
 
-@kernel
+@inner
 def first_high(found: np.uint64) -> Int:
     """Index of the lowest byte whose high bit is set; some is."""
     return np.int64((((found & HIGH) - np.uint64(1) & ~(found & HIGH)) & ONES) * ONES >> np.uint64(56)) - 1
 
 
-@kernel
+@inner
 def newline(data: np.ndarray, i: Int, stop: Int) -> Int:
     """First byte from i that is \\n, or stop."""
     while i + 8 <= stop:
@@ -78,6 +78,13 @@ def byte_hash(data: np.ndarray, a: Int, b: Int) -> np.uint64:
     return mix(h) | np.uint64(1)
 
 
+@inner
+def clear(array: np.ndarray, n: Int) -> None:
+    """The first n elements become 0 (array[:n] = 0 compiles for half a second)."""
+    for i in range(n):
+        array[i] = 0
+
+
 @kernel
 def code_points(data: np.ndarray, a: Int, b: Int) -> Int:
     n = b - a
@@ -91,7 +98,7 @@ def code_points(data: np.ndarray, a: Int, b: Int) -> Int:
     return n
 
 
-@kernel
+@inner
 def first_filled(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> Int:
     """First byte of the first code point of [a, b) that is not white space, or b."""
     while a + 8 <= b and load8(data, a) == SPACES:  # eight spaces
@@ -106,7 +113,7 @@ def first_filled(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> Int:
     return a
 
 
-@kernel
+@inner
 def last_filled(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> Int:
     """End of the last code point of [a, b) that is not white space, or a."""
     while b > a:
@@ -117,7 +124,7 @@ def last_filled(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> Int:
     return b
 
 
-@kernel
+@inner
 def seen_before(table: np.ndarray, mask: np.uint64, h: np.uint64) -> bool:
     """Whether h is in the open-addressing table (0: empty slot); puts it in."""
     slot = h >> np.uint64(8) & mask
@@ -129,7 +136,7 @@ def seen_before(table: np.ndarray, mask: np.uint64, h: np.uint64) -> bool:
     return False
 
 
-@kernel
+@inner
 def filled_lines(data: np.ndarray, a: Int, b: Int) -> Int:
     """At least as many as the lines of [a, b) that are not empty: what the tables of lines are sized by."""
     n: Int = 1
@@ -146,7 +153,7 @@ def filled_lines(data: np.ndarray, a: Int, b: Int) -> Int:
     return n
 
 
-@kernel
+@inner
 def line_tables(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(per document the size of its table of lines: a power of two of at least twice as many; the table itself, for the largest)."""
     sizes = np.empty(offsets.size - 1, np.int64)
@@ -168,7 +175,7 @@ def line_repetition(data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, 
     for doc in range(offsets.size - 1):
         a = offsets[doc]
         b = offsets[doc + 1]
-        out[doc, :6] = 0
+        clear(out[doc], 6)
         if a == b:
             continue
         mask = np.uint64(sizes[doc] - 1)
@@ -185,7 +192,7 @@ def line_repetition(data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, 
             out[doc, 0] += 1
             if e < last or begin > first:  # not the only one
                 if not cleared:
-                    table[: sizes[doc]] = _EMPTY
+                    clear(table, sizes[doc])
                     cleared = True
                 if seen_before(table, mask, byte_hash(data, begin, e)):
                     out[doc, 1] += 1
@@ -195,7 +202,7 @@ def line_repetition(data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, 
             while data[e] == 0x0A:  # ends before `last`: the text before it ends with something else
                 e += 1
             begin = e
-        table[: sizes[doc]] = _EMPTY
+        clear(table, sizes[doc])
         begin = a
         while True:  # lines: pieces of the text between runs of \n
             e = newline(data, begin, b)
@@ -210,7 +217,7 @@ def line_repetition(data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, 
             begin = e
 
 
-@kernel
+@inner
 def repeated_bigrams(
     words: np.ndarray, first: Int, n: Int, filter_: np.ndarray, shift: np.uint64, at: np.ndarray, h: np.ndarray
 ) -> Int:
@@ -230,7 +237,7 @@ def repeated_bigrams(
     return m
 
 
-@kernel
+@inner
 def count_equal(h: np.ndarray, m: Int, table: np.ndarray, group: np.ndarray, count: np.ndarray) -> None:
     """group[j]: the first of the m hashes that equals h[j]; count[j] for such firsts: how many do. `table`: scratch."""
     size = 4
@@ -240,7 +247,7 @@ def count_equal(h: np.ndarray, m: Int, table: np.ndarray, group: np.ndarray, cou
         bits += 1
     shift = np.uint64(64 - bits)
     mask = np.uint64(size - 1)
-    table[:size] = 0
+    clear(table, size)
     for j in range(m):
         x = h[j]
         slot = (x * _MULTIPLY) >> shift
@@ -258,7 +265,7 @@ def count_equal(h: np.ndarray, m: Int, table: np.ndarray, group: np.ndarray, cou
             slot = (slot + np.uint64(1)) & mask
 
 
-@kernel
+@inner
 def n_gram_chars(chars: np.ndarray, first: Int, n: Int) -> Int:
     total = 0
     for i in range(first, first + n):
@@ -288,7 +295,7 @@ def n_gram_repetition(doc_ptr: np.ndarray, words: np.ndarray, chars: np.ndarray,
     for doc in range(doc_ptr.size - 1):
         first = doc_ptr[doc]
         n_words = doc_ptr[doc + 1] - first
-        out[doc, :9] = 0
+        clear(out[doc], 9)
         for n in range(2, 5):  # nothing repeats: the first n-gram is the most frequent one
             if n <= n_words:
                 out[doc, n - 2] = n_gram_chars(chars, first, n) + n - 1
@@ -299,7 +306,7 @@ def n_gram_repetition(doc_ptr: np.ndarray, words: np.ndarray, chars: np.ndarray,
         while size < 2 * n_words:
             size *= 2
             shift -= 1
-        filter_[:size] = 0
+        clear(filter_, size)
         m = repeated_bigrams(words, first, n_words, filter_, np.uint64(shift), at, h)
         for n in range(2, 11):
             count_equal(h, m, table, group, count)
@@ -337,7 +344,7 @@ def fineweb_lines(data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, ma
     for doc in range(offsets.size - 1):
         i = offsets[doc]
         stop = offsets[doc + 1]
-        table[: sizes[doc]] = _EMPTY
+        clear(table, sizes[doc])
         mask = np.uint64(sizes[doc] - 1)
         n_lines = 0
         n_punctuated = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 
 Int = int | np.signedinteger  # Python's for mypy; int64 for numba, which reads no annotations
 
@@ -59,7 +59,7 @@ def mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> np.uint64(31))
 
 
-@kernel
+@inner
 def decode(data: np.ndarray, i: Int) -> tuple[Int, Int]:
     """(code point, width) at byte i of valid UTF-8."""
     c = np.int64(data[i])
@@ -73,7 +73,7 @@ def decode(data: np.ndarray, i: Int) -> tuple[Int, Int]:
     return ((c & 0x07) << 18) | (low << 6) | (np.int64(data[i + 3]) & 0x3F), 4
 
 
-@kernel
+@inner
 def before(data: np.ndarray, i: Int) -> Int:
     """First byte of the code point that ends before byte i."""
     i -= 1
@@ -82,13 +82,13 @@ def before(data: np.ndarray, i: Int) -> Int:
     return i
 
 
-@kernel
+@inner
 def class_at(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     """Class of the code point at byte i; 0 at the end."""
     return np.int64(classes[decode(data, i)[0]]) if i < stop else 0
 
 
-@kernel
+@inner
 def put(start: np.ndarray, end: np.ndarray, n: Int, a: Int, b: Int) -> Int:
     """Write word n where there is room; count it always, so that the caller learns how much room was needed."""
     if n < start.size:
@@ -97,7 +97,7 @@ def put(start: np.ndarray, end: np.ndarray, n: Int, a: Int, b: Int) -> Int:
     return n + 1
 
 
-@kernel
+@inner
 def trailing(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> Int:
     """Start of the word that rule 2 takes off the end of [a, c), or c when nothing comes off."""
     j = before(data, c)
@@ -131,7 +131,7 @@ def trailing(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> Int:
     return c
 
 
-@kernel
+@inner
 def infix_length(data: np.ndarray, i: Int, c: Int, code: Int, width: Int, previous: Int, classes: np.ndarray) -> Int:
     """Bytes of the cut mark of rule 3 at byte i of a rest that ends at c, 0 for none. `previous`: class before i."""
     if code == 0x2E:
@@ -162,7 +162,7 @@ def infix_length(data: np.ndarray, i: Int, c: Int, code: Int, width: Int, previo
     return 0
 
 
-@kernel
+@inner
 def in_exceptions(data: np.ndarray, i: Int, exceptions: np.ndarray) -> np.uint64:
     """1 where bytes i and i + 1 stand side by side in some exception of one word, 0 for most; no branch."""
     bit = (np.uint64(data[i]) & np.uint64(0x7F)) << np.uint64(7) | (np.uint64(data[i + 1]) & np.uint64(0x7F))
@@ -191,14 +191,14 @@ def find_exception(h: np.uint64, exceptions: np.ndarray) -> Int:
     return -1
 
 
-@kernel
+@inner
 def has_full_stop(data: np.ndarray, a: Int, c: Int) -> bool:
     while a < c and data[a] != 0x2E:
         a += 1
     return bool(a < c)
 
 
-@kernel
+@inner
 def is_host(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     """Whether [a, c) is labels of a host joined by full stops, then nothing, a port or a path (reference._is_host)."""
     labels = 0
@@ -243,7 +243,7 @@ def is_host(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     return bool(i >= c or data[i] == 0x2F or data[i] == 0x3F or data[i] == 0x23)  # / ? #
 
 
-@kernel
+@inner
 def is_address(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     """Whether [a, c) is a URL or e-mail address: a host at its start, after scheme:// or after an @."""
     schemes = 0
@@ -257,7 +257,7 @@ def is_address(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     return is_host(data, a, c, classes)
 
 
-@kernel
+@inner
 def is_scheme(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     """Whether [a, c) is two or more letters, digits or _ + - ."""
     i = a
@@ -271,7 +271,7 @@ def is_scheme(data: np.ndarray, a: Int, c: Int, classes: np.ndarray) -> bool:
     return n >= 2
 
 
-@kernel
+@inner
 def join_exceptions(data: np.ndarray, start: np.ndarray, end: np.ndarray, first: Int, n: Int, exceptions: np.ndarray) -> Int:
     """Words first.. of one chunk: neighbours that together are an exception become one word, from the left, longest first."""
     written = first
@@ -296,7 +296,7 @@ def join_exceptions(data: np.ndarray, start: np.ndarray, end: np.ndarray, first:
     return written
 
 
-@kernel
+@inner
 def split_chunk(
     data: np.ndarray,
     a: Int,
@@ -641,7 +641,7 @@ def gopher_word_counts(
         stop_words[doc] = n_stop
 
 
-@kernel
+@inner
 def distinct_shingles(
     flags: np.ndarray, lower: np.ndarray, first: int, last: int, ngram: int, words: np.ndarray, table: np.ndarray, out: np.ndarray
 ) -> int:
@@ -686,7 +686,7 @@ def distinct_shingles(
     return n_out
 
 
-@kernel
+@inner
 def min_hashes(shingles: np.ndarray, n: Int, multiply: np.ndarray, add: np.ndarray, minima: np.ndarray) -> None:
     """minima[j] = least (shingle * multiply[j] + add[j]) >> 32: multiply-shift of an already mixed hash."""
     minima[:] = np.uint32(0xFFFFFFFF)
@@ -728,7 +728,7 @@ def normalised_hashes(
         normalised[doc, 1] = mix(h2 ^ n)
 
 
-@kernel
+@inner
 def longest(doc_ptr: np.ndarray) -> Int:
     best = 1
     for doc in range(doc_ptr.size - 1):

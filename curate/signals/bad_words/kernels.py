@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.text.kernels import decode, mix
 
 _BASE = np.uint64(0xD6E8FEB86659FD93)  # odd
@@ -30,7 +30,7 @@ def code_points(data: np.ndarray, offsets: np.ndarray, lower_delta: np.ndarray, 
         ptr[doc + 1] = n
 
 
-@kernel
+@inner
 def phrase_key(units: np.ndarray, i: int, n: int) -> np.uint64:
     """Hash of the n units from i on, never 0."""
     h = _START
@@ -39,7 +39,7 @@ def phrase_key(units: np.ndarray, i: int, n: int) -> np.uint64:
     return h | np.uint64(1)
 
 
-@kernel
+@inner
 def slot_of(keys: np.ndarray, key: np.uint64) -> np.int64:
     """Where `key` is in the open-addressing table, or the empty slot (0) where it would be."""
     mask = np.uint64(keys.size - 1)

@@ -9,12 +9,15 @@ curly bracket and refuses the document; we count on. Imports text and the kernel
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from curate import text
 from curate.signals.c4 import kernels
 from curate.signals.family import Batch, Column, Columns, Family, Measurer, read_only
 from curate.signals.punctuation import marks
+from curate.text.tokenizers import RULES
 from curate.text.unicode import tables
 
 FAMILY = Family("c4", 1, (
@@ -35,11 +38,12 @@ FAMILY = Family("c4", 1, (
 ))  # fmt: skip
 
 
-def measurer() -> Measurer:
-    return Measurer(FAMILY, measure)
+def measurer(words: str = RULES) -> Measurer:
+    """`words`: how the source's words are cut; lines without their citation marks are cut anew."""
+    return Measurer(FAMILY, functools.partial(measure, words=words))
 
 
-def measure(batch: Batch) -> Columns:
+def measure(batch: Batch, words: str = RULES) -> Columns:
     assert batch.segments is not None
     data, offsets = read_only(batch.data, batch.offsets)
     seg, classes = batch.segments, tables()[0]
@@ -49,7 +53,7 @@ def measure(batch: Batch) -> Columns:
         cleaned, ptr = np.empty(int((cited[:, 1] - cited[:, 0]).sum()), np.uint8), np.empty(len(cited) + 1, np.int64)
         kernels.clean_lines(data, cited, classes, cleaned, ptr)
         cleaned, ptr = read_only(cleaned, ptr)
-        own = text.segment(cleaned, ptr)
+        own = text.segment(cleaned, ptr, words)
         kernels.c4_cited_lines(
             data, cited, cleaned, ptr, classes, marks(), own.doc_ptr, own.start, own.end, own.chars, counts
         )  # fmt: skip

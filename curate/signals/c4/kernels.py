@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.signals.kernels import (
     HIGH,
     ONES,
@@ -49,7 +49,7 @@ _EDIT, _NEEDED = np.frombuffer(b"edit]", np.uint8), np.frombuffer(b"citation nee
 _BRACKETS, _C2, _E2 = np.uint64(0x5B5B5B5B5B5B5B5B), np.uint64(0xC2C2C2C2C2C2C2C2), np.uint64(0xE2E2E2E2E2E2E2E2)
 
 
-@kernel
+@inner
 def line_end(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> tuple[Int, Int, bool]:
     """(end of the line of str.splitlines() at i, start of the next one, whether it holds a [)."""
     brackets = False
@@ -81,7 +81,7 @@ def line_end(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> tuple[
     return stop, stop, brackets
 
 
-@kernel
+@inner
 def few_words(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> bool:
     """Whether the stripped line has fewer than MIN_LINE_WORDS pieces between white space."""
     n = 0
@@ -99,7 +99,7 @@ def few_words(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> bool:
     return True
 
 
-@kernel
+@inner
 def has_long_word(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> bool:
     """Whether some piece between white space has more than LONG_WORD code points. Looks at few bytes where words are short."""
     while b - a > LONG_WORD:
@@ -128,7 +128,7 @@ def has_long_word(data: np.ndarray, a: Int, b: Int, classes: np.ndarray) -> bool
     return False
 
 
-@kernel
+@inner
 def same(data: np.ndarray, i: Int, stop: Int, first: Int, last: Int) -> bool:
     """Whether data[i:stop] in lower case begins with _PHRASES[first:last]. U+212A (KELVIN SIGN) is the only code point beyond ASCII
     whose lower case is an ASCII letter alone: k."""
@@ -144,7 +144,7 @@ def same(data: np.ndarray, i: Int, stop: Int, first: Int, last: Int) -> bool:
     return True
 
 
-@kernel
+@inner
 def citation(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     """End of the citation mark that begins with the [ at byte i: \\[\\d*] or [edit] or [citation needed]; i where none does."""
     j = i + 1
@@ -166,7 +166,7 @@ def citation(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     return i
 
 
-@kernel
+@inner
 def traced(data: np.ndarray, i: np.uint64) -> bool:
     """Whether the four bytes from i are four rare letters in a row of one of C4's phrases; no branch, so that loops vectorise."""
     w = data[i] | np.uint8(0x20)
@@ -180,7 +180,7 @@ def traced(data: np.ndarray, i: np.uint64) -> bool:
     return found | (w == 0x63) & (x == 0x6F) & (y == 0x6F) & ((z == 0x6B) | (z == 0xE2))  # cook, and k as U+212A
 
 
-@kernel
+@inner
 def phrases(data: np.ndarray, a: Int, b: Int) -> Int:
     """The first of C4's checks on phrases that the line [a, b) meets, or KEPT."""
     bracket = False
@@ -206,7 +206,7 @@ def phrases(data: np.ndarray, a: Int, b: Int) -> Int:
     return JAVASCRIPT if script else CURLY_BRACKET if bracket else POLICY if policy else KEPT
 
 
-@kernel
+@inner
 def ends_well(data: np.ndarray, a: Int, b: Int) -> bool:
     """Whether [a, b) ends with one of . ? ! " ' and not with three full stops."""
     if a == b:
@@ -217,7 +217,7 @@ def ends_well(data: np.ndarray, a: Int, b: Int) -> bool:
     return bool(c == 0x3F or c == 0x21 or c == 0x22 or c == 0x27)
 
 
-@kernel
+@inner
 def sentences(
     data: np.ndarray,
     start: np.ndarray,
@@ -268,7 +268,8 @@ def c4_lines(
     cited = np.empty((16, 3), np.int64)
     n_cited = 0
     for doc in range(offsets.size - 1):
-        out[doc, :] = 0
+        for column in range(out.shape[1]):
+            out[doc, column] = 0
         word = doc_ptr[doc]
         last_word = doc_ptr[doc + 1]
         i = offsets[doc]
@@ -289,7 +290,9 @@ def c4_lines(
             elif n_marks:
                 if n_cited == len(cited):
                     larger = np.empty((2 * n_cited, 3), np.int64)
-                    larger[:n_cited] = cited
+                    for k in range(n_cited):
+                        for column in range(3):
+                            larger[k, column] = cited[k, column]
                     cited = larger
                 cited[n_cited, 0] = a
                 cited[n_cited, 1] = b

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.text.kernels import ALNUM, BREAK, CASED_UP, DIGIT, SPACE, Int, before, decode
 
 # Kinds, as columns of `counts` and as they stand in Spans.kind.
@@ -49,7 +49,7 @@ _MAY_BREAK = np.zeros(256, np.uint8)  # first bytes of the code points at which 
 _MAY_BREAK[[0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = 1
 
 
-@kernel
+@inner
 def put(out: Out, n: Int, doc: Int, a: Int, b: Int, what: Int) -> Int:
     """Write span n where there is room for it; returns n + 1."""
     row, start, end, kind, _ = out
@@ -61,20 +61,20 @@ def put(out: Out, n: Int, doc: Int, a: Int, b: Int, what: Int) -> Int:
     return n + 1
 
 
-@kernel
+@inner
 def add(out: Out, n: Int, doc: Int, a: Int, b: Int, what: Int) -> Int:
     """`put`, and count it."""
     out[4][doc, what] += 1
     return put(out, n, doc, a, b, what)
 
 
-@kernel
+@inner
 def lower(data: np.ndarray, i: Int) -> Int:
     c = np.int64(data[i])
     return c + 32 if 0x41 <= c <= 0x5A else c
 
 
-@kernel
+@inner
 def matched(data: np.ndarray, i: Int, stop: Int, pattern: np.ndarray, any_case: bool) -> bool:
     """`pattern` (lower-case ASCII) stands at byte i, before `stop`."""
     if i + pattern.size > stop:
@@ -86,7 +86,7 @@ def matched(data: np.ndarray, i: Int, stop: Int, pattern: np.ndarray, any_case: 
     return True
 
 
-@kernel
+@inner
 def space_after(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     """The first byte from i on that is not white space."""
     while i < stop:
@@ -97,7 +97,7 @@ def space_after(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int
     return i
 
 
-@kernel
+@inner
 def space_before(data: np.ndarray, i: Int, first: Int, classes: np.ndarray, most: Int) -> Int:
     """Where the run of white space before byte i begins, of at most `most` code points and not before `first`."""
     while i > first and most > 0:
@@ -132,7 +132,7 @@ def words_up_to(data: np.ndarray, i: Int, last: Int, classes: np.ndarray, most: 
 # ---- C4
 
 
-@kernel
+@inner
 def has_long_word(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) -> bool:
     """A word of more than MAX_WORD_CHARS code points in [first, last). White space is looked for backwards from as far as a word
     of so many bytes would reach, so that nearly nothing is read."""
@@ -164,7 +164,7 @@ def has_long_word(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) 
 # code of them, some 20 times faster than a search that can end early.
 
 
-@kernel
+@inner
 def lacks_phrases(text: np.ndarray) -> bool:
     """True only where neither javascript nor a policy phrase is in the text: none of ascr, okie, licy, f use."""
     least = np.uint8(255)
@@ -178,7 +178,7 @@ def lacks_phrases(text: np.ndarray) -> bool:
     return least != 0
 
 
-@kernel
+@inner
 def lacks_bracket(text: np.ndarray) -> bool:
     least = np.uint8(255)
     for i in range(text.size):
@@ -186,7 +186,7 @@ def lacks_bracket(text: np.ndarray) -> bool:
     return least != 0
 
 
-@kernel
+@inner
 def lacks_cart(text: np.ndarray) -> bool:
     """True only where items in cart is not in the text: no `n car`."""
     least = np.uint8(255)
@@ -197,7 +197,7 @@ def lacks_cart(text: np.ndarray) -> bool:
     return least != 0
 
 
-@kernel
+@inner
 def n_plain(text: np.ndarray) -> Int:
     """ASCII bytes that are no upper-case letters."""
     n = 0
@@ -206,12 +206,12 @@ def n_plain(text: np.ndarray) -> Int:
     return n
 
 
-@kernel
+@inner
 def phrase_at(data: np.ndarray, i: Int, first: Int, stop: Int, pattern: np.ndarray) -> bool:
     return False if i < first else matched(data, i, stop, pattern, True)
 
 
-@kernel
+@inner
 def policy_at(data: np.ndarray, i: Int, first: Int, stop: Int) -> bool:
     """One of C4's policy phrases has its first blank at byte i of the line [first, stop)."""
     if i + 1 >= stop:
@@ -226,7 +226,7 @@ def policy_at(data: np.ndarray, i: Int, first: Int, stop: Int) -> bool:
     return False
 
 
-@kernel
+@inner
 def citation_end(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> Int:
     r"""End of the citation mark (\[\d*\], [edit], [citation needed]) that begins at byte i, which is [; -1 where there is none."""
     if matched(data, i, stop, _EDIT_MARK, False):
@@ -244,7 +244,7 @@ def citation_end(data: np.ndarray, i: Int, stop: Int, classes: np.ndarray) -> In
     return -1
 
 
-@kernel
+@inner
 def has_terminal(data: np.ndarray, first: Int, last: Int) -> bool:
     """The stripped line ends with . ? ! " or ' and not with ... ."""
     if last <= first:
@@ -255,7 +255,7 @@ def has_terminal(data: np.ndarray, first: Int, last: Int) -> bool:
     return c == 0x3F or c == 0x21 or c == 0x22 or c == 0x27
 
 
-@kernel
+@inner
 def phrases(data: np.ndarray, first: Int, last: Int) -> tuple[bool, bool]:
     """(javascript, a policy phrase) in the line [first, last)."""
     javascript = False
@@ -269,7 +269,7 @@ def phrases(data: np.ndarray, first: Int, last: Int) -> tuple[bool, bool]:
     return javascript, policy
 
 
-@kernel
+@inner
 def without_citations(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) -> np.ndarray:
     """The bytes of the line [first, last) without its citation marks."""
     line = np.empty(last - first, np.uint8)
@@ -285,7 +285,7 @@ def without_citations(data: np.ndarray, first: Int, last: Int, classes: np.ndarr
     return line[:n]
 
 
-@kernel
+@inner
 def c4_line(
     data: np.ndarray, line: Line, words: Int, may_phrase: bool, may_cite: bool, classes: np.ndarray, out: Out, n: Int, doc: Int
 ) -> Int:
@@ -322,7 +322,7 @@ def c4_line(
 # ---- RefinedWeb
 
 
-@kernel
+@inner
 def is_uppercase(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) -> bool:
     """More than half of the code points are upper case."""
     if 2 * n_plain(data[first:last]) >= last - first:  # half of the bytes are half of the code points at least
@@ -340,7 +340,7 @@ def is_uppercase(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) -
     return uppers > others
 
 
-@kernel
+@inner
 def is_numeric(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> bool:
     while i < last:
         code, width = decode(data, i)
@@ -350,7 +350,7 @@ def is_numeric(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> bool
     return True
 
 
-@kernel
+@inner
 def mark_after(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> Int:
     r"""The first byte from i on that is \w: a letter, a digit or _."""
     while i < last:
@@ -361,7 +361,7 @@ def mark_after(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> Int:
     return i
 
 
-@kernel
+@inner
 def is_counter(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> bool:
     r"""The line [i, last) is ^\W*\d[,.\d]*[kmb]?\s+(likes|...)\W*$ in lower case (DCLM counter_line_modifier)."""
     i = mark_after(data, i, last, classes)
@@ -389,7 +389,7 @@ def is_counter(data: np.ndarray, i: Int, last: Int, classes: np.ndarray) -> bool
     return False
 
 
-@kernel
+@inner
 def ends_with_more(data: np.ndarray, first: Int, last: Int) -> Int:
     """Where read more... (or …) begins at the end of the stripped line; -1 where it does not stand there."""
     more = last - 3 - _READ_MORE.size  # ... and … are three bytes both
@@ -399,7 +399,7 @@ def ends_with_more(data: np.ndarray, first: Int, last: Int) -> Int:
     return more if (a == 0x2E and b == 0x2E and c == 0x2E) or (a == 0xE2 and b == 0x80 and c == 0xA6) else -1
 
 
-@kernel
+@inner
 def short_edit(data: np.ndarray, line: Line, may_have_cart: bool, classes: np.ndarray, out: Out, n: Int, doc: Int) -> Int:
     """Spans of the phrases in a line that is not blank; the whole line where nothing else is in it. Returns the new n."""
     begin, first, last, end = line
@@ -438,7 +438,7 @@ def short_edit(data: np.ndarray, line: Line, may_have_cart: bool, classes: np.nd
     return put(out, begun, doc, begin, end, EDIT) if n > begun and rest >= last else n
 
 
-@kernel
+@inner
 def refinedweb_line(
     data: np.ndarray, line: Line, words: Int, may_have_cart: bool, classes: np.ndarray, out: Out, n: Int, doc: Int
 ) -> Int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.signals.pii.numbers.kernels import DIGITS, TOTAL, card, chain, iban, is_personal_code, phone
 from curate.signals.pii.words.kernels import (
     ADDRESS,
@@ -35,7 +35,6 @@ from curate.signals.pii.words.kernels import (
     add,
     among,
     ends_word,
-    inner,
     is_word,
     peek,
     roles_of,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner, kernel
 from curate.text.kernels import mix
 
 _DOMAIN = np.uint64(0xCBF29CE484222325)  # FNV-1a's offset basis and prime; `mix` finishes a key
@@ -17,12 +17,12 @@ _PRIME = np.uint64(0x100000001B3)
 DOT, SLASH, HASH, COLON, STAR = 0x2E, 0x2F, 0x23, 0x3A, 0x2A
 
 
-@kernel
+@inner
 def _step(h, byte):
     return (h ^ np.uint64(byte)) * _PRIME
 
 
-@kernel
+@inner
 def _mask_of(key, keys, masks):
     """masks[i] where keys[i] == key (keys sorted, distinct), else 0."""
     low, high = 0, keys.shape[0]
@@ -37,7 +37,7 @@ def _mask_of(key, keys, masks):
     return np.uint64(0)
 
 
-@kernel
+@inner
 def _after_www(data, start, end):
     if end - start > 4 and data[start] == 0x77 and data[start + 1] == 0x77 and data[start + 2] == 0x77 and data[start + 3] == DOT:
         return start + 4

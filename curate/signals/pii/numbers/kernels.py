@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from curate.jit import inner
 from curate.signals.pii.words.kernels import (
     BEFORE_CARD,
     BEFORE_PHONE,
@@ -23,7 +24,6 @@ from curate.signals.pii.words.kernels import (
     Int,
     among,
     ends_word,
-    inner,
     is_word,
     peek,
     said_before,

@@ -6,14 +6,11 @@ bytes are look-ups in FLAGS rather than comparisons: numba takes milliseconds to
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from curate.jit import kernel
+from curate.jit import inner
 from curate.text.kernels import CURRENCY, DIGIT, LETTERISH, before, decode, mix
 
-inner = functools.partial(kernel, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only: compiles faster
 Int = int | np.signedinteger  # Python's for mypy; int64 for numba, which reads no annotations
 
 # Roles of words, a bit each; the same bits shifted by 8 for all words that begin so (tables.py).
