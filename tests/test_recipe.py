@@ -129,3 +129,10 @@ def test_no_near_duplicates_stays_so_in_the_canonical_form(recipe_file, tmp_path
     again = tmp_path / "canonical.yaml"
     again.write_bytes(load_recipe(recipe_file, ["dedup.near=null"]).canonical_yaml())
     assert load_recipe(again).dedup.near is None
+
+
+def test_set_reaches_every_rule_of_a_name(recipe_file):
+    text = recipe_file.read_text().replace("mixture:", "  - {signal: n_words, min: 20, sources: [code]}\nmixture:", 1)
+    recipe_file.write_text(text)
+    recipe = load_recipe(recipe_file, ["min_n_words=5"])
+    assert [(r.sources, r.bound) for r in recipe.rules if r.name == "min_n_words"] == [(["web"], 5), (["code"], 5)]

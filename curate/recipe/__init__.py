@@ -118,7 +118,8 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
         data["rules"] = _expand_rules(data["rules"], base, where, path)
     for assignment in sets:
         key, _, value = assignment.partition("=")
-        apply_set(data, _bound_assignment(data, key, value))
+        for one in _assignments(data, key, value):
+            apply_set(data, one)
         where[tuple(key.split("."))] = f"--set {key}"
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
@@ -147,15 +148,14 @@ def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
     return recipe.model_copy(update={"rules": [*recipe.rules, rule]})
 
 
-def _bound_assignment(data: dict, key: str, value: str) -> str:
-    """`min_n_words=40` and `rules.min_n_words=40` set the bound of the rule of that name."""
+def _assignments(data: dict, key: str, value: str) -> list[str]:
+    """`min_n_words=40` and `rules.min_n_words=40` set the bound of every rule of that name (each for other sources)."""
     name = key.removeprefix("rules.")
-    for i, rule in enumerate(data.get("rules") or []):
-        if isinstance(rule, dict) and rule.get("name") == name:
-            bound = next(op for op in OPS if op in rule)
-            return f"rules.{i}.{bound}={value}"
+    rules = [(i, rule) for i, rule in enumerate(data.get("rules") or []) if isinstance(rule, dict) and rule.get("name") == name]
+    if rules:
+        return [f"rules.{i}.{next(op for op in OPS if op in rule)}={value}" for i, rule in rules]
     if not key or "." in key or key in RecipeModel.model_fields:
-        return f"{key}={value}"
+        return [f"{key}={value}"]
     known = [*(r.get("name", "") for r in data.get("rules") or [] if isinstance(r, dict)), *RecipeModel.model_fields]
     close = nearest(key, known)
     raise CurateError(
