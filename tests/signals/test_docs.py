@@ -28,8 +28,9 @@ HEAD = """# Signals
 Every number and text that is measured of a document, as rules, `curate sql` (view `signals`) and `curate stats` name it. This page
 is written from the families' records (`tests/signals/test_docs.py`), so it says what the code does. Integers are stored; a ratio is
 computed when it is read, and is 0 where its denominator is 0. A family whose heading says "every text" needs no list and no model and is
-always measured, and, where the recipe cuts, a second time on the text that is left, every name with `after_cuts_` before it. `NAME` stands
-for the name an entry of the recipe has; a family with it is measured where the recipe asks for it.
+always measured; one that finds spans is measured where a cut or a rule asks for it. Both can be measured a second time on the text that the
+cuts leave, where a rule asks: every name with `after_cuts_` before it. `NAME` stands for the name an entry of the recipe has; a family with
+it is measured where the recipe has such an entry.
 """
 
 
@@ -65,7 +66,7 @@ def page() -> str:
     for name, listed in sorted(families().items(), key=lambda item: (not any(id(f) in always for f in item[1]), item[0])):
         parts.append(about(modules()[name]))
         for family in listed:
-            when = ", every text" if id(family) in always else ""
+            when = ", spans" if family.span_kinds else ", every text" if id(family) in always else ""
             parts.append(f"### {family.name} (version {family.version}{when})\n")
             parts.append("\n".join([*_table(family), ""]))
         if others := [c for key, c in vars(modules()[name]).items() if isinstance(c, Column) and not key.startswith("_")]:
