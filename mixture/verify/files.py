@@ -123,8 +123,11 @@ def _check_shard(folder: Path, stated: Mapping[str, Any], report: Report, build_
 
 
 def check_caches(store: Path, report: Report, build_dir: Path) -> None:
-    """What ingest keeps to read a new file alone next time. No stage.json lists it: each shard.json speaks for its own files."""
-    for stage in ("raw_hashes", "ingest_runs", "ingest_names"):
+    """What ingest keeps to read a new file alone next time, and what the web domains are counted from: no manifest lists it, so each
+    shard.json speaks for its own files."""
+    for stage in ("raw_hashes", "ingest_runs", "ingest_names", "domain_numbers", "domain_lines"):
+        for file in sorted((store / stage).glob("*/stage.json")):
+            read_exact(file, report, shown(file, build_dir))
         for folder in sorted(p for p in (store / stage).glob("*/*") if p.is_dir()):
             own = read_exact(folder / "shard.json", report, shown(folder / "shard.json", build_dir))
             if own is not None:
