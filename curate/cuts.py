@@ -137,9 +137,8 @@ def merged(asked: Sequence[Entry], spans: Mapping[str, pa.Table]) -> pa.Table:
     is_line = np.array([swallows for swallows, _, _ in kinds], bool)[rank_of]
     order = np.lexsort((rank_of, ~is_line, -end, start))
     start, end, rank_of, is_line = (column[order] for column in (start, end, rank_of, is_line))
-    reach = np.maximum.accumulate(
-        np.where(is_line, end, -1)
-    )  # of the lines that begin no later; an equal line of a lower rank too
+    # How far the lines reach that begin no later; an equal line of a lower rank counts too.
+    reach = np.maximum.accumulate(np.where(is_line, end, -1))
     alone = end > np.concatenate([[-1], reach[:-1]])
     start, end, rank_of = start[alone], end[alone], rank_of[alone]
 
