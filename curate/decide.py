@@ -97,7 +97,7 @@ def _write_all(
     by_domain: list[str], threads: int,
 ) -> None:  # fmt: skip
     shards = relations.shards
-    members = load(shards, relations.buckets, relations.shingles, dedup.exact)
+    members = load(shards, relations.buckets, relations.shingles, dedup.exact.by)
     eligible = np.empty(sum(shard.rows for shard in shards), bool)
 
     def known(shard: Shard) -> Known:

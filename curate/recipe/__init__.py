@@ -24,7 +24,10 @@ from curate.recipe.models import (
     Component,
     Cut,
     DatatroveFilter,
+    Decontaminate,
     Dedup,
+    EvaluationSet,
+    Exact,
     HeldOut,
     LanguageId,
     License,
@@ -33,6 +36,7 @@ from curate.recipe.models import (
     Model,
     Near,
     RecipeModel,
+    Reference,
     Rule,
     Source,
     Strict,
@@ -42,9 +46,9 @@ from curate.recipe.models import (
 from curate.units import Quantity
 
 __all__ = [
-    "DOMAIN_SIGNALS", "Component", "Cut", "DatatroveFilter", "Dedup", "HeldOut", "LanguageId", "License", "Limits", "Mixture",
-    "Model", "Near", "Quantity", "Recipe", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml",
-    "merge", "validate",
+    "Component", "Cut", "DOMAIN_SIGNALS", "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "HeldOut",
+    "LanguageId", "License", "Limits", "Mixture", "Model", "Near", "Quantity", "Recipe", "Reference", "Rule", "Source",
+    "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
 ]  # fmt: skip
 
 
@@ -86,8 +90,10 @@ class Recipe(RecipeModel):
         data = self.model_dump(mode="json", by_alias=True, exclude={"base"}, exclude_none=True)
         if self.dedup.near is None:
             data["dedup"]["near"] = None  # left out it would be the default: near duplicates are looked for
-        for group in ("sources", "models"):
-            data[group] = {name: {k: v for k, v in one.items() if k != "name"} for name, one in data[group].items()}
+        named = [(data, "sources"), (data, "models"), (data["dedup"], "against")]
+        named += [(data["decontaminate"], "against")] if isinstance(data.get("decontaminate", {}).get("against"), dict) else []
+        for place, group in named:
+            place[group] = {name: {k: v for k, v in one.items() if k != "name"} for name, one in place[group].items()}
         return data
 
     def canonical_yaml(self) -> bytes:
@@ -123,9 +129,13 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
         where[tuple(key.split("."))] = f"--set {key}"
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
-    for name, named in [*(data.get("sources") or {}).items(), *(data.get("models") or {}).items()]:
-        if isinstance(named, dict):
-            named["name"] = name
+    dedup, decontaminate = data.get("dedup") or {}, data.get("decontaminate") or {}
+    groups = [data.get("sources"), data.get("models"), dedup.get("against") if isinstance(dedup, dict) else None]
+    groups.append(decontaminate.get("against") if isinstance(decontaminate, dict) else None)
+    for group in groups:
+        for name, named in group.items() if isinstance(group, dict) else ():
+            if isinstance(named, dict):
+                named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
     _check_names(recipe, where, path)
     recipe = _with_empty_rule(recipe, path)
@@ -288,9 +298,14 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
         check(model.sources or [], "models", name, "sources")
     for i, cut in enumerate(recipe.cuts):
         check(cut.sources or [], "cuts", str(i), "sources")
-    near = recipe.dedup.near
+    near, exact = recipe.dedup.near, recipe.dedup.exact
     check(near.across if near and near.across != "all" else [], "dedup", "near", "across")
     check(recipe.dedup.within, "dedup", "within")
+    check(exact.across if exact.across != "all" else [], "dedup", "exact", "across")
+    check(exact.within, "dedup", "exact", "within")
+    check((recipe.decontaminate and recipe.decontaminate.sources) or [], "decontaminate", "sources")
+    if taken := sorted(set(recipe.dedup.against) & set(recipe.sources)):
+        raise CurateError(f"dedup.against and sources both have {taken[0]!r}", where=where.get(("dedup", "against"), str(file)))
     fed: dict[str, str] = {}
     for name, component in recipe.mixture.components.items():
         at = ("mixture", "components", name, "from")

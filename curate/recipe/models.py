@@ -137,10 +137,15 @@ class Model(Strict):
 class Cut(Strict):
     """Parts of documents that are not trained on: measured as spans, cut when the text is tokenized."""
 
-    kind: Literal["pii", "lines"]
-    of: Names
+    kind: Literal["pii", "lines", "boilerplate_lines", "repeated_substrings"]
+    of: Names = []  # of pii and lines: which kinds; of boilerplate_lines: line, paragraph (empty: both)
     as_: Literal["typed", "constant", "removed"] = Field("typed", alias="as")  # of pii: [EMAIL], [PII], or nothing
     sources: Names | None = None  # None: all
+    # Of boilerplate_lines and repeated_substrings only:
+    min_documents: int | None = Field(None, ge=2)  # stands in so many documents of ...
+    per: Literal["corpus", "source", "domain"] | None = None
+    keep: Literal["first", "none"] | None = None  # the first place in canonical order (source, id) stays, or none
+    min_words: int | None = Field(None, ge=8)  # of repeated_substrings: the shortest run of words
 
 
 class DatatroveFilter(Strict):
@@ -211,14 +216,77 @@ class Near(Strict):
     ngram: int = Field(5, ge=1, le=32)
     bands: int = Field(16, ge=1, le=64)
     rows: int = Field(7, ge=1, le=32)
+    fold: list[
+        Literal["digits", "diacritics"]
+    ] = []  # what shingles do not tell apart: runs of digits; letters with and without marks
     across: Literal["all"] | list[str] = "all"
     bucket_cap: int = Field(256, ge=1)
+    keep: Literal["best", "none"] = "best"  # none: whoever has a near duplicate goes, and the near duplicate goes too
+
+
+class Exact(Strict):
+    """Equal by hash: `text` byte for byte, `normalised` but for white space and letter case, `url` by normalised address."""
+
+    by: list[Literal["normalised", "text", "url"]] = ["normalised"]
+    across: Literal["all"] | list[str] = "all"  # sources compared with each other
+    within: list[str] = []  # sources compared with themselves only
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        """`exact: normalised`, `exact: [normalised, url]` and `exact: none` say `by` alone."""
+        if isinstance(data, str):
+            return {"by": [] if data == "none" else [data]}
+        return {"by": data} if isinstance(data, list) else data
+
+
+class Reference(Strict):
+    """A corpus the recipe's documents are compared with and that is not trained on: another build's kept documents where they lie,
+    or files read as a source's are."""
+
+    name: str = ""  # filled in from the key
+    build: str | None = None
+    read: Names = []
+    format: Literal["auto", "jsonl", "parquet", "text", "tree"] = "auto"
+    fields: dict[str, str] = {}
+    id: Literal["auto", "path", "content"] = "auto"
+    suffixes: list[str] = []
+    words: str = "rules"
+
+    @model_validator(mode="after")
+    def _one(self) -> Reference:
+        if (self.build is None) == (not self.read):
+            raise ValueError("a reference is either build: (a build folder) or read: (files)")
+        return self
 
 
 class Dedup(Strict):
-    exact: Literal["normalised", "text", "none"] = "normalised"
+    exact: Exact = Exact()
     near: Near | None = Near()
-    within: list[str] = []
+    within: list[str] = []  # sources whose near duplicates are looked for among themselves only
+    # Who stays of equals: `source` is the order of the recipe's sources, a signal's larger value wins, -signal's smaller one; id last.
+    priority: list[str] = ["source", "n_words"]
+    against: dict[str, Reference] = {}
+
+
+class EvaluationSet(Strict):
+    """Items of a benchmark. `fields`: question, answer, options, passage -> the file's field (empty: known names are looked for)."""
+
+    name: str = ""  # filled in from the key
+    read: Names
+    format: Literal["auto", "jsonl", "parquet"] = "auto"
+    fields: dict[str, str] = {}
+
+
+class Decontaminate(Strict):
+    """Overlap of documents with evaluation items; see curate/relate/contamination."""
+
+    against: Names | dict[str, EvaluationSet]  # files (a set per file, named after it), or sets by name
+    action: Literal["drop_document", "cut", "report"] = "drop_document"
+    ngram: int = Field(8, ge=3, le=32)  # words
+    overlap: float = Field(0.8, gt=0, le=1)  # of an item part's n-grams, weighted by how rare they are in the corpus
+    fold: list[Literal["diacritics"]] = ["diacritics"]
+    sources: Names | None = None  # None: all
 
 
 class HeldOut(Strict):
@@ -262,6 +330,7 @@ class RecipeModel(Strict):
     cuts: list[Cut] = []
     rules: list[Rule] = []
     dedup: Dedup = Dedup()
+    decontaminate: Decontaminate | None = None
     held_out: HeldOut | None = None
     mixture: Mixture
     limits: Limits = Limits()

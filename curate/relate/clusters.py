@@ -32,7 +32,7 @@ def tasks(
     near = {"jaccard": dedup.near.jaccard, "bucket_cap": dedup.near.bucket_cap} if dedup.near else None
     parents = [stage.root for source in sources for stage in (documents[source], lengths[source])] + [buckets.root]
     parents += [shingles.root] if shingles else []
-    settings = {"sources": list(sources), "exact": dedup.exact, "near": near}
+    settings = {"sources": list(sources), "exact": dedup.exact.by, "near": near}
     stage = store.stage("clusters", version=VERSION, settings=settings, parents=parents)
     shards = layout(sources, documents)
     outputs = tuple((stage, shard.name) for shard in shards)
@@ -42,7 +42,7 @@ def tasks(
 def _write(
     stage: Stage, shards: list[Shard], lengths: dict[str, Stage], buckets: Stage, shingles: Stage | None, dedup: Dedup
 ) -> None:
-    members = load(shards, buckets, shingles, dedup.exact)
+    members = load(shards, buckets, shingles, dedup.exact.by)
     rank = _rank(shards, lengths, members.ordinal)
     near = dedup.near
     resolution = resolve(

@@ -60,11 +60,11 @@ def opened(path: Path) -> np.ndarray:
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def load(shards: Sequence[Shard], buckets: Stage, shingles: Stage | None, exact: str) -> Members:
-    """`exact`: "normalised", "text" or "none", as in the recipe."""
+def load(shards: Sequence[Shard], buckets: Stage, shingles: Stage | None, by: Sequence[str]) -> Members:
+    """`by`: dedup.exact.by of the recipe."""
     folder = buckets.shard_path("all")
     ordinal = opened(folder / "member.npy")
-    group = opened(folder / f"{exact}.npy") if exact != "none" else np.full(len(ordinal), -1, np.int32)
+    group = opened(folder / f"{by[0]}.npy") if by else np.full(len(ordinal), -1, np.int32)
     group.flags.writeable = False
     sets: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     if shingles is not None:
