@@ -46,7 +46,7 @@ from curate.recipe.models import (
 from curate.units import Quantity
 
 __all__ = [
-    "Component", "Cut", "DOMAIN_SIGNALS", "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "HeldOut",
+    "DOMAIN_SIGNALS", "Component", "Cut", "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "HeldOut",
     "LanguageId", "License", "Limits", "Mixture", "Model", "Near", "Quantity", "Recipe", "Reference", "Rule", "Source",
     "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
 ]  # fmt: skip
