@@ -32,6 +32,9 @@ app.add_typer(train_app, name="train", rich_help_panel="train")
 Build = Annotated[Path, typer.Argument(help="A build folder, e.g. build/quickstart")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value (repeatable).")]
+GlobalBatch = Annotated[
+    str | None, typer.Option(help="What one step trains: '512 sequences', '2M tokens', or the run file that says it.")
+]
 
 
 def main() -> None:
@@ -88,6 +91,7 @@ def build_mixture(
     from curate.inspect import screen as room
     from curate.manifest import read_manifest
     from curate.recipe import load_recipe
+    from curate.relate import references
     from curate.store import Store
     from mixture import budget, tokens
 
@@ -96,6 +100,7 @@ def build_mixture(
         raise CurateError("no such stage", where="--until", found=until, allowed=", ".join(pipeline.STAGES))
     out = out or Path("build") / (loaded.name + ("-sample" if sample else ""))
     pipeline.check(loaded)
+    references.check_out(loaded, out)
     tokenizer = tokens.check(loaded)
     budget.check(budget.requests(loaded.mixture), loaded.mixture.total.count)
     home = Store(store)
@@ -109,7 +114,7 @@ def build_mixture(
         problem = str(shortage) if shortage else ""
         manifest = read_manifest(out / "manifest.json") if until != "tokenize" and not shortage else None
     if curated.decisions is not None:
-        corpus.write_corpus(out, stages, manifest)
+        corpus.write_corpus(out, {**stages, **curated.reference_stages()}, manifest)
         data = room.screen(out, curated.seconds, engine.most_workers, problem)
         _show(data, room.render(data, sys.stdout.isatty()), as_json)
     else:
@@ -134,7 +139,7 @@ def what_if(
 
     recipe, log = _recipe_of(build)
     changed, _ = _recipe_of(build, changes)
-    from curate import engine, pipeline
+    from curate import copies, engine, pipeline
     from curate.store import Store
 
     pipeline.check(changed)
@@ -142,7 +147,8 @@ def what_if(
     with engine.quietly():
         curated = pipeline.curate(changed, store, workers=1)
     assert curated.decisions is not None
-    compared = outcomes.compare(build, curated.decisions.path, texts)
+    rehydrated = copies.rehydration(recipe, outcomes.folders(build)), copies.rehydration(changed, curated.folders())
+    compared = outcomes.compare(build, curated.decisions.path, texts, rehydrated)
     problem, feasible = _plan_problem(changed, room.components(compared, (recipe, changed))["after"])
     data = room.what_if(build, compared, (recipe, changed), problem, feasible)
     _show(data, what_if_screen.render(data, sys.stdout.isatty()), as_json)
@@ -197,6 +203,73 @@ def explain(
 
     data = room.explain(build, id)
     _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("step", rich_help_panel="look")
+def step(
+    build: Build,
+    number: Annotated[
+        int, typer.Argument(metavar="S", help="A step as a run's log counts it, from 1; without --global-batch a stream index.")
+    ],
+    global_batch: GlobalBatch = None,
+    world_size: Annotated[int | None, typer.Option(help="Processes of the run, for --rank.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Only the rows of this process, from 0.")] = None,
+    texts: Annotated[bool, typer.Option("--texts", help="Also what the model reads: the tokens, decoded.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The documents of one training step: its rows, by component, each with its pass, chunk and tokens."""
+    from dataclasses import asdict
+
+    from curate.inspect import step as room
+    from curate.manifest import read_manifest
+    from mixture import steps
+
+    manifest = read_manifest(build / "manifest.json")
+    batch_rows = steps.batch_rows(manifest, global_batch) if global_batch else None
+    asked = steps.ask(manifest, number, batch_rows, rank=rank, world=world_size)
+    read = steps.reader(build / "manifest.json", _recipe_of(build)[0]) if texts else None
+    data = room.step(build, asked.rows, None if as_json else room.N_ROWS, read)
+    said = {key: value for key, value in asdict(asked).items() if key not in ("rows", "n_rows")}
+    _show({**said, **data}, room.render({**said, **data}, sys.stdout.isatty()), as_json)
+
+
+@app.command("when", rich_help_panel="look")
+def when(
+    build: Build,
+    document: Annotated[
+        str, typer.Argument(metavar="ID|SOURCE_ID", help="A document's id or its beginning, or its origin's id.")
+    ],
+    global_batch: GlobalBatch = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every time a document is trained on: pass, chunk, step; or why it never is."""
+    from functools import partial
+
+    from curate.inspect import when as room
+    from curate.manifest import read_manifest
+    from mixture import steps
+
+    manifest = read_manifest(build / "manifest.json") if global_batch else {}
+    batch_rows = steps.batch_rows(manifest, global_batch) if global_batch else None
+    place = partial(steps.place, batch_rows=batch_rows) if batch_rows else None
+    n_steps = steps.n_steps(steps.n_rows(manifest), batch_rows) if batch_rows else None
+    data = {"batch_rows": batch_rows, "n_steps": n_steps, **room.when(build, document, place)}
+    _show(data, room.render(data, sys.stdout.isatty()), as_json)
+
+
+@app.command("diff", rich_help_panel="look")
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A build folder")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one")],
+    texts: Annotated[int, typer.Option(help="Texts newly kept and newly dropped, for each reason.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two builds: recipe, documents and tokens, reasons, and the first stage at which they part."""
+    from curate.inspect import diff as room
+    from curate.inspect import diff_screen
+
+    data = room.diff(a, b, texts)
+    _show(data, diff_screen.render(data, sys.stdout.isatty()), as_json)
 
 
 @app.command("sql", rich_help_panel="look")
@@ -306,6 +379,24 @@ def train_lm(
     _show(data, room.render(out, data), as_json)
 
 
+@app.command("similar", rich_help_panel="adapt")
+def similar(
+    build: Build,
+    text_file: Annotated[Path, typer.Option(help="A plain file is one text; JSONL (also .gz, .zst) and Parquet hold many.")],
+    jaccard: Annotated[float, typer.Option(min=0.01, max=1.0, help="The least similarity of a hit.")] = 0.5,
+    limit: Annotated[int, typer.Option(min=1, help="Hits of each text.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Find the documents of a build, kept or dropped, that say nearly the same as your texts."""
+    from curate.inspect import similar as room
+    from curate.inspect import similar_screen
+    from curate.store import Store
+
+    recipe, log = _recipe_of(build)
+    data = room.similar(build, recipe, Store(build / log["store"]), text_file, jaccard=jaccard, limit=limit)
+    _show(data, similar_screen.render(data, sys.stdout.isatty()), as_json)
+
+
 @app.command("verify", rich_help_panel="check")
 def verify(
     build: Build,
@@ -314,15 +405,16 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Count everything again, from raw records to packed tokens, and re-hash every file."""
+    from curate.copies import rehydration
     from curate.inspect import corpus
-    from curate.recount import recount
+    from curate.recount import recount, similarity
     from mixture import verify as room
 
     log = _log_of(build)
     stages = None if (build / "manifest.json").exists() else corpus.lineage(build)
     report = room.verify(
         build, Path(log["recipe_base"]), store=build / log["store"], stages=stages, recount=recount if raw else None,
-        derived=corpus.differences, fast=fast,
+        derived=corpus.differences, rehydration=rehydration, similarity=similarity, fast=fast,
     )  # fmt: skip
     _show(report.data(), report.text(), as_json)
     sys.exit(1 if report.findings else 0)
@@ -393,7 +485,7 @@ def _begin(out: Path, recipe: Recipe, store: Path) -> None:
 
 def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) -> tuple[dict[str, Stage], CurateError | None]:
     """Tokenize what is kept, then plan, pack and write the mixture; an infeasible plan comes back as its message."""
-    from curate import engine
+    from curate import copies, engine
     from mixture import budget, build, tokens
     from mixture.kept import kept_tables
 
@@ -407,15 +499,13 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     if not pack:
         return stages, None
     with curated.timed("mixture"):
-        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages)
+        rehydrated = copies.rehydration(recipe, curated.folders())
+        bins = rehydrated.bins if rehydrated else copies.no_bins
+        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages, bins)
         facts = {
             "name": tokenizer.files.name, "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special,
             "bos": recipe.tokenizer.bos, "eos": recipe.tokenizer.eos, "template_sha256": tokenizer.template_sha256,
         }  # fmt: skip
-        lineage = [
-            {"stage": s.name, "of": list(name), "fingerprint": s.fingerprint, "root": s.root}
-            for name, s in curated.named_stages(tokens=stages)
-        ]  # fmt: skip
         try:
             with engine.progress("pack", 1) as advance:
                 done = 0
@@ -432,7 +522,8 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
                     out,
                     tokenizer=facts,
                     token_bytes=tokenizer.dtype.itemsize,
-                    lineage=lineage,
+                    lineage=curated.lineage(out, tokens=stages),
+                    copies=rehydrated.data if rehydrated else None,
                     progress=progress,
                 )
         except budget.Infeasible as error:
@@ -445,10 +536,11 @@ def _plan_problem(recipe: Recipe, unique: dict[str, dict[str, Any]]) -> tuple[st
     from mixture import budget
 
     tokens = [unique[name]["tokens"] for name in recipe.mixture.components]
+    epoch = [unique[name]["epoch_tokens"] for name in recipe.mixture.components]
     if any(n is None for n in tokens):
         return "", None
     try:
-        budget.plan(budget.requests(recipe.mixture), recipe.mixture.total.count, tokens, recipe.mixture.on_shortage)
+        budget.plan(budget.requests(recipe.mixture), recipe.mixture.total.count, tokens, recipe.mixture.on_shortage, epoch)
     except budget.Infeasible as error:
         return str(error), False
     return "", True

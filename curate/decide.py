@@ -4,10 +4,17 @@ In: signals and relations of every source. Out, per shard of documents: decision
 row those of the documents; and domain_drop.parquet (schema.DOMAIN_DROP) where a rule uses domain_drop_ratio. The order of judging:
 cutoffs of `keep` over all shards; rules that are not over a domain; from those the share of each domain's documents that fail;
 then all rules, in recipe order. Imports engine, recipe, schema, store, rules, relate.
+
+Scopes: exact duplicates are looked for as dedup.exact.across and within say, near ones as dedup.near.across and dedup.within, each on
+its own; references (dedup.against) are looked at by everybody.
+near.keep `none` is defined on what `best` gives: of the documents that `best` keeps, those it kept as the witness of a near
+duplicate go too, each with the best of these as its witness; that one is not kept either. A reference stays, and so does a document
+that is like none but documents which themselves were dropped for another.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,24 +28,24 @@ import pyarrow.parquet as pq
 from curate import engine, schema
 from curate.recipe import DOMAIN_SIGNALS, Dedup, Near, Recipe, Rule
 from curate.relate import Relations, Shard, kernels
-from curate.relate.clusters import floats_at, strings_at
+from curate.relate.clusters import floats_at, on_disk, placed, sources_of, strings_at
 from curate.relate.members import Members, load, opened
-from curate.relate.resolve import EXACT_ONLY, NOT_ELIGIBLE, resolve, similarity
+from curate.relate.resolve import NEAR, NOBODY, NONE, NOT_ELIGIBLE, REFERENCES, Scopes, kinds, resolve, similarity
 from curate.rules import Cutoffs, Known, bound_text, failed_names, families, find_cutoffs, judge, reason_values, rules_of
 from curate.signals.urls import DROP_RATIO
 from curate.store import Stage, Store, table_root
 
-VERSION = 1
-EXACT, NEAR = "exact_duplicate", "near_duplicate"
+VERSION = 2  # witness_source, url_duplicate, near.keep
+DUPLICATES = ("exact_duplicate", "url_duplicate", "near_duplicate")  # in the order of resolve.EXACT, URL, NEAR
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """By member: `witness` int32 (a kept member; -1 none), `jaccard` float64 with it, `is_exact` by hash."""
+    """By member: `witness` int32 (-1 none), `jaccard` float64 with it (NaN unknown), `kind` int8 (resolve.kinds)."""
 
     witness: np.ndarray
     jaccard: np.ndarray
-    is_exact: np.ndarray
+    kind: np.ndarray
     counts: dict[str, int]
 
 
@@ -58,10 +65,11 @@ def decide(
     used |= {(source, family): signals[source, family] for source in by_domain for family in ("domains", "url")}
     settings = {
         "rules": [rule.model_dump(mode="json", by_alias=True, exclude={"origin"}, exclude_none=True) for rule in recipe.rules],
-        "dedup": recipe.dedup.model_dump(mode="json", by_alias=True),
+        "dedup": recipe.dedup.model_dump(mode="json", by_alias=True, exclude={"against", "priority"}),  # clusters' business
         "sources": list(recipe.sources),
     }
-    parents = [documents[source].root for source in recipe.sources] + [used[key].root for key in sorted(used)]
+    parents = [root for one in relations.references for root in one.roots]
+    parents += [documents[source].root for source in recipe.sources] + [used[key].root for key in sorted(used)]
     parents += [relations.buckets.root, relations.clusters.root]
     stage = store.stage("decide", version=VERSION, settings=settings, parents=parents)
     names = [shard.name for shard in relations.shards]
@@ -96,9 +104,9 @@ def _write_all(
     stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, cutoffs: Cutoffs,
     by_domain: list[str], threads: int,
 ) -> None:  # fmt: skip
-    shards = relations.shards
-    members = load(shards, relations.buckets, relations.shingles, dedup.exact.by)
-    eligible = np.empty(sum(shard.rows for shard in shards), bool)
+    shards, n_references = relations.shards, len(relations.reference_shards)
+    members = load(relations.all_shards, relations.buckets, relations.shingles, dedup.exact.by)
+    eligible = np.ones(sum(shard.rows for shard in relations.all_shards), bool)
 
     def known(shard: Shard) -> Known:
         return Known(cutoffs, _drop_ratio(relations, shard, ratios[shard.source]) if shard.source in ratios else None)
@@ -108,16 +116,24 @@ def _write_all(
         eligible[shard.first : shard.first + shard.rows] = judged.eligible
 
     def write_shard(i: int) -> None:
-        own = slice(int(members.ends[i]), int(members.ends[i + 1]))
-        part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.is_exact[own], resolved.counts if i == 0 else {})
-        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), members.ordinal[own] - shards[i].first, part, ids)
+        own = slice(*members.ends[n_references + i : n_references + i + 2].tolist())
+        part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.kind[own], resolved.counts if i == 0 else {})
+        source = sources_of(relations.all_shards, members.ends, part.witness)
+        row = members.ordinal[own] - shards[i].first
+        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), row, part, ids, source)
 
     with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
         ratios = {source: domain_drop_ratios(rules, source, signals, relations, cutoffs, pool) for source in by_domain}
         list(pool.map(judge_shard, shards))
-        blind = {name: _of_clusters(relations, name) for name in ("witness", "jaccard", "rank")}
-        scope = member_scopes(dedup, shards, members, eligible[members.ordinal])
-        resolved = resolve_changed(members, scope, blind, dedup.near, stage.store / ".tmp")
+        number, scopes = scopes_of(dedup, shards)
+        numbers = [0] * n_references + [number[shard.source] for shard in shards]
+        scope = np.repeat(np.array(numbers, np.int16), np.diff(members.ends))
+        scope[~eligible[members.ordinal]] = NOT_ELIGIBLE
+        scratch = stage.store / ".tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="blind-", dir=scratch) as folder:
+            blind = _blind(relations, int(members.ends[n_references]), Path(folder))
+            resolved = resolve_changed(members, scope, scopes, blind, dedup.near, scratch)
         ids = opened(relations.buckets.shard_path("all") / "id.npy")
         list(pool.map(write_shard, range(len(shards))))
 
@@ -153,59 +169,87 @@ def _drop_ratio(relations: Relations, shard: Shard, ratios: np.ndarray) -> np.nd
     return np.where(number >= 0, ratios[np.maximum(number, 0)], np.nan)
 
 
-def _of_clusters(relations: Relations, name: str) -> np.ndarray:
-    folders = [relations.clusters.shard_path(shard.name) for shard in relations.shards]
-    return np.concatenate([np.load(folder / f"{name}.npy") for folder in folders])
+def _blind(relations: Relations, n_references: int, folder: Path) -> dict[str, np.ndarray]:
+    """witness, jaccard, kind and rank by member as clusters stored them, as memory maps; the first members are references'."""
+    first = {
+        "witness": np.full(n_references, -1, np.int32), "jaccard": np.full(n_references, np.nan),
+        "kind": np.full(n_references, NONE, np.int8), "rank": np.arange(n_references, dtype=np.int32),
+    }  # fmt: skip
+    shards = [relations.clusters.shard_path(shard.name) for shard in relations.shards]
+    return {
+        name: on_disk([values, *(shard / f"{name}.npy" for shard in shards)], folder / name) for name, values in first.items()
+    }
 
 
-def scopes(dedup: Dedup, sources: Sequence[str]) -> dict[str, int]:
-    """source -> where its near duplicates are looked for: 0 across, 1.. each of `within` alone, EXACT_ONLY nowhere."""
-    if dedup.near is None:
-        return dict.fromkeys(sources, EXACT_ONLY)
-    across = dedup.near.across
-    inside = {source: i + 1 for i, source in enumerate(dedup.within)}
-    return {source: inside.get(source, 0 if across == "all" or source in across else EXACT_ONLY) for source in sources}
+def scopes_of(dedup: Dedup, shards: Sequence[Shard]) -> tuple[dict[str, int], Scopes]:
+    """(source -> the number of its scope, the scopes). Row 1 is `across`, then one for each source of `within`.
+
+    Where near duplicates, or exact ones, are not looked for at all, everybody is of one mind, so that nothing is resolved again for it.
+    """
+    sources = list(dict.fromkeys(shard.source for shard in shards))
+    near = _rows(sources, dedup.near.across, dedup.within) if dedup.near else dict.fromkeys(sources, 1)
+    exact = _rows(sources, dedup.exact.across, dedup.exact.within) if dedup.exact.by else dict.fromkeys(sources, 1)
+    rows = [np.array([REFERENCES, *(of[source] for source in sources)], np.int32) for of in (near, exact)]
+    number = {source: i + 1 for i, source in enumerate(sources)}
+    return number, Scopes(*rows)
 
 
-def member_scopes(dedup: Dedup, shards: Sequence[Shard], members: Members, eligible: np.ndarray) -> np.ndarray:
-    """int16 (m,): each member's scope; NOT_ELIGIBLE where a rule failed."""
-    of_source = scopes(dedup, list(dict.fromkeys(shard.source for shard in shards)))
-    scope = np.repeat(np.array([of_source[shard.source] for shard in shards], np.int16), np.diff(members.ends))
-    scope[~eligible] = NOT_ELIGIBLE
-    return scope
+def _rows(sources: Sequence[str], across: str | Sequence[str], within: Sequence[str]) -> dict[str, int]:
+    inside = {source: i + 2 for i, source in enumerate(within)}
+    return {source: inside.get(source, 1 if across == "all" or source in across else NOBODY) for source in sources}
 
 
 def resolve_changed(
-    members: Members, scope: np.ndarray, blind: Mapping[str, np.ndarray], near: Near | None, scratch: Path
+    members: Members, scope: np.ndarray, scopes: Scopes, blind: Mapping[str, np.ndarray], near: Near | None, scratch: Path
 ) -> Resolved:
     """Where a whole component is eligible and in one scope, the rule-blind result stands; the others are resolved again.
 
-    blind: witness, jaccard and rank by member, as clusters stored them.
+    scope: int16 (m,), numbers of `scopes` or NOT_ELIGIBLE. blind: witness, jaccard, kind and rank by member, as clusters stored them.
     """
     n_components = int(members.component.max(initial=-1)) + 1
-    stands = kernels.settled(members.component, scope, n_components)[members.component]
+    stands = kernels.settled(members.component, scope, _alike(scopes), n_components)[members.component]
     rest = np.where(stands, np.int16(NOT_ELIGIBLE), scope)
     jaccard, cap = (near.jaccard, near.bucket_cap) if near else (1.0, 1)
-    again = resolve(members, rest, blind["rank"], jaccard=jaccard, cap=cap, scratch=scratch)
-    witness = np.where(stands, blind["witness"], again.witness)
+    again = resolve(members, rest, blind["rank"], jaccard=jaccard, cap=cap, scratch=scratch, scopes=scopes)
+    witness = np.maximum(np.where(stands, blind["witness"], again.witness), np.int32(-1))
     similar = np.where(stands, blind["jaccard"], similarity(members, again)[0])
-    is_exact = (witness >= 0) & (members.group >= 0)
-    is_exact[is_exact] = members.group[witness[is_exact]] == members.group[is_exact]
+    kind = np.where(stands, blind["kind"], kinds(again))
+    if near is not None and near.keep == "none":
+        _drop_heads(witness, similar, kind, blind["rank"], scope, scopes)
     counts = {"reused_members": int(stands.sum()), "resolved_members": int((rest > NOT_ELIGIBLE).sum()), **again.counts}
-    return Resolved(np.maximum(witness, np.int32(-1)), similar, is_exact, counts)
+    return Resolved(witness, similar, kind, counts)
+
+
+def _alike(scopes: Scopes) -> np.ndarray:
+    """int32 by scope, for kernels.settled."""
+    both = scopes.near * (scopes.exact.max() + 1) + scopes.exact
+    nobody = (scopes.near == NOBODY) | (scopes.exact == NOBODY)
+    return np.where(scopes.exact == REFERENCES, kernels.ANYBODY, np.where(nobody, -1, both)).astype(np.int32)
+
+
+def _drop_heads(
+    witness: np.ndarray, similar: np.ndarray, kind: np.ndarray, rank: np.ndarray, scope: np.ndarray, scopes: Scopes
+) -> None:
+    """near.keep: none. Whoever was kept as the witness of a near duplicate goes as well, for the best of these."""
+    near = np.flatnonzero(kind == NEAR)
+    near = near[scopes.exact[scope[witness[near]]] != REFERENCES]
+    near = near[np.argsort(rank[near])]
+    heads, first = np.unique(witness[near], return_index=True)
+    best = near[first]
+    witness[heads], similar[heads], kind[heads] = best, similar[best], NEAR
 
 
 def _write(
     stage: Stage, shard: Shard, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], known: Known, row: np.ndarray,
-    resolved: Resolved, ids: np.ndarray,
+    resolved: Resolved, ids: np.ndarray, witness_source: pa.Array,
 ) -> None:  # fmt: skip
     own = rules_of(rules, shard.source)
     judged = judge(rules, shard.source, shard.key, shard.rows, signals, known)
-    reasons = [rule.name for rule in own] + [EXACT, NEAR]
+    reasons = [rule.name for rule in own] + list(DUPLICATES)
     near_bound = f"< {dedup.near.jaccard:g}" if dedup.near else None
     code = judged.first.copy()
     equal = resolved.witness >= 0
-    code[row[equal]] = np.where(resolved.is_exact[equal], len(own), len(own) + 1)
+    code[row[equal]] = len(own) + resolved.kind[equal].astype(np.int32) - 1
     value, value_text = reason_values(own, judged)
 
     def by_reason(texts: Sequence[str | None]) -> pa.Array:
@@ -217,10 +261,11 @@ def _write(
         "keep": pa.array(code < 0),
         "reason": by_reason(reasons),
         "failed_rules": failed_names(own, judged.failed),
-        "signal": by_reason([*(rule.signal for rule in own), None, None]),
+        "signal": by_reason([*(rule.signal for rule in own), None, None, None]),
         "value": value,
         "value_text": value_text,
-        "bound": by_reason([*(bound_text(rule, shard.source, known.cutoffs) for rule in own), None, near_bound]),
+        "bound": by_reason([*(bound_text(rule, shard.source, known.cutoffs) for rule in own), None, None, near_bound]),
+        "witness_source": placed(shard.rows, row, witness_source),
         "witness_id": strings_at(shard.rows, row[equal], ids[resolved.witness[equal]]),
         "similarity": floats_at(shard.rows, row[equal], resolved.jaccard[equal]),
     }

@@ -6,25 +6,32 @@ A recipe and a store in, the stages' folders out. Imports the rooms of curate; m
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate import engine
 from curate.errors import CurateError, nearest
 from curate.recipe import Recipe
+from curate.recipe.bands import hint
 from curate.store import Stage, Store
 from curate.units import show_bytes
 
 if TYPE_CHECKING:
     from curate.relate import Relations
 
+log = logging.getLogger(__name__)
+
 STAGES = ("ingest", "measure", "relate", "decide", "tokenize", "mixture")
 
 # What one byte of text becomes on disk, all stages together. Measured: 8.9 MB for 6.2 MB of the texts of tests/real.py with 16-bit
-# tokens (1.4); 32-bit tokens add half a byte. Rounded up, and printed as an estimate.
+# tokens (1.4); 32-bit tokens add half a byte. Rounded up, and printed as an estimate. Where every document collides with another, as
+# in a corpus of templates, the stored shingle sets alone are 0.7 to 1 byte (relate/shingles.py; `curate stats` says what they are).
 STORE_BYTES_PER_TEXT_BYTE = 2
 
 
@@ -64,6 +71,34 @@ class Curated:
             found += [((key,) if isinstance(key, str) else key, stage) for key, stage in items]
         return found
 
+    def reference_stages(self) -> dict[str, dict[str, Stage]]:
+        """The stages of dedup.against by kind and name: for corpus.duckdb and the lineage, in no account."""
+        found: dict[str, dict[str, Stage]] = {}
+        for one in self.relations.references if self.relations else ():
+            for kind, stage in one.stages.items():
+                found.setdefault(kind, {})[one.name] = stage
+        return found
+
+    def lineage(self, out: Path, **more: dict[str, Stage]) -> list[dict[str, Any]]:
+        """Every stage a manifest in the folder `out` stands for; those of references say where they lie, maybe in another store."""
+        own: list[tuple[str, tuple[str, ...], Stage, dict[str, str]]] = [(s.name, n, s, {}) for n, s in self.named_stages(**more)]
+        others = [
+            (kind, (name,), s, {"path": Path(os.path.relpath(s.path, out)).as_posix()})
+            for kind, of in self.reference_stages().items() for name, s in of.items()
+        ]  # fmt: skip
+        return [
+            {"stage": kind, "of": list(name), "fingerprint": s.fingerprint, "root": s.root, **where}
+            for kind, name, s, where in [*own, *others]
+        ]
+
+    def folders(self) -> dict[tuple[str, str, str], Path]:
+        """(stage, source, family) -> the stage's folder; "" where a stage is not of one source or family."""
+        found = {}
+        for of, stage in self.named_stages():
+            source, family = (*of, "", "")[:2]
+            found[stage.name, source, family] = stage.path
+        return found
+
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Adds the block's wall seconds to `seconds[name]`."""
@@ -76,14 +111,22 @@ class Curated:
 
 def check(recipe: Recipe) -> None:
     """What can be known before the first document: files are there, signals exist, bounds fit their type."""
-    from curate import cuts
+    from curate import copies, cuts
+    from curate.relate import contamination, priority, references
     from curate.rules import rules_of
     from curate.signals import signal_names
 
+    copies.check(recipe)
     for source in recipe.sources.values():
         recipe.files(source)
         cuts.entries(recipe, source)
     _check_words(recipe)
+    contamination.check(recipe)
+    references.check(recipe)
+    priority.check(recipe.dedup.priority, {k: v for s in recipe.sources.values() for k, v in signal_names(recipe, s).items()})
+    near = recipe.dedup.near
+    if near is not None and (said := hint(near.jaccard, near.bands, near.rows)):
+        log.warning("%s", said)
     for source in recipe.sources.values():
         known = signal_names(recipe, source)
         for rule in rules_of(recipe.rules, source.name):
@@ -123,16 +166,17 @@ def _check_words(recipe: Recipe) -> None:
 
 def disk_estimate(recipe: Recipe) -> tuple[int, int]:
     """(raw bytes as stored, estimated bytes of the whole store for this recipe)."""
+    from curate.relate import references
+
+    read = [path for source in [*recipe.sources.values(), *references.sources(recipe)] for path in recipe.files(source)]
     raw = 0
-    for source in recipe.sources.values():
-        for path in recipe.files(source):
-            found = path.rglob("*") if path.is_dir() else [path]
-            raw += sum(p.stat().st_size for p in found if p.is_file())
+    for path in read:
+        found = path.rglob("*") if path.is_dir() else [path]
+        raw += sum(p.stat().st_size for p in found if p.is_file())
     unpacked = 4  # a guess: gz and zst of web text unpack about fourfold
     text = sum(
-        p.stat().st_size * (unpacked if p.suffix in (".gz", ".zst", ".parquet") else 1)
-        for source in recipe.sources.values() for p in recipe.files(source) if p.is_file()
-    )  # fmt: skip
+        p.stat().st_size * (unpacked if p.suffix in (".gz", ".zst", ".parquet") else 1) for p in read if p.is_file()
+    )
     return raw, int(max(raw, text) * STORE_BYTES_PER_TEXT_BYTE)
 
 
@@ -158,6 +202,7 @@ def check_disk(recipe: Recipe, store: Store) -> str:
 def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide") -> Curated:
     """Run the stages up to `until` (ingest, measure, relate, decide; anything later means decide)."""
     from curate import cuts, decide, documents, relate
+    from curate.relate import contamination, references, repeats
     from curate.signals import after_cuts, measure
 
     done = Curated(recipe, store)
@@ -170,11 +215,16 @@ def curate(recipe: Recipe, store: Store, *, workers: int, until: str = "decide")
             engine.run(tasks, workers=workers, label="measure")
             for (source, _), stage in [*done.signals.items(), *(((s, ""), stage) for s, stage in done.signatures.items())]:
                 stage.finish([key for key in done.documents[source].keys if key != "quarantine"])
+        with done.timed("relate"):  # overlaps: families whose spans are found between documents
+            done.signals |= repeats.measure(store, recipe, done.documents, done.signals, workers)
+            done.signals |= contamination.measure(store, recipe, done.documents, workers)
+        with done.timed("measure"):
             done.cuts = cuts.cut(store, recipe, done.documents, done.signals, workers)
             done.signals |= after_cuts.measure(store, recipe, done.documents, done.signals, done.cuts, workers)
     if "relate" in steps:
         with done.timed("relate"):
-            done.relations = relate.relate(store, recipe, done.documents, done.signals, done.signatures, workers)
+            others = references.prepare(store, recipe, workers)
+            done.relations = relate.relate(store, recipe, done.documents, done.signals, done.signatures, workers, others)
     if "decide" in steps:
         assert done.relations is not None
         with done.timed("decide"):

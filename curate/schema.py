@@ -24,13 +24,13 @@ QUARANTINE = pa.schema([
 
 DUPLICATES = pa.schema([
     ("id", ID), ("source", pa.string()), ("cluster_id", ID), ("cluster_size", pa.int32()),
-    ("witness_id", ID), ("jaccard", pa.float64()), ("containment", pa.float64()),
+    ("witness_source", pa.string()), ("witness_id", ID), ("jaccard", pa.float64()), ("containment", pa.float64()),
 ])  # fmt: skip
 
 DECISIONS = pa.schema([
     ("id", ID), ("source", pa.string()), ("keep", pa.bool_()), ("reason", pa.string()),
     ("failed_rules", pa.list_(pa.string())), ("signal", pa.string()), ("value", pa.float64()), ("value_text", pa.string()),
-    ("bound", pa.string()), ("witness_id", ID), ("similarity", pa.float64()),
+    ("bound", pa.string()), ("witness_source", pa.string()), ("witness_id", ID), ("similarity", pa.float64()),
 ])  # fmt: skip
 
 DOMAIN_DROP = pa.schema([("id", ID), ("domain_drop_ratio", pa.float64())])  # null without a domain
@@ -38,8 +38,24 @@ DOMAIN_DROP = pa.schema([("id", ID), ("domain_drop_ratio", pa.float64())])  # nu
 # Parts of texts a family found (PII, lines a line rule would drop): row of the documents shard, bytes from the start of its text.
 SPANS = pa.schema([("row", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("kind", pa.string())])
 
-# What the recipe cuts: merged spans that do not overlap, by (row, start); `replacement` stands in the text instead.
-CUTS = pa.schema([*SPANS, ("replacement", pa.string())])
+# Of what stands in several places of a corpus: in how many documents of the corpus, of the span's source and of its domain there (0
+# where it has none), and whether it is the first place in each, by source in the recipe's order, id and byte.
+REPEATS = pa.schema([
+    *SPANS, *((f"n_{per}_documents", pa.int64()) for per in ("corpus", "source", "domain")),
+    *((f"is_first_in_{per}", pa.bool_()) for per in ("corpus", "source", "domain")),
+])  # fmt: skip
+
+# Where evaluation items stand: a row for each part of an item in each place. start, end are bytes of the document's text, item_start and
+# item_end of the part; `acts`: False for a passage of an item that has a question; scores are rounded to 1e-4.
+CONTAMINATION = pa.schema([
+    ("id", ID), ("eval_set", pa.string()), ("item", pa.string()), ("part", pa.string()), ("acts", pa.bool_()),
+    ("score", pa.float64()), ("overlap", pa.float64()), ("n_item_words", pa.int64()), ("n_found_words", pa.int64()),
+    ("start", pa.int64()), ("end", pa.int64()), ("item_start", pa.int64()), ("item_end", pa.int64()), ("normalisation", pa.string()),
+])  # fmt: skip
+
+# What the recipe cuts: merged spans that do not overlap, by (row, start); `replacement` stands in the text instead;
+# `n_documents`: of a kind that stands in several places, in how many documents (the most of the cut's spans of that kind); else null.
+CUTS = pa.schema([*SPANS, ("replacement", pa.string()), ("n_documents", pa.int64())])
 
 TOKENS = pa.schema([("id", ID), ("token_start", pa.int64()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64())])
 

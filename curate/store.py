@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,31 @@ import pyarrow.compute as pc
 from curate.errors import CurateError
 
 
+class Digest:
+    """blake2b-128 over length-prefixed parts, fed part by part."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=16)
+
+    def add(self, part: bytes | str) -> None:
+        data = part.encode() if isinstance(part, str) else part
+        self.add_blocks(len(data), (data,))
+
+    def add_blocks(self, n_bytes: int, blocks: Iterable[bytes]) -> None:
+        """One part of `n_bytes` that comes in pieces."""
+        self._state.update(n_bytes.to_bytes(8, "little"))
+        for block in blocks:
+            self._state.update(block)
+
+    def hexdigest(self) -> str:
+        return self._state.hexdigest()
+
+
 def digest(*parts: bytes | str) -> str:
     """blake2b-128 over length-prefixed parts, 32 hex digits; ("ab", "c") and ("a", "bc") differ."""
-    state = hashlib.blake2b(digest_size=16)
+    state = Digest()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
+        state.add(part)
     return state.hexdigest()
 
 
@@ -235,6 +253,19 @@ class ShardWriter:
             theirs = read_json(target / "shard.json")
             if theirs["root"] != self._done["root"]:
                 raise RuntimeError(f"{target} was published with another content: {theirs['root']}") from None
+
+
+def is_whole(shard: Path, names: Collection[str] | None = None) -> str:
+    """ "" where the files of a published shard (or those of `names`) are what was written, else the first that is not.
+
+    Raises FileNotFoundError where nothing is published, CurateError where shard.json is damaged.
+    """
+    for file in read_json(shard / "shard.json")["files"]:
+        if names is None or file["name"] in names:
+            path = shard / file["name"]
+            if not path.exists() or file_sha256(path) != file["sha256"]:
+                return file["name"]
+    return ""
 
 
 def folder_bytes(path: Path) -> int:

@@ -85,7 +85,7 @@ def summary(manifest: dict, layout: Layout, docs: Documents, held: np.ndarray, c
         },
         "held_out_tokens": sum(manifest["held_out"]["tokens"].values()), "stream_root": manifest["roots"]["stream"],
         "token_shard_bytes": sum(shards), "documents": by_source, "bent": plan.bent, "binding": plan.binding,
-        "checks": checks(manifest, held, counts, plan, by_source),
+        "checks": checks(manifest, docs, held, counts, plan, by_source),
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def states(docs: Documents, counts: Counts) -> dict[str, dict[str, int]]:
     return {source: {state: int(by_source[state][i]) for state in masks} for i, source in enumerate(docs.sources)}
 
 
-def checks(manifest: dict, held: np.ndarray, counts: Counts, plan: budget.Plan, by_source: dict) -> list[dict]:
+def checks(manifest: dict, docs: Documents, held: np.ndarray, counts: Counts, plan: budget.Plan, by_source: dict) -> list[dict]:
     """[{check, left, right}]: every pair must be equal."""
     found: list[tuple[str, int, int]] = []
     for source, s in by_source.items():
@@ -109,14 +109,18 @@ def checks(manifest: dict, held: np.ndarray, counts: Counts, plan: budget.Plan, 
         found.append((f"{source}: kept = selected + over budget + held out + in no component", s["kept"], parts))
     for c, component in enumerate(manifest["components"]):
         name, (numbers,), target = component["name"], component["phases"], plan.targets[c]
-        copies, unique = [int(k) for k in numbers["copies"]], component["unique_tokens"]
+        own = np.flatnonzero((docs.component == c) & ~held)
+        uses, times = counts.uses[own], docs.copies[own]
+        epoch = int((times * docs.n_tokens[own]).sum())
         found.append((f"{name}: tokens in rows = budget", numbers["realised"], target))
         found.append((f"{name}: tokens by licence = budget", sum(component["licences"].values()), target))
         found.append((f"{name}: tokens by language = budget", sum(component["languages"].values()), target))
-        if unique:
-            whole = target // unique
-            found.append((f"{name}: documents used neither k nor k + 1 times", len({*copies} - {whole, whole + 1}), 0))
-            found.append((f"{name}: most uses of a document", max(copies), -(-target // unique)))
+        found.append((f"{name}: documents by uses = documents", sum(numbers["copies"].values()), component["documents"]))
+        if epoch:
+            whole = target // epoch
+            outside = int(((uses < whole * times) | (uses > (whole + 1) * times)).sum())
+            found.append((f"{name}: documents used neither k nor k + 1 epochs, nor between", outside, 0))
+            found.append((f"{name}: most epochs of a document", int((-(-uses // times)).max()), -(-target // epoch)))
     found.append(("documents in held-out rows = documents held out", int(counts.is_held.sum()), int(held.sum())))
     found.append(("held-out documents that are trained on", int(((counts.uses > 0) & held).sum()), 0))
     return [{"check": check, "left": left, "right": right} for check, left, right in found]

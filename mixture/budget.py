@@ -1,7 +1,8 @@
 """Token budgets in exact integers: requests, caps and unique tokens in; tokens to train per component out.
 
-Request units: tokens, share_of_tokens (of the total), epochs (of the component's unique tokens). A cap is
-floor(max_epochs * unique). A request is feasible when no ideal (a fraction) is above its cap, so rounding can never pass a cap.
+Request units: tokens, share_of_tokens (of the total), epochs. An epoch is the component's unique tokens, with `copies` each times
+its copies (selection.py). A cap is floor(max_epochs * epoch). A request is feasible when no ideal (a fraction) is above its cap, so
+rounding can never pass a cap.
 Rounding is by largest remainder, ties to the first component. Fractions and integers only. Imports errors and units.
 """
 
@@ -20,7 +21,8 @@ from curate.units import Quantity
 class Infeasible(CurateError):
     """No such mixture exists. `suggestions`: alternatives, each {"set": {recipe key: value}} and each enough on its own.
 
-    Every one is the smallest of its kind: a token further and it fails. `short`: {component: {requested, cap, needs_unique}}.
+    Every one is the smallest of its kind: a token further and it fails. `short`: {component: {requested, cap, needs_unique}};
+    needs_unique: tokens that an epoch lacks, which are unique tokens where they come with one copy each.
     """
 
     suggestions: list[dict[str, Any]]
@@ -75,16 +77,16 @@ def check(asked: Sequence[Request], total: int) -> None:
         _check_sum(asked, ideals(asked, total, [0] * len(asked)), total)
 
 
-def ideals(asked: Sequence[Request], total: int, unique: Sequence[int]) -> list[Fraction]:
+def ideals(asked: Sequence[Request], total: int, epoch: Sequence[int]) -> list[Fraction]:
     """Tokens each request means, before rounding. Epochs are whole tokens: 1.5 epochs of 5 tokens are 7, never 8."""
     values = []
-    for r, u in zip(asked, unique, strict=True):
+    for r, e in zip(asked, epoch, strict=True):
         if r.budget.unit == "tokens":
             values.append(r.budget.value)
         elif r.budget.unit == "share_of_tokens":
             values.append(r.budget.value * total)
         elif r.budget.unit == "epochs":
-            values.append(Fraction(r.budget.value * u // 1))
+            values.append(Fraction(r.budget.value * e // 1))
         else:
             raise ValueError(f"no budget in {r.budget.unit}")
     return values
@@ -119,12 +121,17 @@ def water_fill(weights: Sequence[Fraction], caps: Sequence[int], total: int) -> 
     return values, level
 
 
-def plan(asked: Sequence[Request], total: int, unique: Sequence[int], on_shortage: str = "fail") -> Plan:
-    """Tokens to train per component, given the unique tokens left after held-out. Raises Infeasible."""
-    wanted = ideals(asked, total, unique)
+def plan(
+    asked: Sequence[Request], total: int, unique: Sequence[int], on_shortage: str = "fail", epoch: Sequence[int] | None = None
+) -> Plan:
+    """Tokens to train per component, given the unique tokens left after held-out. Raises Infeasible.
+
+    `epoch`: tokens of one epoch per component where copies make it longer than its unique tokens."""
+    epoch = unique if epoch is None else epoch
+    wanted = ideals(asked, total, epoch)
     if on_shortage == "fail" or all(r.budget.unit != "epochs" for r in asked):
         _check_sum(asked, wanted, total)
-    caps = [int(r.max_epochs * u // 1) for r, u in zip(asked, unique, strict=True)]
+    caps = [int(r.max_epochs * e // 1) for r, e in zip(asked, epoch, strict=True)]
     binding = [i for i, (q, cap) in enumerate(zip(wanted, caps, strict=True)) if q > cap]
     names = [asked[i].name for i in binding]
     whole = sum(wanted, Fraction(0))
@@ -139,7 +146,7 @@ def plan(asked: Sequence[Request], total: int, unique: Sequence[int], on_shortag
     if on_shortage == "bend_shares" and most >= total:
         values, level = water_fill(wanted, caps, total)
         return Plan(requested, largest_remainder(values, total), caps, names, "bend_shares", level)
-    raise _shortage(asked, total, unique, wanted, caps, binding, on_shortage)
+    raise _shortage(asked, total, unique, epoch, wanted, caps, binding, on_shortage)
 
 
 def _shrunk_total(wanted: Sequence[Fraction], caps: Sequence[int], total: int) -> int:
@@ -171,13 +178,13 @@ def _check_sum(asked: Sequence[Request], wanted: Sequence[Fraction], total: int)
 
 
 def _shortage(
-    asked: Sequence[Request], total: int, unique: Sequence[int], wanted: Sequence[Fraction], caps: Sequence[int],
-    binding: Sequence[int], on_shortage: str,
+    asked: Sequence[Request], total: int, unique: Sequence[int], epoch: Sequence[int], wanted: Sequence[Fraction],
+    caps: Sequence[int], binding: Sequence[int], on_shortage: str,
 ) -> Infeasible:  # fmt: skip
     whole = sum(wanted, Fraction(0))
     sets: list[dict[str, str]] = []
-    if whole == total and all(unique[i] for i in binding):  # more passes: the smallest decimal that covers what is asked
-        sets.append({f"mixture.components.{asked[i].name}.max_epochs": _epochs_for(wanted[i], unique[i]) for i in binding})
+    if whole == total and all(epoch[i] for i in binding):  # more passes: the smallest decimal that covers what is asked
+        sets.append({f"mixture.components.{asked[i].name}.max_epochs": _epochs_for(wanted[i], epoch[i]) for i in binding})
     shrunk = _shrunk_total(wanted, caps, total)
     most = [cap if q > 0 else 0 for q, cap in zip(wanted, caps, strict=True)]
     if on_shortage == "bend_shares":
@@ -195,6 +202,7 @@ def _shortage(
             sets.append({"mixture.on_shortage": "bend_shares"})
     found = "; ".join(
         f"{asked[i].name} asks {_number(wanted[i])} tokens, has {unique[i]:,} unique, "
+        f"{f'with copies {epoch[i]:,} an epoch, ' if epoch[i] != unique[i] else ''}"
         f"{_decimal(asked[i].max_epochs)} epochs allow {caps[i]:,}"
         for i in binding
     )
@@ -202,7 +210,7 @@ def _shortage(
     error.short = {
         asked[i].name: {
             "requested": _ceil(wanted[i]), "cap": caps[i],
-            "needs_unique": int(-(-_ceil(wanted[i]) // asked[i].max_epochs)) - unique[i],
+            "needs_unique": int(-(-_ceil(wanted[i]) // asked[i].max_epochs)) - epoch[i],
         }
         for i in binding
     }  # fmt: skip
@@ -217,10 +225,10 @@ def _infeasible(what: str, sets: list[dict[str, str]], *, where: str, found: str
     return error
 
 
-def _epochs_for(tokens: Fraction, unique: int) -> str:
-    """Smallest decimal c of enough digits with floor(c * unique) = ceil(tokens)."""
-    scale = 10 ** len(str(unique))
-    return _decimal(Fraction(-(-_ceil(tokens) * scale // unique), scale))
+def _epochs_for(tokens: Fraction, epoch: int) -> str:
+    """Smallest decimal c of enough digits with floor(c * epoch) = ceil(tokens)."""
+    scale = 10 ** len(str(epoch))
+    return _decimal(Fraction(-(-_ceil(tokens) * scale // epoch), scale))
 
 
 def _budget(tokens: Fraction, unit: str, total: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,16 +28,19 @@ CHECKPOINTS = 64
 
 def plan_and_pack(
     recipe: Recipe, tables: Mapping[str, pa.Table], shards: Sequence[Path], build_dir: Path, *, tokenizer: dict,
-    token_bytes: int, lineage: Sequence[dict], progress: Callable[[int, int], None] = lambda done, total: None,
+    token_bytes: int, lineage: Sequence[dict], copies: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:  # fmt: skip
     """Write the build folder of `recipe` and return its summary (see `account.summary`).
 
     `tables`: source -> kept documents, in recipe order; `shard` indexes `shards` (paths of .ds files of `token_bytes` 2 or 4).
+    `copies`: {component: {by, origin, bins: [{from, copies, ...}]}} of those that have copies; the tables' `bin` counts into `bins`.
     `tokenizer` and `lineage` go into the manifest as they are. Raises budget.Infeasible, and then leaves no manifest.
     """
     _clear(build_dir)
     mixture, seed = recipe.mixture, recipe.seed
-    docs = documents(tables, {name: c.from_ for name, c in mixture.components.items()})
+    times = {name: [b["copies"] for b in given["bins"]] for name, given in (copies or {}).items()}
+    docs = documents(tables, {name: c.from_ for name, c in mixture.components.items()}, times)
     held = np.zeros(docs.n, np.bool_)
     if recipe.held_out is not None:
         held = hold_out(docs, recipe.held_out.per_component.count, recipe.held_out.at_most.value, seed)
@@ -44,7 +48,8 @@ def plan_and_pack(
     owned = [docs.of(c, sources) for c, sources in enumerate(canonical)]
     chosen = [own[~held[own]] for own in owned]
     unique = [int(docs.n_tokens[own].sum()) for own in chosen]
-    plan = budget.plan(budget.requests(mixture), mixture.total.count, unique, mixture.on_shortage)
+    epoch = [int((docs.copies[own] * docs.n_tokens[own]).sum()) for own in chosen]
+    plan = budget.plan(budget.requests(mixture), mixture.total.count, unique, mixture.on_shortage, epoch)
 
     per_component = [passes(docs, own, c, plan.targets[c], seed, PHASE) for c, own in enumerate(chosen)]
     kept_back = [Use(c, 0, own[held[own]], docs.n_tokens[own[held[own]]]) for c, own in enumerate(owned) if held[own].any()]
@@ -56,7 +61,10 @@ def plan_and_pack(
     what, where = write_selection(build_dir / "selection.parquet", layout, docs, n_loss, stream_order, PHASE)
     stream_root, checkpoints = _stream_hash(hashes, stream_order)
     counts = account.count(layout, docs, chosen)
-    components = [statement.component(c, name, recipe, docs, chosen[c], counts, plan) for c, name in enumerate(docs.components)]
+    components = [
+        statement.component(c, name, recipe, docs, chosen[c], counts, plan, (copies or {}).get(name))
+        for c, name in enumerate(docs.components)
+    ]
     roots = {"components": statement.components_root(docs, owned, held), "selection": what, "order": where, "stream": stream_root}
     manifest = {
         "schema_version": SCHEMA_VERSION, "kind": recipe.kind, "name": recipe.name, "tool_versions": statement.tool_versions(),

@@ -6,7 +6,7 @@ columns. Imports curate's schema and store, and selection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,12 @@ from mixture.selection import KEPT
 
 
 def kept_tables(
-    documents: Mapping[str, Stage], clusters: Stage, tokens: Mapping[str, Stage]
-) -> tuple[dict[str, pa.Table], list[Path]]:
-    """{source: table of KEPT, by id} and the .ds files `shard` counts into. `clusters` has keys "<source>.<key>"."""
+    documents: Mapping[str, Stage], clusters: Stage, tokens: Mapping[str, Stage],
+    bins: Callable[[str, str], np.ndarray | None] = lambda source, key: None,
+) -> tuple[dict[str, pa.Table], list[Path]]:  # fmt: skip
+    """{source: table of KEPT, by id} and the .ds files `shard` counts into. `clusters` has keys "<source>.<key>".
+
+    `bins(source, key)`: by row of the documents shard the bin of its component's copies, None where it has no copies."""
     tables: dict[str, pa.Table] = {}
     shards: list[Path] = []
     for source, stage in documents.items():
@@ -29,6 +32,8 @@ def kept_tables(
         for key in tokens[source].keys:
             index = pq.read_table(tokens[source].shard_path(key) / "tokens.parquet")
             rows = _row_aligned(stage.shard_path(key), clusters.shard_path(f"{source}.{key}"))
+            own = bins(source, key)
+            rows = rows.append_column("bin", pa.array(np.full(len(rows), -1, np.int64) if own is None else own))
             at = pc.index_in(index["id"].cast(pa.string()), value_set=rows["id"].cast(pa.string()).combine_chunks())
             if at.null_count:
                 raise AssertionError(f"{tokens[source].shard_path(key)} holds tokens of documents that are not in the source")
@@ -39,6 +44,7 @@ def kept_tables(
                         "id": rows["id"], "cluster_id": rows["cluster_id"], "n_tokens": index["n_tokens"],
                         "n_loss_tokens": index["n_loss_tokens"], "shard": pa.array(np.full(len(index), len(shards), np.int64)),
                         "token_start": index["token_start"], "language": rows["language"], "license": rows["license"],
+                        "bin": rows["bin"],
                     }
                 ).cast(KEPT)
             )  # fmt: skip

@@ -1,9 +1,15 @@
 """Which documents are trained on, how often, and which are held out: kept documents and budgets in, uses out.
 
 In: one table of kept documents per source, recipe order. Canonical order of a component's documents: its sources in `from` order,
-then id. Held-out comes first, by whole duplicate clusters. T tokens of U unique ones are k = T // U whole passes and a last pass
-of exactly T - k U tokens; every pass lists the documents in its own keyed permutation (order.py), the last one stops at its
-budget, so at most one document is used in part. Imports numpy, pyarrow, order, kernels.
+then id. Held-out comes first, by whole duplicate clusters. Every pass lists its documents in its own keyed permutation (order.py);
+passes follow each other until the budget is reached, so at most one document is used in part. Imports numpy, pyarrow, order, kernels.
+
+**Epochs.** Document d has m_d copies (1 unless the component has `copies`). An epoch uses it m_d times: W = sum m_d n_tokens tokens, in
+M passes, M = the largest m_d. Pass p (from 0, over all epochs) holds d iff floor((p + 1 + o_d) m_d / M) > floor((p + o_d) m_d / M), with
+o_d = keyed_hash(id, key(seed, "copies", phase, component)) mod M: any M passes in a row hold d exactly m_d times, any P passes hold it
+floor or ceiling of P m_d / M times, never twice in one pass. So copies are spread over the epoch, every part of an epoch is a sample of
+the whole of it, and T = k W + r tokens (0 <= r < W) use d at least k m_d times and at most (k + 1) m_d, k m_d if r = 0. With
+max_epochs c, T <= floor(c W): never more than ceil(c) m_d. Without copies M = 1, W = U and every pass holds all documents.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from mixture import kernels, order
 KEPT = pa.schema([
     ("id", pa.large_string()), ("cluster_id", pa.large_string()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64()),
     ("shard", pa.int64()), ("token_start", pa.int64()), ("language", pa.large_string()), ("license", pa.large_string()),
+    ("bin", pa.int64()),  # of its component's copies, -1 in none
 ])  # fmt: skip
 
 
@@ -37,6 +44,8 @@ class Documents:
     n_loss_tokens: np.ndarray  # int64
     shard: np.ndarray  # int64, index into the list of token shards
     token_start: np.ndarray  # int64, in tokens from the start of the shard
+    bin: np.ndarray  # int64, of its component's copies, -1 in none
+    copies: np.ndarray  # int64, uses in one epoch, >= 1
     id: pa.Array
     cluster: pa.Array  # cluster_id, or the document's own id
     language: pa.Array
@@ -64,8 +73,12 @@ class Use:
     n_tokens: np.ndarray  # int64, tokens used of each, from its first
 
 
-def documents(tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[str]]) -> Documents:
-    """Join the sources' tables (columns of KEPT) and assign components by their sources. A document without tokens is in none."""
+def documents(
+    tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[str]], copies: Mapping[str, Sequence[int]] | None = None
+) -> Documents:
+    """Join the sources' tables (columns of KEPT) and assign components by their sources. A document without tokens is in none.
+
+    `copies`: component -> copies of each of its bins; a document in no bin has one."""
     of_source = {source: i for i, sources in enumerate(components.values()) for source in sources}
     whole, source, component = [], [], []
     for number, (name, table) in enumerate(tables.items()):
@@ -74,10 +87,15 @@ def documents(tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[
         source.append(np.full(table.num_rows, number, np.int64))
         component.append(np.full(table.num_rows, of_source.get(name, -1), np.int64))
     rows = {name: pa.concat_tables(whole)[name].combine_chunks() for name in KEPT.names}
-    columns = {name: rows[name].to_numpy() for name in ("n_tokens", "n_loss_tokens", "shard", "token_start")}
+    columns = {name: rows[name].to_numpy() for name in ("n_tokens", "n_loss_tokens", "shard", "token_start", "bin")}
     assigned = np.where(columns["n_tokens"] > 0, np.concatenate(component), -1)
+    times = np.ones(assigned.size, np.int64)
+    for number, name in enumerate(components):
+        if copies and name in copies:
+            own = assigned == number
+            times[own] = np.array([*copies[name], 1], np.int64)[columns["bin"][own]]  # bin -1 is the last
     return Documents(
-        sources=list(tables), components=list(components), source=np.concatenate(source), component=assigned,
+        sources=list(tables), components=list(components), source=np.concatenate(source), component=assigned, copies=times,
         id=rows["id"], cluster=pc.coalesce(rows["cluster_id"], rows["id"]), language=rows["language"], license=rows["license"],
         **columns,
     )  # fmt: skip
@@ -90,7 +108,7 @@ def hold_out(docs: Documents, per_component: int, at_most: Fraction, seed: int) 
     passed over; a cluster held out for one component is held out in all, and counts there.
     """
     held = np.zeros(docs.n, np.bool_)
-    high, low = _halves(docs.cluster)
+    high, low = halves(docs.cluster)
     rank = order.keyed_hash(high, low, order.key(seed, "held-out"))
     by_hash = np.lexsort((low, high, rank))  # names decide between equal hashes
     changes = np.zeros(docs.n, np.int64)
@@ -111,31 +129,58 @@ def hold_out(docs: Documents, per_component: int, at_most: Fraction, seed: int) 
     return held
 
 
-def _halves(names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def halves(names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """The two halves of names of 32 hex digits, uint64 (n,) each."""
+    names = names.cast(pa.large_string())
+    ends = np.frombuffer(names.buffers()[1] or b"", np.int64)[names.offset : names.offset + len(names) + 1]
+    if names.null_count or (len(names) and (np.diff(ends) != 32).any()):
+        raise AssertionError("a document or cluster without a name of 32 hex digits")
+    text = np.frombuffer(names.buffers()[2] or b"", np.uint8)[ends[0] if len(names) else 0 :]
     both = np.empty((len(names), 2), np.uint64)
     for first in range(0, len(names), 1 << 20):
-        part = names.slice(first, 1 << 20).to_numpy(zero_copy_only=False).astype("S32")
-        digits = part.view(np.uint8).reshape(-1, 32)
+        digits = text[32 * first : 32 * min(first + (1 << 20), len(names))].reshape(-1, 32)
         values = np.where(digits >= ord("a"), digits - (ord("a") - 10), digits - ord("0")).astype(np.uint8)
-        both[first : first + len(part)] = (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8")
+        both[first : first + len(digits)] = (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8")
     return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+
+def offsets(ids: pa.Array, per_epoch: int, key: int) -> np.ndarray:
+    """o_d of every document, int64 (n,) in [0, per_epoch)."""
+    if per_epoch == 1:
+        return np.zeros(len(ids), np.int64)
+    high, low = halves(ids)
+    return (order.keyed_hash(high, low, key) % np.uint64(per_epoch)).astype(np.int64)
+
+
+def copies_key(seed: int, phase: str, component: str) -> int:
+    return order.key(seed, "copies", phase, component)
+
+
+def stands_in(copies: np.ndarray, offset: np.ndarray, per_epoch: int, number: int) -> np.ndarray:
+    """bool (n,): the documents that pass `number` holds."""
+    at = number % per_epoch + offset
+    return (at + 1) * copies // per_epoch > at * copies // per_epoch
 
 
 def passes(docs: Documents, chosen: np.ndarray, component: int, target: int, seed: int, phase: str) -> list[Use]:
     """The passes of one component over the documents `chosen` (canonical order), together exactly `target` tokens."""
-    lengths = docs.n_tokens[chosen]
-    unique = int(lengths.sum())
-    whole, rest = divmod(target, unique) if unique else (0, 0)
-    uses = []
-    for number in range(whole + (rest > 0)):
-        key = order.key(seed, "documents", phase, docs.components[component], str(number))
-        permuted = order.permutation(chosen.size, key)
-        used = lengths[permuted]
-        if number == whole:
-            before = np.cumsum(used)
-            last = int(np.searchsorted(before, rest))  # the first document at which `rest` is reached
+    if not chosen.size:
+        return []
+    name, copies = docs.components[component], docs.copies[chosen]
+    per_epoch = int(copies.max())
+    offset = offsets(docs.id.take(pa.array(chosen)), per_epoch, copies_key(seed, phase, name))
+    uses: list[Use] = []
+    left = target
+    while left:
+        number = len(uses)
+        members = chosen[stands_in(copies, offset, per_epoch, number)]
+        permuted = members[order.permutation(members.size, order.key(seed, "documents", phase, name, str(number)))]
+        used = docs.n_tokens[permuted]
+        before = np.cumsum(used)
+        if before[-1] > left:
+            last = int(np.searchsorted(before, left))  # the first document at which the budget is reached
             permuted, used = permuted[: last + 1], used[: last + 1].copy()
-            used[-1] -= before[last] - rest
-        uses.append(Use(component, number, chosen[permuted], used))
+            used[-1] -= before[last] - left
+        left -= int(used.sum())
+        uses.append(Use(component, number, permuted, used))
     return uses

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,26 +26,50 @@ from mixture.sequences import Layout
 PHASE = "main"  # until recipes have several
 
 
-def component(c: int, name: str, recipe: Recipe, docs: Documents, own: np.ndarray, counts: Counts, plan: budget.Plan) -> dict:
+def component(
+    c: int, name: str, recipe: Recipe, docs: Documents, own: np.ndarray, counts: Counts, plan: budget.Plan,
+    copies: Mapping[str, Any] | None,
+) -> dict:  # fmt: skip
+    """`copies`: of a component that has them, {by, origin, bins: [{from, copies, ...}], ...}."""
     asked = recipe.mixture.components[name]
     uses, unique, trained = counts.uses[own], int(docs.n_tokens[own].sum()), int(counts.trained[c])
-    by_document = counts.trained_of[own]
+    by_document, times = counts.trained_of[own], docs.copies[own]
+    epoch = int((times * docs.n_tokens[own]).sum())
+    stated = {"copies_per_epoch": per_epoch(copies, docs.bin[own], times, docs.n_tokens[own], by_document)} if copies else {}
     return {
         "name": name, "role": asked.role, "sources": list(asked.from_), "documents": int(own.size),
         "languages": _tokens_by(docs.language.take(pa.array(own)), by_document),
         "licences": _tokens_by(docs.license.take(pa.array(own)), by_document),
         "unique_tokens": unique, "unique_loss_tokens": int(docs.n_loss_tokens[own].sum()), "max_epochs": asked.max_epochs,
+        **stated,
         "phases": [
             {
                 "phase": PHASE, "requested": plan.requested[c], "realised": trained, "cap_tokens": plan.caps[c],
                 "epochs": {
-                    "min": int(uses.min()) if own.size else 0, "mean": round(trained / unique, 6) if unique else 0.0,
-                    "max": int(uses.max(initial=0)),
+                    "min": int((uses // times).min()) if own.size else 0, "mean": round(trained / epoch, 6) if epoch else 0.0,
+                    "max": int((-(-uses // times)).max(initial=0)),
                 },
                 "copies": {str(k): int(n) for k, n in enumerate(np.bincount(uses)) if n},
                 "over_budget": {"documents": int((uses == 0).sum()), "tokens": int(counts.unused_tokens[c])},
             }
         ],
+    }  # fmt: skip
+
+
+def per_epoch(
+    given: Mapping[str, Any], bins: np.ndarray, copies: np.ndarray, n_tokens: np.ndarray, trained: np.ndarray
+) -> dict[str, Any]:
+    """The copies of one component: what decided them, the passes and tokens of an epoch, and of every bin the documents, their tokens
+    (each once) and the tokens trained on. `no_bin`: documents below the first bin or without a value, one copy each."""
+    n = len(given["bins"])
+    where = np.where(bins < 0, n, bins)
+    sums = np.zeros((3, n + 1), np.int64)
+    for total, values in zip(sums, (np.ones(bins.size, np.int64), n_tokens, trained), strict=True):
+        np.add.at(total, where, values)
+    counted = [dict(zip(("documents", "tokens", "trained_tokens"), column, strict=True)) for column in sums.T.tolist()]
+    return {
+        **given, "passes": int(copies.max(initial=1)), "epoch_tokens": int((copies * n_tokens).sum()),
+        "bins": [{**one, **own} for one, own in zip(given["bins"], counted, strict=False)], "no_bin": counted[n],
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.store import Stage, file_sha256, read_json
+from curate.store import Stage, is_whole, read_json
 from mixture.token_files import TokenShards
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,7 @@ def _sister_shards(stage: Stage, key: str, reuse_key: str) -> list[Path]:
 
 
 def _is_whole(shard: Path) -> bool:
-    """True where the files are what was published: damage must not be copied into a new stage."""
-    for file in read_json(shard / "shard.json")["files"]:
-        if not (shard / file["name"]).exists() or file_sha256(shard / file["name"]) != file["sha256"]:
-            log.warning("%s is damaged and is not reused", shard / file["name"])
-            return False
-    return True
+    """False, and a word in the log, where damage would be copied into a new stage."""
+    if damaged := is_whole(shard):
+        log.warning("%s is damaged and is not reused", shard / damaged)
+    return not damaged

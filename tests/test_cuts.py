@@ -19,7 +19,7 @@ from curate import pipeline, text
 from curate.cuts import Entry, entries, merged
 from curate.errors import CurateError
 from curate.recipe import load_recipe
-from curate.schema import CUTS, SPANS
+from curate.schema import CUTS, REPEATS, SPANS
 from curate.signals import FAMILIES, Batch, gopher, length, lines, pii, signal_names
 from curate.store import Store, table_root
 from mixture.verify import verify
@@ -37,8 +37,8 @@ def spans(*rows: tuple[int, int, int, str]) -> pa.Table:
 
 def cut(asked: list[Entry], **found: pa.Table) -> list[tuple]:
     table = merged(asked, {"pii": spans(), "lines": spans(), **found})
-    assert table.schema.equals(CUTS)
-    return [tuple(row.values()) for row in table.to_pylist()]
+    assert table.schema.equals(CUTS) and table["n_documents"].null_count == len(table)  # neither family counts
+    return [tuple(row.values())[:5] for row in table.to_pylist()]
 
 
 def test_only_the_asked_kinds_each_with_what_stands_for_it() -> None:
@@ -80,6 +80,46 @@ def test_every_asked_byte_is_cut_once_and_no_other(found: list[tuple], lines_fir
     assert len(covered) == len(set(covered)) and set(covered) == {(row, i) for row, a, b, _ in rows for i in range(a, b)}
     assert result == sorted(result, key=lambda r: r[:2])
     assert result == cut([LINES, PII] if lines_first else [PII, LINES], **tables)
+
+
+def repeats(*rows: tuple) -> pa.Table:
+    """row, start, end, kind, then documents and first place of the corpus; the source has half of them, the domain none."""
+    full = [(*r[:5], r[4] // 2, 0, r[5], True, False) for r in rows]
+    return pa.Table.from_pylist([dict(zip(REPEATS.names, r, strict=True)) for r in full], schema=REPEATS)
+
+
+LINE = Entry("repeated_lines", ("repeated_line",), ("",), "corpus", 3)
+RUN = Entry("repeated_substrings", ("repeated_substring",), ("",), "corpus", 1, True)
+
+
+def test_enough_documents_per_what_and_what_stays() -> None:
+    found = repeats(
+        (0, 0, 5, "repeated_line", 2, True), (0, 5, 9, "repeated_line", 3, True), (1, 0, 4, "repeated_line", 6, False)
+    )
+
+    def rows(entry: Entry) -> list[tuple]:
+        return [tuple(row.values()) for row in merged([entry], {"repeated_lines": found}).to_pylist()]
+
+    second, third = (0, 5, 9, "repeated_line", "", 3), (1, 0, 4, "repeated_line", "", 6)
+    assert rows(LINE) == [second, third]  # exactly 3 is enough
+    assert rows(LINE._replace(min_documents=4)) == [third] and rows(LINE._replace(keep_first=True)) == [third]
+    assert rows(LINE._replace(per="source")) == [(*third[:5], 3)]  # its count is the source's
+    assert rows(LINE._replace(per="source", keep_first=True)) == [] == rows(LINE._replace(per="domain", min_documents=2))
+
+
+def test_a_cut_carries_the_count_of_its_own_kind() -> None:
+    lines_ = repeats(
+        (0, 10, 20, "repeated_line", 9, False), (0, 40, 50, "repeated_line", 5, False), (0, 60, 70, "repeated_line", 4, True)
+    )
+    run = "repeated_substring"
+    runs = repeats((0, 8, 30, run, 2, False), (0, 20, 34, run, 3, False), (0, 45, 55, run, 2, False), (0, 62, 68, run, 7, True))
+    found = {"repeated_lines": lines_, "repeated_substrings": runs, "pii": spans((0, 12, 15, "email"), (0, 66, 72, "email"))}
+    table = merged([PII, LINE, RUN], found)
+    assert [tuple(row.values()) for row in table.to_pylist()] == [
+        (0, 8, 34, "repeated_substring", "", 3),  # the line and the address lie inside the first run
+        (0, 40, 55, "repeated_line", "", 5),  # it overlaps a run; the entry of lines stands first
+        (0, 60, 72, "email", "[EMAIL]", None),
+    ]  # fmt: skip
 
 
 # ---- recipes
@@ -317,6 +357,76 @@ def test_the_build_says_what_it_cut(built) -> None:
     ]  # fmt: skip
     said = curate("explain", build, row["id"]).stdout
     assert "cuts      3" in said and "mari@firma.ee  ->  [EMAIL]" in said and "3 likes\\n" in said
+
+
+@pytest.fixture(scope="module")
+def cut_repeats(tmp_path_factory) -> Path:
+    top = tmp_path_factory.mktemp("repeats")
+    tiny_tokenizer.write(top / "tok", template=tiny_tokenizer.CHATML)
+    web = [f"Avaleht\nEsimene lugu.\n{RUN_OF_10}\n\nKõik õigused kaitstud", "Avaleht \nTeine lugu.\n\nKõik õigused kaitstud\n",
+           f"Avaleht\nKolmas lugu.\n\nKõik õigused\n{RUN_OF_10} ja lõpp"]  # fmt: skip
+    urls = ["http://leht.ee/1", "http://www.leht.ee/2", "http://muu.ee/3"]
+    rows = [{"id": str(i), "text": t, "url": u} for i, (t, u) in enumerate(zip(web, urls, strict=True))]
+    (top / "web.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (top / "chat.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Avaleht\n\nKus see on?"},
+                                                             {"role": "assistant", "content": f"Siin.\n{RUN_OF_10}"}]}))  # fmt: skip
+    cuts = [{"kind": "boilerplate_lines", "of": "line", "min_documents": 2, "per": "domain"},
+            {"kind": "boilerplate_lines", "of": "paragraph", "min_documents": 2, "keep": "first", "sources": "web"},
+            {"kind": "boilerplate_lines", "of": "line", "min_documents": 4}, {"kind": "repeated_substrings", "min_words": 8}]  # fmt: skip
+    recipe(top, cuts=cuts, dedup={"near": None, "exact": "none"})
+    done = curate("build-mixture", top / "recipe.yaml", "--out", top / "build", "--store", top / "store")
+    assert done.returncode == 0, done.stderr
+    return top
+
+
+RUN_OF_10 = "üks kaks kolm neli viis kuus seitse kaheksa üheksa kümme"
+
+
+def test_repeats_are_cut_with_their_counts(cut_repeats) -> None:
+    """By hand. Avaleht and the footer stand in two documents of leht.ee; Avaleht in four of the corpus, chat's too, which counts more."""
+    build = str(cut_repeats / "build")
+    query = 'select source, source_id, start, "end", kind, n_documents from cuts join documents using (id, source) order by all'
+    cuts = [tuple(row.values()) for row in json.loads(curate("sql", build, query, "--json").stdout)]
+    query = "select source_id from documents where source = 'web' order by id"
+    order = [row["source_id"] for row in json.loads(curate("sql", build, query, "--json").stdout)]
+    run = {"0": (22, 83), "2": (37, 97)}  # with the white space after it
+    last = max(run, key=order.index)  # the run of ten words stays at its first place in the order of ids
+    wanted = [
+        ("web", "0", 0, 8, "repeated_line", 4), ("web", "0", 83, 106, "repeated_line", 2), ("web", "1", 0, 9, "repeated_line", 4),
+        ("web", "1", 22, 46, "repeated_line", 2), ("web", "2", 0, 8, "repeated_line", 4), ("web", last, *run[last], "repeated_substring", 3),
+    ]  # fmt: skip
+    assert [c for c in cuts if c[0] == "web"] == sorted(wanted)
+    assert [c[2:] for c in cuts if c[0] == "chat"] == [  # with the full stop before it, which stands before the run in another document too
+        (0, 8, "repeated_line", 4), (26, 87, "repeated_substring", 3),
+    ]  # fmt: skip
+    stats = json.loads(curate("stats", build, "--json").stdout)["cuts"]
+    assert {(c["source"], c["kind"]): (c["median_documents"], c["max_documents"]) for c in stats if c["source"] == "web"} == {
+        ("web", "repeated_line"): (2, 4), ("web", "repeated_substring"): (3, 3),
+    }  # fmt: skip
+    [row] = json.loads(curate("sql", build, "select id from documents where source_id = '1'", "--json").stdout)
+    shown = curate("explain", build, row["id"]).stdout
+    assert "cuts      2, 33 bytes" in shown and "in 2 documents" in shown
+
+
+def test_verify_counts_repeats_again(cut_repeats, tmp_path) -> None:
+    done = curate("verify", cut_repeats / "build")
+    assert done.returncode == 0, done.stdout
+    shutil.copytree(cut_repeats, tmp_path / "copy")
+    tamper(tmp_path / "copy", lambda t: t.set_column(5, "n_documents", pa.array([7] * len(t))))
+    assert "n_documents" in verify(tmp_path / "copy" / "build", tmp_path / "copy").text()
+    path = next((cut_repeats / "store" / "repeat_keys").glob("*/0*/key.npy"))
+    copy = tmp_path / "again"
+    shutil.copytree(cut_repeats, copy)
+    damaged = copy / path.relative_to(cut_repeats)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert "key.npy" in verify(copy / "build", copy).text()
+
+
+def test_what_if_with_other_counts_reads_no_text(cut_repeats) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (cut_repeats / "store").glob("repeat*/*")}
+    done = curate("what-if", cut_repeats / "build", "cuts.0.min_documents=3", "cuts.1.keep=none")
+    assert done.returncode == 0 and "min_documents: 3" in done.stdout, done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (cut_repeats / "store").glob("repeat*/*")} and before
 
 
 def test_what_if_with_other_cuts_says_what_it_guesses(built) -> None:

@@ -6,6 +6,7 @@ In: stage rows, ingest's counts, the manifest. Out: Arrow tables (`given_tables`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,12 @@ _STAGES = pa.schema([("stage", pa.string()), ("source", pa.string()), ("family",
                      ("root", pa.string()), ("rows", pa.int64()), ("path", pa.string())])  # fmt: skip
 _COUNTS = pa.schema([("source", pa.string()), ("priority", pa.int32()), ("records", pa.int64())])
 _PLANNED = pa.schema([("component", pa.string()), ("role", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()),
-                      ("max_epochs", pa.float64()), ("position", pa.int32())])  # fmt: skip
+                      ("max_epochs", pa.float64()), ("position", pa.int32()), ("epoch_tokens", pa.int64())])  # fmt: skip
+_COPIES = pa.schema([("component", pa.string()), ("by", pa.string()), ("origin", pa.string()), ("lower", pa.float64()),
+                     ("upper", pa.float64()), ("copies", pa.int32()), ("documents", pa.int64()), ("tokens", pa.int64()),
+                     ("trained_tokens", pa.int64()), ("judged", pa.int64()), ("removed", pa.int64()), ("rate", pa.float64())])  # fmt: skip
+EVALUATION_SETS = pa.schema([("eval_set", pa.string()), ("items", pa.int64()), ("short_items", pa.int64()), ("bound", pa.float64()),
+                             ("action", pa.string()), ("passages", pa.string())])  # fmt: skip
 _FED = pa.schema([("component", pa.string()), ("source", pa.string())])
 _PHASES = pa.schema([("phase", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()), ("padding", pa.int64()),
                      ("sequence_length", pa.int64()), ("n_sequences", pa.int64()), ("first_index", pa.int64())])  # fmt: skip
@@ -36,6 +42,7 @@ def given_tables(
         planned.append({
             "component": name, "role": component["role"], "max_epochs": component["max_epochs"], "position": position,
             "requested": sum(p["requested"] for p in per_phase), "realised": sum(p["realised"] for p in per_phase),
+            "epoch_tokens": component.get("copies_per_epoch", {}).get("epoch_tokens"),
         })  # fmt: skip
         fed += [{"component": name, "source": source} for source in component["sources"]]
     phases = [
@@ -47,8 +54,23 @@ def given_tables(
     return {
         "stages": pa.Table.from_pylist(rows, _STAGES), "phases": pa.Table.from_pylist(phases, _PHASES),
         "_counts": pa.Table.from_pylist(read, _COUNTS), "_planned": pa.Table.from_pylist(planned, _PLANNED),
-        "_fed": pa.Table.from_pylist(fed, _FED),
+        "_fed": pa.Table.from_pylist(fed, _FED), "copies": pa.Table.from_pylist(copies_of((manifest or {}).get("components", [])), _COPIES),
     }  # fmt: skip
+
+
+def copies_of(components: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row per bin of the components with copies; documents in no bin (`lower` null, one copy) only where there are some. `judged`,
+    `removed` and `rate` are what copies by filter rate were made from."""
+    found = []
+    for component in components:
+        if (given := component.get("copies_per_epoch")) is None:
+            continue
+        bins = [{**own, "lower": own["from"]} for own in given["bins"]]
+        for own, above in pairwise(bins):
+            own["upper"] = above["lower"]
+        bins += [{**given["no_bin"], "copies": 1}] if given["no_bin"]["documents"] else []
+        found += [{"component": component["name"], "by": given["by"], "origin": given["origin"], **own} for own in bins]
+    return [{name: row.get(name) for name in _COPIES.names} for row in found]
 
 
 def phases_of(component: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -112,25 +134,32 @@ _COMPONENTS = """
 WITH used AS (
   SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents,
     sum(n_tokens) FILTER (split = 'train') AS train_tokens,
-    sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens, max(pass) FILTER (split = 'train') + 1 AS max_copies,
+    sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens, max(pass) FILTER (split = 'train') + 1 AS passes,
     count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents,
     sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
   FROM selection GROUP BY component),
 held AS (SELECT DISTINCT id, source FROM selection WHERE split = 'held_out'),
-one AS (SELECT id, source, sum(n_tokens) AS used_tokens FROM selection WHERE split = 'train' AND pass = 0 GROUP BY ALL),
+copied AS (SELECT component FROM _planned WHERE epoch_tokens IS NOT NULL),
+part AS (  -- pass 0 holds every document that is used at all, unless it has copies
+  SELECT component, id, source, pass, sum(n_tokens) AS n FROM selection
+  WHERE split = 'train' AND (pass = 0 OR component IN (FROM copied)) GROUP BY ALL),
+one AS (SELECT component, id, source, max(n) AS used_tokens, count(*) AS uses FROM part GROUP BY ALL),
+most AS (SELECT component, max(uses) AS uses FROM one WHERE component IN (FROM copied) GROUP BY component),
 available AS (
-  SELECT component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
+  SELECT f.component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
     sum(n_tokens - coalesce(used_tokens, 0)) AS over_budget_tokens
-  FROM tokens t JOIN _fed USING (source) ANTI JOIN held h ON h.id = t.id AND h.source = t.source
-  LEFT JOIN one o ON o.id = t.id AND o.source = t.source GROUP BY component)
+  FROM tokens t JOIN _fed f USING (source) ANTI JOIN held h ON h.id = t.id AND h.source = t.source
+  LEFT JOIN one o ON o.id = t.id AND o.source = t.source GROUP BY f.component)
 SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,
   requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens,
   coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
   coalesce(documents, 0) AS documents, coalesce(unique_tokens, 0)::BIGINT AS unique_tokens,
-  CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / unique_tokens END AS epochs, max_epochs, max_copies,
+  epoch_tokens, CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / coalesce(epoch_tokens, unique_tokens) END AS epochs,
+  max_epochs, coalesce(m.uses, passes) AS max_copies,
   coalesce(over_budget_tokens, 0)::BIGINT AS over_budget_tokens,
   coalesce(held_out_documents, 0) AS held_out_documents, coalesce(held_out_tokens, 0)::BIGINT AS held_out_tokens
-FROM _planned p LEFT JOIN used USING (component) LEFT JOIN available USING (component) ORDER BY position
+FROM _planned p LEFT JOIN used USING (component) LEFT JOIN most m USING (component) LEFT JOIN available USING (component)
+ORDER BY position
 """
 
 # By registered domain (family url). `dropped_ratio` counts every reason, duplicates too; `reasons` is each one's share of the

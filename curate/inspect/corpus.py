@@ -20,12 +20,16 @@ import pyarrow.parquet as pq
 from curate import schema
 from curate.errors import CurateError
 from curate.inspect import aggregates as sql_text
+from curate.inspect import contamination
 from curate.store import Stage, read_json, write_atomic
 
 NAME = "corpus.duckdb"
 SEAL = Path("log") / "corpus.sha256"  # of the file as written: duckdb itself does not notice a flipped byte in an unused block
-STORED = ("sources", "reasons", "components", "phases", "stages", "domains")
-VIEWS = ("documents", "texts", "signals", "addresses", "cuts", "decisions", "duplicates", "quarantine", "tokens", "selection")
+STORED = ("sources", "reasons", "components", "copies", "phases", "stages", "domains", "evaluation_sets")
+VIEWS = (
+    "documents", "texts", "signals", "addresses", "cuts", "contamination", "decisions", "duplicates", "quarantine", "tokens", "selection",
+    "reference_texts",
+)  # fmt: skip
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 StageRow: TypeAlias = dict[str, Any]  # stage, source, family, fingerprint, root, rows, path (relative to the build folder)
@@ -88,7 +92,11 @@ def fill(connection: Connection, build_dir: Path, rows: list[StageRow], manifest
         connection.register("given", table)
         connection.execute(f"CREATE {'TEMP ' if name.startswith('_') else ''}TABLE {name} AS SELECT * FROM given")
         connection.unregister("given")
-    for name, body in sql_text.COMPUTED.items():
+    sets = pa.Table.from_pylist(contamination.given_sets(build_dir, rows), sql_text.EVALUATION_SETS)
+    connection.register("given", sets)
+    connection.execute("CREATE TEMP TABLE _evaluation_sets AS SELECT * FROM given")
+    connection.unregister("given")
+    for name, body in {**sql_text.COMPUTED, "evaluation_sets": contamination.SETS}.items():
         connection.execute(f"CREATE TABLE {name} AS {body}")
 
 
@@ -117,6 +125,8 @@ def _views(build_dir: Path, rows: list[StageRow], has_mixture: bool) -> dict[str
         "signals": _signals(build_dir, rows),
         "addresses": _addresses(rows),
         "cuts": _cuts(rows),
+        "contamination": _contamination(rows),
+        "reference_texts": _reference_texts(rows),
         "decisions": union("decide", "decisions.parquet", schema.DECISIONS),
         "duplicates": union("clusters", "duplicates.parquet", schema.DUPLICATES, where=" WHERE cluster_size > 1"),
         "tokens": _tokens(rows),
@@ -151,11 +161,11 @@ def _addresses(rows: list[StageRow]) -> str:
 
 
 def _cuts(rows: list[StageRow]) -> str:
-    """(id, source, start, end, kind, replacement), bytes of the text: cuts.parquet says the row of the documents shard."""
+    """(id, source, start, end, kind, replacement, n_documents), bytes of the text: cuts.parquet says the row of the documents shard."""
     documents = {r["source"]: r["path"] for r in rows if r["stage"] == "documents"}
     shard = "regexp_extract(filename, '([^/]+)/[^/]+$', 1)"
     parts = [
-        f"SELECT id, {quote(r['source'])} AS source, start, \"end\", kind, replacement "
+        f"SELECT id, {quote(r['source'])} AS source, start, \"end\", kind, replacement, n_documents "
         f"FROM (SELECT *, {shard} AS shard FROM read_parquet({quote(r['path'] + '/*/cuts.parquet')}, filename = true)) "
         f"JOIN (SELECT id, file_row_number AS row, {shard} AS shard FROM "
         f"read_parquet({quote(documents[r['source']] + '/*/documents.parquet')}, filename = true, file_row_number = true)) "
@@ -163,6 +173,26 @@ def _cuts(rows: list[StageRow]) -> str:
         for r in rows if r["stage"] == "cuts"
     ]  # fmt: skip
     return " UNION ALL ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string()), *list(schema.CUTS)[1:]]))
+
+
+def _reference_texts(rows: list[StageRow]) -> str:
+    """Documents of dedup.against under the names that witness_source has: evidence only, in no count."""
+    columns = ("id", "text", "messages", "url", "title", "file", "byte_offset")
+    parts = [
+        f"SELECT {quote(r['source'])} AS source, {', '.join(columns)} FROM read_parquet({quote(r['path'] + '/*/documents.parquet')})"
+        for r in rows if r["stage"] == "reference_documents"
+    ]  # fmt: skip
+    kept = [field for field in schema.DOCUMENTS if field.name in columns]
+    return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *kept]))
+
+
+def _contamination(rows: list[StageRow]) -> str:
+    """Where items of evaluation sets stand, part by part: schema.CONTAMINATION with the source."""
+    parts = [
+        f"SELECT {quote(r['source'])} AS source, * FROM read_parquet({quote(r['path'] + '/*/contamination.hits.parquet')})"
+        for r in rows if r["stage"] == "signals" and r["family"] == "contamination"
+    ]  # fmt: skip
+    return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.CONTAMINATION]))
 
 
 def _signals(build_dir: Path, rows: list[StageRow]) -> str:
@@ -272,6 +302,9 @@ def _sha256(path: Path) -> str:
 def lineage(build_dir: Path) -> list[dict[str, Any]]:
     """The stages of a build as its manifest would list them: for builds that have none."""
     with open_corpus(build_dir) as connection:
-        found = rows(connection, "SELECT stage, source, family, fingerprint, root FROM stages")
-    of = ("source", "family")
-    return [{**{k: r[k] for k in ("stage", "fingerprint", "root")}, "of": [r[k] for k in of if r[k]]} for r in found]
+        found = rows(connection, "SELECT stage, source, family, fingerprint, root, path FROM stages")
+    of, kept = ("source", "family"), ("stage", "fingerprint", "root")
+    return [
+        {**{k: r[k] for k in (*kept, *(["path"] if r["stage"].startswith("reference_") else []))}, "of": [r[k] for k in of if r[k]]}
+        for r in found
+    ]

@@ -1,7 +1,7 @@
 """`curate explain BUILD ID`: one document from its byte in the input to its places in the training stream.
 
-In: a build folder and an id or its beginning. Out: plain data, and its text. Imports errors, recipe, inspect.corpus,
-inspect.samples (texts), inspect.screen (rule_of), inspect.tables.
+In: a build folder and an id or its beginning. Out: plain data, and its text. Imports errors, recipe, relate.passages,
+inspect.corpus, inspect.samples (texts), inspect.screen (rule_of), inspect.tables.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
+from curate.inspect.contamination import hit_lines
 from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
-from curate.inspect.samples import evidence, texts_of
+from curate.inspect.samples import evidence, texts_of, witnesses_of
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import changed_words, count, flowed, number, paint, percent, side_by_side, table, wrapped
 from curate.recipe import Recipe, load_recipe
+from curate.relate.passages import shared_passages
 from curate.rules import bound_text
 
 N_MEMBERS = 10  # of a cluster, shown
@@ -36,13 +38,15 @@ def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
         decision = rows(corpus, "FROM decisions WHERE id = ? AND source = ?", *key)
         duplicates = rows(corpus, "FROM duplicates WHERE id = ? AND source = ?", *key)
         cuts = rows(corpus, "FROM cuts WHERE id = ? AND source = ? ORDER BY start", *key)
+        hits = rows(corpus, "FROM contamination WHERE id = ? AND source = ? ORDER BY score DESC, eval_set, item, start", *key)
         tokens = rows(corpus, "FROM tokens WHERE id = ? AND source = ?", *key)
         uses = rows(corpus, f"FROM selection WHERE id = ? AND source = ? ORDER BY pass, chunk LIMIT {N_USES}", *key)
         result = {
             "document": document, "text": text["text"], "messages": text["messages"],
             "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None, cutoffs),
-            "cuts": _cuts(text["text"] or "", cuts), "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
-            "witness": _witness(corpus, decision), "tokens": tokens[0] if tokens else None, "uses": uses,
+            "cuts": _cuts(text["text"] or "", cuts), "contamination": hits,
+            "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
+            "witness": _witness(corpus, recipe, text["text"] or "", decision), "tokens": tokens[0] if tokens else None, "uses": uses,
         }  # fmt: skip
     return result
 
@@ -83,9 +87,9 @@ def _signals(
 
 
 def _cuts(text: str, cuts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """kind, start and end (bytes), the text that goes, and what stands in its place."""
+    """kind, start and end (bytes), the text that goes, what stands in its place, and in how many documents it stands (None: not counted)."""
     data = text.encode()
-    names = ("kind", "start", "end", "replacement")
+    names = ("kind", "start", "end", "replacement", "n_documents")
     return [{**{n: cut[n] for n in names}, "text": data[cut["start"] : cut["end"]].decode()} for cut in cuts]
 
 
@@ -94,14 +98,21 @@ def _cluster(corpus: Connection, duplicates: list[dict[str, Any]]) -> dict[str, 
         return None
     query = """SELECT u.id, u.source, d.keep, d.reason FROM duplicates u JOIN decisions d ON d.id = u.id AND d.source = u.source
                WHERE cluster_id = ? ORDER BY u.id LIMIT ?"""
-    return {**duplicates[0], "members": rows(corpus, query, duplicates[0]["cluster_id"], N_MEMBERS)}
+    members = rows(corpus, query, duplicates[0]["cluster_id"], N_MEMBERS)
+    counted = rows(corpus, "SELECT count(*) AS n FROM duplicates WHERE cluster_id = ?", duplicates[0]["cluster_id"])
+    return {**duplicates[0], "members": members, "in_references": duplicates[0]["cluster_size"] - counted[0]["n"]}
 
 
-def _witness(corpus: Connection, decision: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The kept document this one was dropped for."""
-    if not decision or not decision[0]["witness_id"]:
+def _witness(corpus: Connection, recipe: Recipe, text: str, decision: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The document this one was dropped for: {source, id, text, file, byte_offset, standing}, and `passage`: the longest run of words
+    that both have, {start, end, witness_start, witness_end} in bytes, None where they have none."""
+    found = list(witnesses_of(corpus, decision).values())
+    if not found:
         return None
-    return texts_of(corpus, [decision[0]["witness_id"]]).get(decision[0]["witness_id"])
+    words = recipe.sources[decision[0]["source"]].words  # a near duplicate's words were cut alike
+    passages = shared_passages(text, found[0]["text"] or "", min_words=1, words_a=words, words_b=words)
+    names = ("start", "end", "witness_start", "witness_end")
+    return {**found[0], "passage": dict(zip(names, passages[0], strict=True)) if passages else None}
 
 
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
@@ -109,8 +120,8 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     document = data["document"]
     lines = [paint(f"{document['source']}  {document['id']}", "bold", colour), *_origin(document), ""]
     lines += [f"  | {line}" for line in wrapped(data["text"] or "", 96, 6)]
-    lines += ["", *_signal_lines(data, colour), "", *_cut_lines(data), *_decision(data, colour)]
-    return "\n".join([*lines, *_duplicates(data), *_uses(data)])
+    lines += ["", *_signal_lines(data, colour), "", *_cut_lines(data), *hit_lines(data["text"] or "", data["contamination"])]
+    return "\n".join([*lines, *_decision(data, colour), *_duplicates(data), *_uses(data)])
 
 
 def _origin(document: Mapping[str, Any]) -> list[str]:
@@ -147,6 +158,7 @@ def _cut_lines(data: Mapping[str, Any]) -> list[str]:
     for cut in cuts[:N_CUTS]:
         shown = repr(cut["text"])[1:-1]
         put = f"  ->  {cut['replacement']}" if cut["replacement"] else ""
+        put += "" if cut["n_documents"] is None else f"  in {count(cut['n_documents'])} documents"
         lines.append(f"    {cut['kind']:<24}{shown[:56] + ('...' if len(shown) > 56 else '')}{put}")
     return [*lines, f"    and {count(len(cuts) - N_CUTS)} more"] if len(cuts) > N_CUTS else lines
 
@@ -162,9 +174,30 @@ def _decision(data: Mapping[str, Any], colour: bool) -> list[str]:
         witness = data["witness"]
         left, right = changed_words(data["text"] or "", witness["text"] or "")
         similar = "" if decision["similarity"] is None else f"similarity {decision['similarity']:.4f} to "
-        lines += [f"  witness   {similar}{witness['source']} {witness['id']}"]
-        lines += side_by_side(left, right, ("this document", "the kept witness"), 10)
+        at = f", byte {count(witness['byte_offset'])}" if witness["byte_offset"] >= 0 else ""
+        lines += [f"  witness   {similar}{witness['source']} {witness['id']}", f"            from {witness['file']}{at}"]
+        lines += _passage(data["text"] or "", witness)
+        lines += side_by_side(left, right, ("this document", _STANDING[witness["standing"]]), 10)
     return lines
+
+
+_STANDING = {
+    "kept": "the kept witness", "reference": "the witness, a reference", "dropped": "its witness, dropped too (near.keep: none)",
+}  # fmt: skip
+
+
+def _passage(text: str, witness: Mapping[str, Any]) -> list[str]:
+    """Where the longest shared run of words stands in both, and how it begins."""
+    passage = witness["passage"]
+    if passage is None:
+        return []
+    start, end = passage["start"], passage["end"]
+    there = f"{count(passage['witness_start'])} to {count(passage['witness_end'])}"
+    shown = text.encode()[start:end].decode()
+    return [
+        f"  shared    bytes {count(start)} to {count(end)} here, {there} there: the longest run of equal words",
+        *(f"            {line}" for line in wrapped(shown, 86, 2)),
+    ]
 
 
 def _duplicates(data: Mapping[str, Any]) -> list[str]:
@@ -174,8 +207,9 @@ def _duplicates(data: Mapping[str, Any]) -> list[str]:
     lines = [f"  duplicates  one of {count(cluster['cluster_size'])} in cluster {cluster['cluster_id']}"]
     for member in cluster["members"]:
         lines.append(f"    {member['id']}  {member['source']}  {'kept' if member['keep'] else member['reason']}")
-    left = cluster["cluster_size"] - len(cluster["members"])
-    return [*lines, f"    and {count(left)} more"] if left > 0 else lines
+    left = cluster["cluster_size"] - len(cluster["members"]) - cluster["in_references"]
+    lines += [f"    and {count(left)} more"] if left > 0 else []
+    return [*lines, "    and its head, in a reference"] if cluster["in_references"] else lines
 
 
 def _uses(data: Mapping[str, Any]) -> list[str]:

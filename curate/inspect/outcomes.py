@@ -2,7 +2,7 @@
 
 In: a build, and the folder of another decide stage over its documents. Out: plain counts per source, and the first documents of
 every change. Shards are read in pairs, rows in the order they have (one document, one row, everywhere): nothing is joined but
-the tokens of a shard. Imports errors, inspect.corpus.
+the tokens of a shard. Imports errors, copies, inspect.corpus.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from curate.copies import Rehydration
 from curate.errors import CurateError
 from curate.inspect.corpus import open_corpus, rows
 
@@ -31,6 +33,7 @@ _EVIDENCE = [
     "value",
     "value_text",
     "bound",
+    "witness_source",
     "witness_id",
     "similarity",
 ]
@@ -55,11 +58,21 @@ class Changed(NamedTuple):
     decision: Path  # the table that drops it
 
 
-def compare(build_dir: Path, decide: Path, n_texts: int = 2) -> dict[str, Any]:
+def folders(build_dir: Path) -> dict[tuple[str, str, str], Path]:
+    """(stage, source, family) -> the folder of each stage of a build."""
+    with open_corpus(Path(build_dir)) as corpus:
+        stages = rows(corpus, "SELECT stage, source, family, path FROM stages")
+    return {(s["stage"], s["source"], s["family"]): Path(build_dir) / s["path"] for s in stages}
+
+
+def compare(
+    build_dir: Path, decide: Path, n_texts: int = 2, copies: tuple[Rehydration | None, Rehydration | None] = (None, None)
+) -> dict[str, Any]:
     """{before, after: {source: counts}, moves: [{source, before, after, documents}], changed: [{side, reason, documents: [...]}]}.
 
     counts: documents, kept, dropped, reasons {reason: n}, failed and alone {rule: n} (a rule removes alone what no other rule
-    fails), known_tokens and known_bytes of kept documents that the build has tokenized, new_documents and new_bytes of the others.
+    fails), known_tokens and known_bytes of kept documents that the build has tokenized, new_documents and new_bytes of the others;
+    known_epoch_tokens and new_epoch_bytes are these times the documents' copies in one epoch (`copies`: before, after).
     moves: reasons before and after, or "kept", of the documents where they differ. changed: of each reason the `n_texts` documents
     with the smallest ids, which are hashes: a sample that is the same every time. Raises CurateError when the documents are not
     those of the build.
@@ -67,16 +80,17 @@ def compare(build_dir: Path, decide: Path, n_texts: int = 2) -> dict[str, Any]:
     build_dir = Path(build_dir)
     with open_corpus(build_dir) as corpus:
         names = [row["source"] for row in rows(corpus, "SELECT source FROM sources ORDER BY priority")]
-        stages = rows(corpus, "SELECT stage, source, family, path FROM stages")
-    path = {(s["stage"], s["source"], s["family"]): build_dir / s["path"] for s in stages}
-    return between(names, path, Path(decide), n_texts)
+    return between(names, folders(build_dir), Path(decide), n_texts, copies)
 
 
-def between(names: list[str], path: Mapping[tuple[str, str, str], Path], decide: Path, n_texts: int) -> dict[str, Any]:
+def between(
+    names: list[str], path: Mapping[tuple[str, str, str], Path], decide: Path, n_texts: int,
+    copies: tuple[Rehydration | None, Rehydration | None] = (None, None),
+) -> dict[str, Any]:  # fmt: skip
     """`compare`, given the sources and the folder of each (stage, source, family)."""
     shards = _shards(names, path, decide)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # polars reads and counts without the GIL
-        parts = list(pool.map(lambda shard: _one(shard, n_texts), shards))
+        parts = list(pool.map(lambda shard: _one(shard, n_texts, copies), shards))
     moves: Counter[tuple[str, str, str]] = Counter()
     sides = [{name: _nothing() for name in names} for _ in range(2)]
     changed: list[Changed] = []
@@ -114,13 +128,17 @@ def _not_these_documents(path: Path) -> CurateError:
                        where=str(path.parent), next="curate build-mixture RECIPE, then ask again")  # fmt: skip
 
 
-def _one(shard: Shard, n_texts: int) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]], list[Changed]]:
+def _one(
+    shard: Shard, n_texts: int, copies: tuple[Rehydration | None, Rehydration | None]
+) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]], list[Changed]]:
     before, after = (pl.read_parquet(path, columns=_COLUMNS, glob=False) for path in (shard.before, shard.after))
     if not before["id"].equals(after["id"]):
         raise _not_these_documents(shard.after)
     sizes = pl.read_parquet(shard.length, columns=["n_bytes"], glob=False)["n_bytes"]
     n_tokens = _tokens(shard.tokens, before["id"])
-    counts = [_counts(side, sizes, n_tokens) for side in (before, after)]
+    key = shard.length.parent.name
+    times = [of.copies(shard.source, key) if of else None for of in copies]
+    counts = [_counts(side, sizes, n_tokens, n) for side, n in zip((before, after), times, strict=True)]
     reasons = pl.DataFrame({"before": before["reason"].fill_null(KEPT), "after": after["reason"].fill_null(KEPT)})
     moved = reasons.filter(pl.col("before") != pl.col("after")).group_by("before", "after").len()
     changed: list[Changed] = []
@@ -141,8 +159,8 @@ def _tokens(path: Path, ids: pl.Series) -> pl.Series:
     return ids.to_frame("id").join(known, on="id", how="left", maintain_order="left")["n_tokens"]
 
 
-def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series) -> dict[str, Any]:
-    keep = side["keep"]
+def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series, copies: np.ndarray | None) -> dict[str, Any]:
+    keep, times = side["keep"], 1 if copies is None else pl.Series(copies)
     is_known, is_new = keep & n_tokens.is_not_null(), keep & n_tokens.is_null()
     failed = side["failed_rules"]
     ruled = failed.filter(failed.list.len() > 0)
@@ -152,6 +170,8 @@ def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series) -> dict[s
         "alone": _of(ruled.filter(ruled.list.len() == 1).list.first()),
         "known_tokens": int(n_tokens.filter(is_known).sum()), "known_bytes": int(sizes.filter(is_known).sum()),
         "new_documents": int(is_new.sum()), "new_bytes": int(sizes.filter(is_new).sum()),
+        "known_epoch_tokens": int((n_tokens * times).filter(is_known).sum()),
+        "new_epoch_bytes": int((sizes * times).filter(is_new).sum()),
     }  # fmt: skip
 
 
@@ -160,7 +180,8 @@ def _of(values: pl.Series) -> dict[str, int]:
 
 
 def _nothing() -> dict[str, Any]:
-    names = ("documents", "kept", "dropped", "known_tokens", "known_bytes", "new_documents", "new_bytes")
+    names = ("documents", "kept", "dropped", "known_tokens", "known_bytes", "new_documents", "new_bytes",
+             "known_epoch_tokens", "new_epoch_bytes")  # fmt: skip
     return {**dict.fromkeys(names, 0), "reasons": {}, "failed": {}, "alone": {}}
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, nearest
+from curate.inspect.contamination import excerpt
 from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import WIDTH, changed_words, count, cut, number, paint, percent, side_by_side, wrapped
-from curate.recipe import Recipe, Rule, load_recipe
+from curate.recipe import CONTAMINATED, Recipe, Rule, load_recipe
 from curate.rules import bound_text
 
-_DECISION = "id, source, keep, reason, failed_rules, signal, value, value_text, bound, witness_id, similarity"
+_DECISION = "id, source, keep, reason, failed_rules, signal, value, value_text, bound, witness_source, witness_id, similarity"
 
 
 def samples(
@@ -114,18 +115,28 @@ def _near_bound(
 
 
 def with_texts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with `text`, and `witness` {id, source, text} where one is named."""
-    texts = texts_of(corpus, [d["id"] for d in documents] + [d["witness_id"] for d in documents if d.get("witness_id")])
+    """The rows with `text`, and `witness` (of witnesses_of) where one is named."""
+    texts = texts_of(corpus, [d["id"] for d in documents])
+    witnesses = witnesses_of(corpus, documents)
     for document in documents:
         document["text"] = texts.get(document["id"], {}).get("text")
         if document.get("witness_id"):
-            witness = texts.get(document["witness_id"], {})
-            document["witness"] = {"id": document["witness_id"], "source": witness.get("source"), "text": witness.get("text")}
+            key = (document["witness_source"], document["witness_id"])
+            document["witness"] = witnesses.get(key, {"source": key[0], "id": key[1], "text": None, "standing": "unknown"})
     return _with_verdicts(corpus, documents)
 
 
 def _with_verdicts(corpus: Connection, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`says`, in the words of the datatrove filter whose verdict dropped a document (signals `<rule>_keep`, `<rule>_reason`)."""
+    """`says`, in the words of the datatrove filter whose verdict dropped a document (signals `<rule>_keep`, `<rule>_reason`), or the
+    best hit of the document that holds an evaluation item."""
+    contaminated = {d["id"]: d for d in documents if not d["keep"] and d.get("bound") and d["reason"].startswith(CONTAMINATED)}
+    if contaminated:
+        query = f"""SELECT * FROM contamination WHERE id IN ({", ".join("?" * len(contaminated))})
+                    QUALIFY row_number() OVER (PARTITION BY source, id ORDER BY acts DESC, score DESC, eval_set, item, start) = 1"""
+        for hit in rows(corpus, query, *contaminated):
+            own = contaminated[hit["id"]]
+            says = f"{hit['eval_set']} {hit['item']} {hit['part']}, score {hit['score']:.4f}, bound {own['bound']}, bytes {hit['start']}-{hit['end']}"
+            own["says"] = f"{says}: {excerpt(own['text'] or '', hit)}"
     judged = [d for d in documents if not d["keep"] and (d.get("signal") or "") == f"{d['reason']}_keep"]
     for name in {d["reason"] for d in judged}:
         mine = {d["id"]: d for d in judged if d["reason"] == name}
@@ -141,6 +152,24 @@ def texts_of(corpus: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]
         return {}
     marks = ", ".join("?" * len(ids))
     return {row["id"]: row for row in rows(corpus, f"SELECT id, source, text, messages FROM texts WHERE id IN ({marks})", *ids)}
+
+
+def witnesses_of(corpus: Connection, decisions: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(source, id) -> {source, id, text, file, byte_offset, standing} of the witnesses that decisions name; they are few.
+
+    `standing`: kept, reference, or dropped (which near.keep: none does to both of a pair).
+    """
+    named = {(d["witness_source"], d["witness_id"]) for d in decisions if d.get("witness_id")}
+    if not named:
+        return {}
+    ids = sorted({id_ for _, id_ in named})
+    marks = ", ".join("?" * len(ids))
+    own = f"""SELECT t.source, t.id, text, file, byte_offset, if(keep, 'kept', 'dropped') AS standing FROM texts t
+              JOIN documents o ON o.id = t.id AND o.source = t.source JOIN decisions d ON d.id = t.id AND d.source = t.source
+              WHERE t.id IN ({marks})"""
+    others = f"SELECT source, id, text, file, byte_offset, 'reference' AS standing FROM reference_texts WHERE id IN ({marks})"
+    found = {(r["source"], r["id"]): r for query in (own, others) for r in rows(corpus, query, *ids)}
+    return {key: row for key, row in found.items() if key in named}
 
 
 def render(data: Mapping[str, Any], colour: bool = False) -> str:
@@ -174,7 +203,7 @@ def document_lines(document: Mapping[str, Any], colour: bool, max_lines: int = 8
     if witness:
         similar = "" if document["similarity"] is None else f"  similarity {document['similarity']:.4f}"
         left, right = changed_words(document["text"] or "", witness["text"] or "")
-        heads = (f"dropped {document['id']}", f"kept {witness['source']} {witness['id']}")
+        heads = (f"dropped {document['id']}", f"{witness['standing']} {witness['source']} {witness['id']}")
         beside = side_by_side(left, right, heads, max_lines, "  " + " " * (WIDTH - width))
         return [paint(head, "cyan", colour) + f"  {document['reason']}{similar}", *(line[WIDTH - width :] for line in beside)]
     lines = [paint(head, "cyan", colour) + says]

@@ -6,12 +6,13 @@ Imports errors, manifest, recipe, units and the tables of this room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.inspect import contamination, duplicates
 from curate.inspect.corpus import open_corpus, rows
-from curate.inspect.tables import WIDTH, count, cut, flowed, paint, percent, short, table
+from curate.inspect.tables import WIDTH, count, cut, flowed, number, paint, percent, short, table
 from curate.manifest import read_manifest
 from curate.recipe import Recipe, load_recipe
 from curate.units import show_bytes
@@ -19,6 +20,7 @@ from curate.units import show_bytes
 N_SOURCES = 12  # more are one command away; components are never folded
 ALONE_SHARE = 0.02  # a rule that alone drops this share of a source is worth a look (a guess, as is the next)
 DOMAIN_SHARE = 0.03  # of a source's kept tokens, in one web domain
+FEW_JUDGED = 100  # documents, for the filter rate of a bin (a guess)
 
 
 def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers: int = 1, problem: str = "") -> dict[str, Any]:
@@ -29,8 +31,11 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         sources = rows(corpus, "FROM sources ORDER BY priority")
         reasons = rows(corpus, "FROM reasons WHERE dropped > 0 ORDER BY dropped DESC, reason")
         components = rows(corpus, "FROM components")
+        copies = rows(corpus, "FROM copies")
         phases = rows(corpus, "FROM phases")
-        hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir)
+        sets = rows(corpus, "FROM evaluation_sets ORDER BY eval_set")
+        hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir) + _copies_hints(copies)
+        hints += duplicates.capped_hints(corpus, build_dir, recipe)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
         mine = [r for r in reasons if r["source"] == source["source"]]
@@ -38,7 +43,8 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
     manifest = read_manifest(build_dir / "manifest.json") if components else None
     return {
         "name": recipe.name, "build": str(build_dir), "seconds": dict(seconds or {}), "workers": workers, "problem": problem,
-        "sources": sources, "sums_close": all(s["sums_close"] for s in sources), "components": components, "phases": phases,
+        "sources": sources, "sums_close": all(s["sums_close"] for s in sources), "components": components, "copies": copies, "phases": phases,
+        "evaluation_sets": sets,
         "unavoidable_padding": _unavoidable(manifest), "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
         "unknown_license_tokens": sum(s["unknown_license_tokens"] for s in sources),
         "token_bytes": sum(_size(build_dir / stage["path"]) for stage in token_stages),
@@ -99,6 +105,17 @@ def _domain_hints(corpus: Any, build_dir: Path) -> list[str]:
     ]
 
 
+def _copies_hints(bins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Documents without a value have one copy; copies by filter rate may rest on few documents."""
+    none = [b for b in bins if b["lower"] is None]
+    found = [f"{b['component']}: {documents(b['documents'])} in no bin of {b['by']}: one copy each" for b in none]
+    few = [b for b in bins if b["judged"] is not None and b["copies"] > 1 and b["judged"] < FEW_JUDGED]
+    return found[:2] + [
+        f"{b['component']}: {b['copies']} copies of {b['by']} {bin_label(b)} rest on the rate of {documents(b['judged'])}: "
+        "give a table instead" for b in few[:2]
+    ]  # fmt: skip
+
+
 def _next(build_dir: Path, recipe: Recipe, reasons: list[dict[str, Any]], has_mixture: bool) -> list[str]:
     commands = [f"curate stats {build_dir}"]
     if reasons:
@@ -118,6 +135,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     if data["problem"]:
         lines += [paint("! no mixture: ", "red", colour) + data["problem"], ""]
     lines += [paint("! ", "yellow", colour) + hint for hint in data["hints"]]
+    lines += filter(None, [contamination.line(data["evaluation_sets"], data["build"])])
     if data["components"]:
         lines.append(
             f"held out {short(data['held_out_tokens'])} tokens   unknown licence {short(data['unknown_license_tokens'])} tokens"
@@ -166,6 +184,31 @@ def _sources(data: Mapping[str, Any], colour: bool) -> list[str]:
     return [*lines, left, paint(f'SUMS DO NOT CLOSE for {open_}: curate sql {data["build"]} "from sources"', "red", colour)]
 
 
+def copies_lines(bins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per component with copies: `web: copies by cluster_size (preset fineweb2/rehydration): 1 for 1, 2 for 2, 3 for 3-4`."""
+    lines = []
+    for name in dict.fromkeys(b["component"] for b in bins):
+        mine = [b for b in bins if b["component"] == name and b["documents"]]
+        where = f"{name}: copies by {mine[0]['by']} ({mine[0]['origin']}): " if mine else f"{name}: no document has copies"
+        says = [f"{b['copies']} for {bin_label(b)}" for b in mine]
+        lines += flowed([*(f"{one}," for one in says[:-1]), *says[-1:]], where, "  ", " ")
+    return lines
+
+
+def bin_label(b: Mapping[str, Any]) -> str:
+    """`1`, `3-4`, `>= 1,000` of cluster sizes, `50 to below 500` and `0.5 to below 0.9` of other numbers; `no bin` for documents outside all."""
+    lower, upper = b["lower"], b["upper"]
+    if lower is None:
+        return "no bin"
+    if lower != int(lower) or (upper is not None and upper != int(upper)):
+        return f">= {lower:g}" if upper is None else f"{lower:g} to below {upper:g}"
+    if upper is None:
+        return f">= {number(lower)}"
+    if b["by"].endswith("cluster_size"):  # counts: the next bin begins one further
+        return number(lower) if upper == lower + 1 else f"{number(lower)}-{number(upper - 1)}"
+    return f"{number(lower)} to below {number(upper)}"
+
+
 def _components(data: Mapping[str, Any]) -> list[str]:
     realised = sum(c["train_tokens"] for c in data["components"])
     shown = [
@@ -175,10 +218,16 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     requested, unique = (sum(c[key] for c in data["components"]) for key in ("requested", "unique_tokens"))
     head = ["component", "requested", "to train", "share", "unique", "epochs", "cap"]
-    lines = table(head, [*shown, ["total", short(requested), count(realised), "", short(unique), "", ""]], "<>>>>>>")
+    shown.append(["total", short(requested), count(realised), "", short(unique), "", ""])
+    if data["copies"]:  # an epoch uses its documents so many times, on average over their tokens
+        head.insert(5, "copies")
+        for row, c in zip(shown, [*data["components"], {"epoch_tokens": None}], strict=True):
+            row.insert(5, f"{c['epoch_tokens'] / max(c['unique_tokens'], 1):.2f}" if c["epoch_tokens"] is not None else "")
+    lines = table(head, shown, "<" + ">" * (len(head) - 1))
     padding, sequences = (sum(p[key] or 0 for p in data["phases"]) for key in ("padding", "n_sequences"))
     of = max(realised + padding, 1)
     lines[-1] += f"   {count(sequences)} sequences, padding {100 * padding / of:.3f} %"
+    lines += copies_lines(data["copies"])
     if padding:
         lines.append(f"of that padding {100 * data['unavoidable_padding'] / of:.3f} % no packing of these lengths can avoid")
     return [cut(line, WIDTH) for line in lines]

@@ -1,6 +1,6 @@
 """`curate stats BUILD`: sources, reasons, rules alone and together, components, domains, signals by source.
 
-In: a build folder. Out: plain data, and its text with bars. Imports inspect.corpus and inspect.tables.
+In: a build folder. Out: plain data, and its text with bars. Imports inspect.{corpus, screen, tables}.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from curate.inspect import contamination, disk, duplicates
 from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.screen import bin_label
 from curate.inspect.tables import bar, count, number, paint, percent, short, table
 
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
@@ -24,9 +26,13 @@ def stats(build_dir: Path) -> dict[str, Any]:
             "sources": rows(corpus, "FROM sources ORDER BY priority"),
             "reasons": rows(corpus, "FROM reasons"),
             "together": rows(corpus, _TOGETHER),
+            "duplicates": duplicates.counts(corpus, Path(build_dir)),
             "cuts": rows(corpus, _CUTS),
+            "evaluation_sets": rows(corpus, "FROM evaluation_sets ORDER BY eval_set"),
             "components": rows(corpus, "FROM components"),
+            "copies": rows(corpus, "FROM copies"),
             "domains": rows(corpus, "SELECT * FROM domains ORDER BY documents DESC, domain, source LIMIT ?", N_DOMAINS),
+            "disk": disk.disk(corpus, build_dir),
             "signals": _signals(corpus),
         }
 
@@ -40,10 +46,11 @@ GROUP BY ALL ORDER BY documents DESC, a.source, rule, other LIMIT 10
 """
 
 
-# Of all documents, kept or not; a cut counts for the kind it was made for.
+# Of all documents, kept or not; a cut counts for the kind it was made for. In how many documents what is cut stands: of repeats only.
 _CUTS = """
 SELECT c.source, kind, count(*) AS cuts, count(DISTINCT c.id) AS documents, sum("end" - start)::BIGINT AS bytes,
-  sum("end" - start) / (SELECT sum(n_bytes) FROM signals s WHERE s.source = c.source) AS share_of_bytes
+  sum("end" - start) / (SELECT sum(n_bytes) FROM signals s WHERE s.source = c.source) AS share_of_bytes,
+  quantile_disc(n_documents, 0.5) AS median_documents, max(n_documents) AS max_documents
 FROM cuts c GROUP BY c.source, kind ORDER BY c.source, bytes DESC, kind
 """
 
@@ -74,8 +81,12 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     """The statistics as text, 100 columns."""
     blocks = [("sources", _sources(data)), ("reasons (failed: by this rule at all; alone: by no other rule)", _reasons(data)),
               ("rules that fail the same documents", _together(data)),
-              ("cuts: parts that are not trained on", _cuts(data)), ("components", _components(data)),
-              ("web domains", _domains(data)), ("signals by source", _signal_lines(data))]  # fmt: skip
+              ("duplicates", duplicates.lines(data["duplicates"])),
+              ("cuts: parts that are not trained on", _cuts(data)),
+              ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])), ("components", _components(data)),
+              ("copies in one epoch", _copies(data)),
+              ("web domains", _domains(data)), ("stages of this build in the store", disk.lines(data["disk"])),
+              ("signals by source", _signal_lines(data))]  # fmt: skip
     return "\n\n".join("\n".join([paint(title, "bold", colour), *lines]) for title, lines in blocks if lines)
 
 
@@ -114,10 +125,12 @@ def _together(data: Mapping[str, Any]) -> list[str]:
 
 def _cuts(data: Mapping[str, Any]) -> list[str]:
     shown = [
-        [c["source"], c["kind"], count(c["cuts"]), count(c["documents"]), count(c["bytes"]), percent(c["share_of_bytes"], 1)]
+        [c["source"], c["kind"], count(c["cuts"]), count(c["documents"]), count(c["bytes"]), percent(c["share_of_bytes"], 1),
+         *("" if c[n] is None else count(c[n]) for n in ("median_documents", "max_documents"))]
         for c in data["cuts"]
-    ]
-    return table(["source", "kind", "cuts", "documents", "bytes", "of the text"], shown, "<<>>>>", "  ") if shown else []
+    ]  # fmt: skip
+    head = ["source", "kind", "cuts", "documents", "bytes", "of the text", "stands in (median)", "(most)"]
+    return table(head, shown, "<<>>>>>>", "  ") if shown else []
 
 
 def _components(data: Mapping[str, Any]) -> list[str]:
@@ -128,6 +141,20 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     head = ["component", "role", "requested", "to train", "unique", "documents", "epochs", "cap", "epochs of cap"]
     return table(head, shown, "<<>>>>>><", "  ") if shown else []
+
+
+def _copies(data: Mapping[str, Any]) -> list[str]:
+    """Bins with what their copies were made from (by filter rate), documents and tokens held by them, and tokens trained on."""
+    rated = any(b["judged"] is not None for b in data["copies"])
+    head = ["component", "bin", "copies", "documents", "tokens", "trained on"] + (["judged", "removed", "rate"] if rated else [])
+    shown = []
+    for b in data["copies"]:
+        figures = [b["component"], bin_label(b), *(count(b[k]) for k in ("copies", "documents", "tokens", "trained_tokens"))]
+        figures += [count(b["judged"]), count(b["removed"]), percent(b["rate"], 1)] if rated else []
+        shown.append(figures)
+    lines = table(head, shown, "<" + ">" * (len(head) - 1), "  ") if shown else []
+    origins = dict.fromkeys((b["component"], b["by"], b["origin"]) for b in data["copies"])
+    return lines + [f"  {component}: bins of {by}, copies of {origin}" for component, by, origin in origins]
 
 
 def _domains(data: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from curate.inspect.corpus import open_corpus
 from curate.inspect.outcomes import KEPT
 from curate.inspect.samples import with_texts
-from curate.recipe import Quantity, Recipe
+from curate.recipe import BROUGHT, Quantity, Recipe
 
 
 def what_if(
@@ -26,6 +26,9 @@ def what_if(
     before, after = compared["before"], compared["after"]
     with open_corpus(build_dir) as corpus:
         texts = [{**c, "documents": with_texts(corpus, c["documents"])} for c in compared["changed"]]
+    for document in (d for c in texts for d in c["documents"] if d.get("witness")):
+        if document["witness"]["standing"] != "reference":  # the build's own decision says nothing about this one
+            document["witness"]["standing"] = "witness"
     return {
         "sources": {name: {"before": before[name], "after": after[name], **_moved(compared["moves"], name)} for name in after},
         "reasons": _reasons(before, after), "moves": _moves(compared["moves"]), "texts": texts,
@@ -36,11 +39,16 @@ def what_if(
 def components(compared: Mapping[str, Any], recipes: tuple[Recipe, Recipe]) -> dict[str, dict[str, dict[str, Any]]]:
     """{before, after: tokens_by_component}; under another tokenizer, or other cuts, every token is an estimate."""
     old, new = recipes
-    same = (old.tokenizer, old.cuts) == (new.tokenizer, new.cuts)
+    same = (old.tokenizer, old.cuts, _cut_items(old)) == (new.tokenizer, new.cuts, _cut_items(new))
     return {
         "before": tokens_by_component(old, compared["before"], compared["before"]),
         "after": tokens_by_component(new, compared["after"], compared["before"], same),
     }
+
+
+def _cut_items(recipe: Recipe) -> object:
+    """What cuts evaluation items out of the texts; None where nothing does."""
+    return recipe.decontaminate if recipe.decontaminate and recipe.decontaminate.action == "cut" else None
 
 
 def _moved(moves: list[dict[str, Any]], source: str) -> dict[str, int]:
@@ -83,19 +91,22 @@ def tokens_by_component(
 ) -> dict[str, dict[str, Any]]:
     """Unique tokens per component: exact where tokenized, else bytes times the source's tokens per byte as `known` has them
     (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that are such a guess: all of them
-    unless `exact`. What the recipe may hold out at most is taken off."""
+    unless `exact`. What the recipe may hold out at most is taken off, and of `epoch_tokens` (each document times its copies) alike."""
     all_tokens, all_bytes = (sum(s[key] for s in known.values()) for key in ("known_tokens", "known_bytes"))
     result = {}
     for name, component in recipe.mixture.components.items():
-        tokenized, estimated, is_complete = 0, 0, True
+        tokenized, estimated, epoch, is_complete = 0, 0, 0, True
         for source in component.from_:
             row, seen = sources[source], known.get(source, {"known_tokens": 0, "known_bytes": 0})
             tokenized += row["known_tokens"]
             tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
             estimated += round(row["new_bytes"] * tokens / size) if size else 0
+            epoch += row["known_epoch_tokens"] + (round(row["new_epoch_bytes"] * tokens / size) if size else 0)
             is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
         total = tokenized + estimated
-        result[name] = {"tokens": total - _held_out(recipe, total) if is_complete else None,
+        left = total - _held_out(recipe, total)
+        result[name] = {"tokens": left if is_complete else None,
+                        "epoch_tokens": (epoch * left // total if total else 0) if is_complete else None,
                         "estimated": estimated if exact else total,
                         "requested": str(component.budget), "max_epochs": component.max_epochs}  # fmt: skip
     return result
@@ -116,7 +127,7 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
     presets: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     same = {(rule.name, tuple(rule.sources or ())): rule for rule in old.rules}
     for rule in new.rules:
-        if rule.origin == "cuts" or same.get((rule.name, tuple(rule.sources or ()))) == rule:  # what cuts bring, they bring again
+        if rule.origin in BROUGHT or same.get((rule.name, tuple(rule.sources or ()))) == rule:  # what other keys bring, they bring again
             continue
         if rule.origin.startswith("preset "):
             of = rule.origin.removeprefix("preset ").partition(",")[0]
@@ -127,10 +138,17 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
             )
     for (of, sources), bounds in presets.items():
         lines.append(f"  - {_flow({'preset': of, **({'sources': list(sources)} if sources else {}), 'set': bounds})}")
-    gone = [rule.name for rule in old.rules if rule.origin != "cuts" and rule.name not in {r.name for r in new.rules}]
+    gone = [rule.name for rule in old.rules if rule.origin not in BROUGHT and rule.name not in {r.name for r in new.rules}]
     lines += [f"  # and without {name}" for name in gone]
-    a, b = old.canonical(), new.canonical()
+    a, b = _without_origins(old.canonical()), _without_origins(new.canonical())
     return (["rules:", *lines] if lines else []) + _changed({**a, "rules": None}, {**b, "rules": None}, 0)
+
+
+def _without_origins(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Where a table of copies comes from is not written by people."""
+    for component in recipe["mixture"]["components"].values():
+        component.get("copies", {}).pop("origin", None)
+    return recipe
 
 
 def _changed(old: Any, new: Mapping[str, Any], depth: int) -> list[str]:
@@ -139,7 +157,7 @@ def _changed(old: Any, new: Mapping[str, Any], depth: int) -> list[str]:
         before = old.get(key) if isinstance(old, Mapping) else None
         if value == before:
             continue
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and key != "copies":  # a table is read as a whole
             lines += [f"{'  ' * depth}{key}:", *_changed(before, value, depth + 1)]
         else:
             lines.append(f"{'  ' * depth}{key}: {_flow(value)}")

@@ -83,4 +83,11 @@ def _components(data: Mapping[str, Any]) -> list[str]:
         )
         figure = ("~" if a["estimated"] else "") + count(a["tokens"])
         shown.append([name, a["requested"], f"{a['max_epochs']:g}", count(b["tokens"]), "->", figure, note])
-    return table(["component", "budget", "cap", "unique tokens", "", "", ""], shown, "<>>><><")
+    lines = table(["component", "budget", "cap", "unique tokens", "", "", ""], shown, "<>>><><")
+    pairs = [(name, data["components"]["before"].get(name), a) for name, a in data["components"]["after"].items()]
+    for name, before, a in pairs:
+        sides = [side for side in (before, a) if side is not None and side["tokens"] is not None]
+        if any(side["epoch_tokens"] != side["tokens"] for side in sides):
+            figures = [count(None if side is None else side["epoch_tokens"]) for side in (before, a)]
+            lines.append(f"{name}: with its copies an epoch is {figures[0]} -> {figures[1]} tokens")
+    return lines

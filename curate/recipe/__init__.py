@@ -22,6 +22,7 @@ from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merg
 from curate.recipe.models import (
     DOMAIN_SIGNALS,
     Component,
+    Copies,
     Cut,
     DatatroveFilter,
     Decontaminate,
@@ -46,9 +47,9 @@ from curate.recipe.models import (
 from curate.units import Quantity
 
 __all__ = [
-    "DOMAIN_SIGNALS", "Component", "Cut", "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "HeldOut",
-    "LanguageId", "License", "Limits", "Mixture", "Model", "Near", "Quantity", "Recipe", "Reference", "Rule", "Source",
-    "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
+    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "Component", "Copies", "Cut", "DatatroveFilter", "Decontaminate", "Dedup",
+    "EvaluationSet", "Exact", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model", "Near", "Quantity", "Recipe",
+    "Reference", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
 ]  # fmt: skip
 
 
@@ -120,13 +121,14 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     if "after_cuts" in data:
         data["rules"] = [*(data.get("rules") or []), *_after_cuts(data.pop("after_cuts"), where, path)]
     if isinstance(data.get("rules"), list):
-        data["rules"] = [rule for rule in data["rules"] if not (isinstance(rule, dict) and rule.get("origin") == "cuts")]
+        data["rules"] = [rule for rule in data["rules"] if not (isinstance(rule, dict) and rule.get("origin") in BROUGHT)]
         data["rules"] = _expand_rules(data["rules"], base, where, path)
     for assignment in sets:
         key, _, value = assignment.partition("=")
         for one in _assignments(data, key, value):
             apply_set(data, one)
         where[tuple(key.split("."))] = f"--set {key}"
+    _expand_copies(data, sets, base, where, path)
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
     dedup, decontaminate = data.get("dedup") or {}, data.get("decontaminate") or {}
@@ -138,6 +140,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
                 named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
     _check_names(recipe, where, path)
+    recipe = _with_contamination_rules(recipe, path)
     recipe = _with_empty_rule(recipe, path)
     return recipe if sample is None else _scaled(recipe, sample)
 
@@ -145,6 +148,8 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
 def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
     """The last rule of every source with cuts: a kept document has a word left. `cuts:` alone says for which sources."""
     asked = [cut.sources for cut in recipe.cuts]
+    if recipe.decontaminate and recipe.decontaminate.action == "cut":
+        asked.append(recipe.decontaminate.sources)
     sources = [name for name in recipe.sources if any(names is None or name in names for names in asked)]
     if not sources:
         return recipe
@@ -158,12 +163,31 @@ def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
     return recipe.model_copy(update={"rules": [*recipe.rules, rule]})
 
 
+def _with_contamination_rules(recipe: Recipe, file: Path) -> Recipe:
+    """`decontaminate: {action: drop_document}` is a rule over the score that family contamination measures, the last of the recipe's
+    own; with `passages: act` there is one over passages besides."""
+    given = recipe.decontaminate
+    if given is None or given.action != "drop_document":
+        return recipe
+    signals = {CONTAMINATED: "contamination_score"}
+    if given.passages == "act":
+        signals[f"{CONTAMINATED}_passage"] = "contamination_passage_score"
+    for name in signals:
+        if any(rule.name == name and _overlap(rule.sources, given.sources) for rule in recipe.rules):
+            raise CurateError(f"the name {name!r} is the rule's that decontaminate brings", where=str(file), next="choose another name:")
+    rules = [Rule(name=name, signal=signal, max=given.overlap, sources=given.sources, origin=DECONTAMINATE)
+             for name, signal in signals.items()]  # fmt: skip
+    return recipe.model_copy(update={"rules": [*recipe.rules, *rules]})
+
+
 def _assignments(data: dict, key: str, value: str) -> list[str]:
     """`min_n_words=40` and `rules.min_n_words=40` set the bound of every rule of that name (each for other sources)."""
     name = key.removeprefix("rules.")
     rules = [(i, rule) for i, rule in enumerate(data.get("rules") or []) if isinstance(rule, dict) and rule.get("name") == name]
     if rules:
         return [f"rules.{i}.{next(op for op in OPS if op in rule)}={value}" for i, rule in rules]
+    if name == CONTAMINATED and data.get("decontaminate"):
+        return [f"decontaminate.overlap={value}"]
     if not key or "." in key or key in RecipeModel.model_fields:
         return [f"{key}={value}"]
     known = [*(r.get("name", "") for r in data.get("rules") or [] if isinstance(r, dict)), *RecipeModel.model_fields]
@@ -175,6 +199,9 @@ def _assignments(data: dict, key: str, value: str) -> list[str]:
 
 
 EMPTY_AFTER_CUTS = "empty_after_cuts"
+CHANGED = ", set here"  # of a preset's bound that the recipe overrides
+CONTAMINATED, DECONTAMINATE = "contaminated", "decontaminate"
+BROUGHT = ("cuts", DECONTAMINATE)  # origins of rules that other keys bring, and bring again
 OPS = ("min", "max", "equals", "keep")
 
 
@@ -260,8 +287,35 @@ def _expand_preset(rule: dict, prefix: str, base: Path, place: str) -> list[dict
         if rule.get("sources") is not None:
             one["sources"] = rule["sources"]
         changed = key in (rule.get("set") or {})
-        result.append({**one, "origin": f"preset {name}" + (", set here" if changed else "")})
+        result.append({**one, "origin": f"preset {name}" + (CHANGED if changed else "")})
     return result
+
+
+def _expand_copies(data: dict, sets: Sequence[str], base: Path, where: Where, file: Path) -> None:
+    """`copies: {preset: fineweb2}` becomes the table of presets/fineweb2/rehydration.yaml; `by:` and bounds of `table:` change it."""
+    mixture = data.get("mixture")
+    components = mixture.get("components") if isinstance(mixture, dict) else None
+    for name, component in components.items() if isinstance(components, dict) else ():
+        given = component.get("copies") if isinstance(component, dict) else None
+        if not isinstance(given, dict):
+            continue
+        at = ("mixture", "components", name, "copies")
+        is_set = any(assignment.startswith(".".join(at) + ".") for assignment in sets)
+        if "preset" not in given:
+            origin = str(given.get("origin", ""))
+            if is_set and origin.startswith("preset ") and not origin.endswith(CHANGED):
+                component["copies"] = {**given, "origin": origin + CHANGED}
+            continue
+        place = next((where[at[:n]] for n in range(len(at), 0, -1) if at[:n] in where), str(file))
+        if unknown := sorted(set(given) - {"preset", "by", "table"}):
+            raise CurateError(f"unknown key {unknown[0]!r} beside preset", where=place, allowed="preset, by, table")
+        of = str(given["preset"]).removesuffix("/rehydration")
+        shipped = preset(f"{of}/rehydration", base, place)
+        changed = given.get("table", {})
+        if not isinstance(changed, dict):
+            raise CurateError("table: is {lower bound: copies}", where=place, found=repr(changed))
+        origin = f"preset {of}/rehydration" + (CHANGED if changed else "")
+        component["copies"] = {"by": given.get("by", shipped["by"]), "table": {**shipped["table"], **changed}, "origin": origin}
 
 
 def preset(name: str, base: Path, place: str = "") -> dict[str, Any]:

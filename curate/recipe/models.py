@@ -5,12 +5,15 @@ Plain data in, checked objects out. Imports errors and units.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from curate.errors import CurateError
+from curate.recipe.bands import HASHES, optimal
 from curate.recipe.files import CurateErrorValue
 from curate.units import Quantity, n_bytes, quantity
 
@@ -38,6 +41,16 @@ def _read_bytes(value: object) -> int:
         return n_bytes(value)
     except CurateError as error:
         raise CurateErrorValue(error) from None
+
+
+MOST_COPIES = 100  # more is a component of its own with more epochs
+
+
+def _bound(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no number: a table is {{lower bound: copies}}") from None
 
 
 def _one_or_many(value: object) -> object:
@@ -216,12 +229,39 @@ class Near(Strict):
     ngram: int = Field(5, ge=1, le=32)
     bands: int = Field(16, ge=1, le=64)
     rows: int = Field(7, ge=1, le=32)
+    hashes: int | None = Field(None, ge=2, le=2048, exclude=True)  # of `bands: optimal` only, which becomes bands and rows
     fold: list[
         Literal["digits", "diacritics"]
     ] = []  # what shingles do not tell apart: runs of digits; letters with and without marks
     across: Literal["all"] | list[str] = "all"
     bucket_cap: int = Field(256, ge=1)
     keep: Literal["best", "none"] = "best"  # none: whoever has a near duplicate goes, and the near duplicate goes too
+
+    @model_validator(mode="before")
+    @classmethod
+    def _optimal(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if data.get("bands") != "optimal":
+            if data.get("hashes") is not None:
+                raise ValueError("hashes: belongs to bands: optimal; bands and rows as integers say how many hashes there are")
+            return data
+        if data.get("rows") is not None:
+            raise ValueError("bands: optimal finds rows as well: leave rows: out, or write both as integers")
+        jaccard, hashes = data.get("jaccard", cls.model_fields["jaccard"].default), data.get("hashes") or HASHES
+        given = isinstance(jaccard, int | float) and 0 < jaccard <= 1, isinstance(hashes, int) and 2 <= hashes <= 2048
+        if not all(given):  # the fields' own bounds say what is wrong
+            return {**data, "bands": 1}
+        try:
+            found, rows = optimal(float(jaccard), hashes)
+        except CurateError as error:
+            raise CurateErrorValue(error) from None
+        if found > 64 or rows > 32:
+            raise ValueError(
+                f"bands: optimal gives {found} bands of {rows} rows for jaccard {jaccard:g} and {hashes} hashes, "
+                "at most 64 and 32 are allowed: ask for fewer hashes, or write bands: and rows:"
+            )
+        return {**{key: value for key, value in data.items() if key != "hashes"}, "bands": found, "rows": rows}
 
 
 class Exact(Strict):
@@ -266,16 +306,18 @@ class Dedup(Strict):
     within: list[str] = []  # sources whose near duplicates are looked for among themselves only
     # Who stays of equals: `source` is the order of the recipe's sources, a signal's larger value wins, -signal's smaller one; id last.
     priority: list[str] = ["source", "n_words"]
+    # Every source is compared with every reference, whatever across and within say; whoever is like one goes, references stay.
     against: dict[str, Reference] = {}
 
 
 class EvaluationSet(Strict):
-    """Items of a benchmark. `fields`: question, answer, options, passage -> the file's field (empty: known names are looked for)."""
+    """Items of a benchmark. `fields`: question, answer, options, passage, id -> the file's field or fields, `a.b` inside objects
+    (empty: known names are looked for)."""
 
     name: str = ""  # filled in from the key
     read: Names
     format: Literal["auto", "jsonl", "parquet"] = "auto"
-    fields: dict[str, str] = {}
+    fields: dict[str, Names] = {}
 
 
 class Decontaminate(Strict):
@@ -283,8 +325,11 @@ class Decontaminate(Strict):
 
     against: Names | dict[str, EvaluationSet]  # files (a set per file, named after it), or sets by name
     action: Literal["drop_document", "cut", "report"] = "drop_document"
-    ngram: int = Field(8, ge=3, le=32)  # words
-    overlap: float = Field(0.8, gt=0, le=1)  # of an item part's n-grams, weighted by how rare they are in the corpus
+    # What a passage is worth that stands in a document without its question, as a Wikipedia paragraph does in Wikipedia: reported, or as
+    # much as an item. An item that is nothing but a passage (LAMBADA) is always an item.
+    passages: Literal["report", "act"] = "report"
+    ngram: int = Field(5, ge=3, le=32)  # words that must stand together for an item to be looked for; short parts: 3
+    overlap: float = Field(0.75, gt=0, lt=1)  # a higher contamination_score is contamination
     fold: list[Literal["diacritics"]] = ["diacritics"]
     sources: Names | None = None  # None: all
 
@@ -294,11 +339,59 @@ class HeldOut(Strict):
     at_most: ShareOfTokens = Quantity(Fraction(1, 100), "share_of_tokens")
 
 
+class Copies(Strict):
+    """How often a document stands in one epoch of its component, by the bin of a number it has (curate/copies.py).
+
+    Bins begin at the bounds of `table`, or at `bins`, whose copies come `from` the share of documents that the rules remove.
+    """
+
+    by: str = "cluster_size"  # or a signal, or a field that the sources map to `extra`
+    table: dict[str, int] | None = None  # lower bound of a bin -> copies
+    from_: Literal["filter_rate"] | None = Field(None, alias="from")
+    bins: list[float] | None = None
+    most: int | None = None  # of filter_rate: copies of the bin with the lowest rate; 10 in FineWeb2's paper
+    origin: str = "recipe"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Copies:
+        if (self.table is None) == (self.from_ is None):
+            raise ValueError("copies are either a table: {lower bound: copies} or from: filter_rate")
+        if self.from_ is not None and (not self.bins or self.most is None):
+            raise ValueError("from: filter_rate needs bins: [lower bounds]; most: is 10 unless it is given")
+        if self.table is not None and (self.bins is not None or self.most is not None):
+            raise ValueError("a table says its bins and copies itself: bins: and most: belong to from: filter_rate")
+        if not all(a < b for a, b in pairwise(self.lowers)) or not all(math.isfinite(bound) for bound in self.lowers):
+            raise ValueError("the bounds of the bins are numbers, the smallest first, none twice")
+        given = [*(self.table or {}).values(), *([] if self.most is None else [self.most])]
+        if self.table == {} or not all(1 <= n <= MOST_COPIES for n in given):
+            raise ValueError(f"copies are whole numbers from 1 to {MOST_COPIES}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if isinstance(data.get("table"), dict):  # bounds are numbers in the order of their size, each written in one way
+            by_bound = sorted(((_bound(key), n) for key, n in data["table"].items()), key=lambda item: item[0])
+            data["table"] = {str(int(b)) if b.is_integer() else repr(b): n for b, n in by_bound}
+        if data.get("from", data.get("from_")) is not None:
+            data.setdefault("most", 10)
+        return data
+
+    @property
+    def lowers(self) -> list[float]:
+        """The lower bounds of the bins."""
+        return [float(key) for key in self.table] if self.table is not None else list(self.bins or [])
+
+
 class Component(Strict):
     from_: Names = Field(alias="from")
     role: Literal["target", "replay", "code", "math", "instruction", "parallel", "other"]
     budget: Budget
     max_epochs: float = Field(1, ge=1)
+    copies: Copies | None = None  # None: every document once an epoch
 
 
 class Mixture(Strict):

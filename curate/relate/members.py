@@ -23,7 +23,8 @@ class Members:
     ordinal: np.ndarray  # (m,) int64
     bucket: np.ndarray  # (m, bands) int32, -1 alone
     component: np.ndarray  # (m,) int32
-    group: np.ndarray  # (m,) int32: the hash group dedup.exact asks for, -1 none
+    same_text: np.ndarray  # (m,) int32: group of equal texts as dedup.exact means it, -1 none; (0,) where it does not ask
+    same_url: np.ndarray  # the same of equal addresses
     ends: np.ndarray  # (n_shards + 1,) int64
     sets: tuple[tuple[np.ndarray, np.ndarray], ...]  # empty where near duplicates are not looked for
 
@@ -55,20 +56,37 @@ class Members:
         return ptr, hashes
 
 
+def prints_of(ptr: np.ndarray, hashes: np.ndarray, scratch: Path, in_memory: int) -> np.ndarray:
+    """The sets' prints (kernels.make_prints), a quarter of their bytes; mapped from the file `scratch` where `gather` maps the sets."""
+    n = len(hashes) // 4 + 1
+    large = len(hashes) * 8 > in_memory
+    prints = np.asarray(np.memmap(scratch, np.uint64, "w+", shape=(n,))) if large else np.zeros(n, np.uint64)
+    kernels.make_prints(ptr, hashes, prints)
+    return prints
+
+
 def opened(path: Path) -> np.ndarray:
     """A read-only memory map, as a plain array: numba compiles once."""
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def load(shards: Sequence[Shard], buckets: Stage, shingles: Stage | None, by: Sequence[str]) -> Members:
-    """`by`: dedup.exact.by of the recipe."""
+    """`shards`: those of references too, in the order of ordinals. `by`: dedup.exact.by of the recipe."""
     folder = buckets.shard_path("all")
     ordinal = opened(folder / "member.npy")
-    group = opened(folder / f"{by[0]}.npy") if by else np.full(len(ordinal), -1, np.int32)
-    group.flags.writeable = False
     sets: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     if shingles is not None:
         folders = [shingles.shard_path(shard.name) for shard in shards]
         sets = tuple((opened(f / "ptr.npy"), opened(f / "hashes.npy")) for f in folders)
     bucket, component = opened(folder / "bucket.npy"), opened(folder / "component.npy")
-    return Members(ordinal, bucket, component, group, bounds(shards, ordinal), sets)
+    text, url = (opened(folder / f"{name}.npy") if name else _NONE for name in (text_group(by), "url" if "url" in by else ""))
+    return Members(ordinal, bucket, component, text, url, bounds(shards, ordinal), sets)
+
+
+def text_group(by: Sequence[str]) -> str:
+    """The group that says which texts are equal: equal texts are equal when normalised, so the wider one holds both."""
+    return "normalised" if "normalised" in by else "text" if "text" in by else ""
+
+
+_NONE = np.empty(0, np.int32)
+_NONE.flags.writeable = False

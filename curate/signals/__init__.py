@@ -19,6 +19,7 @@ from curate.signals import (
     c4,
     characters,
     classifier,
+    contamination,
     datatrove_filter,
     fineweb,
     gopher,
@@ -27,6 +28,7 @@ from curate.signals import (
     lines,
     lm,
     pii,
+    repeats,
     repetition,
     urls,
 )  # fmt: skip
@@ -46,7 +48,9 @@ FAMILIES: dict[str, Family] = {
 # ratio -> (numerator, denominator) over integer signal columns; 0.0 where the denominator is 0.
 DERIVED: dict[str, tuple[str, str]] = {
     r.name: (r.numerator, r.denominator) for f in FAMILIES.values() for r in (*f.ratios, *f.after_cuts().ratios)
-} | {r.name: (r.numerator, r.denominator) for r in (*urls.DOMAINS.ratios, *language.AGREEMENT.ratios, *bad_words.FAMILY.ratios)}
+} | {r.name: (r.numerator, r.denominator) for r in (
+    *urls.DOMAINS.ratios, *language.AGREEMENT.ratios, *bad_words.FAMILY.ratios, *(r for f in repeats.FAMILIES.values() for r in f.ratios),
+)}  # fmt: skip
 
 # The same of families that an entry of the recipe names; {} stands for the name.
 NAMED: dict[str, tuple[str, str]] = {
@@ -88,7 +92,7 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     found += _classifiers(recipe, source)
     found += _bad_words(recipe, source)
     taken: dict[str, str] = {}
-    for family in (*(m.family for m in found), urls.DOMAINS):
+    for family in (*(m.family for m in found), *repeats.FAMILIES.values(), urls.DOMAINS):
         for name in (family.name, *(c.name for c in family.columns if c.name != family.name), *(r.name for r in family.ratios)):
             if name in taken:
                 what = f"the name {name!r} is taken by the family {taken[name]}"
@@ -98,19 +102,30 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
 
 
 def _asked(recipe: Recipe, source: Source, family: Family) -> bool:
-    """Does a cut or a rule of this source use the family?"""
+    """Does a cut, a rule, or the copies of this source's component use the family?"""
     names = {c.name for c in family.columns} | {r.name for r in family.ratios}
+    if any(c.copies is not None and c.copies.by in names for c in recipe.mixture.components.values() if source.name in c.from_):
+        return True
     cuts = any(cut.kind == family.name and (cut.sources is None or source.name in cut.sources) for cut in recipe.cuts)
-    mine = (rule for rule in recipe.rules if rule.sources is None or source.name in rule.sources)
-    return cuts or any(rule.signal.removeprefix(AFTER_CUTS) in names for rule in mine)
+    mine = [rule.signal for rule in recipe.rules if rule.sources is None or source.name in rule.sources]
+    mine += [name.removeprefix("-") for name in recipe.dedup.priority]
+    return cuts or any(name.removeprefix(AFTER_CUTS) in names for name in mine)
 
 
 def signal_names(recipe: Recipe, source: Source) -> dict[str, str]:
     """Every signal a rule may bound for this source, with its type: int64, float32, string, or ratio for the derived ones."""
     found: dict[str, str] = {}
     after_cuts = (family.after_cuts() for family in FAMILIES.values())
-    for family in (*(m.family for m in measurers(recipe, source)), *FAMILIES.values(), urls.DOMAINS, *after_cuts):
+    for family in (
+        *(m.family for m in measurers(recipe, source)),
+        *FAMILIES.values(),
+        *repeats.FAMILIES.values(),
+        urls.DOMAINS,
+        *after_cuts,
+    ):
         found |= {c.name: c.type for c in family.columns} | dict.fromkeys((r.name for r in family.ratios), "ratio")
+    if recipe.decontaminate and (recipe.decontaminate.sources is None or source.name in recipe.decontaminate.sources):
+        found |= {c.name: c.type for c in contamination.FAMILY.columns}
     return found | {urls.DROP_RATIO.name: "ratio"}
 
 

@@ -1,28 +1,36 @@
 """Signals of the texts as they are after their cuts: stages "signals" of the families after_cuts_<family>.
 
 In: documents, cuts and the plain signals. Out: family length of every source with cuts, and every family that a rule asks for after
-cuts. Only documents with cuts are measured again; the others' values are the plain ones, since their text is. Imports recipe, engine,
-store, cuts, signals.
+cuts. Only documents with cuts are measured again; the others' values are the plain ones, since their text is. Of those, a document that
+an earlier stage measured after the same cuts is copied from it (reuse.py). Imports recipe, engine, store, reuse, cuts, signals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import engine
+from curate import engine, reuse
 from curate.cuts import Cuts, cut_texts, read_cuts
 from curate.engine import Task
 from curate.recipe import Recipe, Source
 from curate.signals import AFTER_CUTS, FAMILIES, Measurer, measurers, ratio_of
 from curate.signals import measure as pass_
 from curate.store import Stage, Store
+
+
+class _Earlier(NamedTuple):
+    """An earlier stage like one of ours, the documents it was made of, and the folder of their cuts."""
+
+    documents: reuse.Older
+    cuts: Path
+    stage: Stage
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class _Plan:
     measurers: tuple[Measurer, ...]
     plain: tuple[Stage, ...]
     stages: tuple[Stage, ...]
+    earlier: dict[str, tuple[_Earlier, ...]]  # fingerprint of a stage to fill -> where rows of it may be copied from
+    n_keys: int  # shards of the documents
 
 
 def measure(
@@ -49,7 +59,9 @@ def measure(
         parents = [given.root, cuts[name].root] if name in cuts else [given.root]
         after = tuple(replace(m, family=m.family.after_cuts()) for m in mine)
         stages = tuple(pass_.signals_stage(store, m, parents, recipe.sources[name].words) for m in after)
-        plan = _Plan(recipe.sources[name].words, mine, tuple(signals[name, m.family.name] for m in mine), stages)
+        plain = tuple(signals[name, m.family.name] for m in mine)
+        n_keys = sum(key != "quarantine" for key in given.keys)
+        plan = _Plan(source.words, mine, plain, stages, _earlier(given, stages) if name in cuts else {}, n_keys)
         found |= {(name, m.family.name): stage for m, stage in zip(after, stages, strict=True)}
         for key in given.keys if mine else []:
             if key != "quarantine":
@@ -63,36 +75,100 @@ def measure(
     return found
 
 
+def _earlier(documents: Stage, stages: Sequence[Stage]) -> dict[str, tuple[_Earlier, ...]]:
+    """By fingerprint of the stages that are not complete: complete ones over older documents of the source and any cuts of them."""
+    todo = [stage for stage in stages if not stage.complete]
+    older = {one.root: one for one in reuse.older_documents(documents, itself=True)} if todo else {}
+    infos = (
+        ((path.parent, reuse.info_of(path)) for path in sorted((documents.store / "cuts").glob("*/stage.json"))) if older else ()
+    )
+    over = [(folder, info) for folder, info in infos if info is not None]
+    found = {}
+    for stage in todo:
+        mine = []
+        for root, one in older.items():
+            for folder, info in over:
+                if info["parents"][0] == root:
+                    parents = [root, info["root"]]
+                    sister = Store(stage.store).stage(stage.name, version=stage.version, settings=stage.settings, parents=parents)
+                    if sister.complete:
+                        mine.append(_Earlier(one, folder, sister))
+        found[stage.fingerprint] = tuple(mine[: reuse.N_OLDER])
+    return found
+
+
 def wanted(recipe: Recipe, source: Source, has_cuts: bool) -> set[str]:
     """Names of the families to measure after cuts."""
-    columns = {
-        column for rule in recipe.rules if rule.sources is None or source.name in rule.sources
-        for column in ratio_of(rule.signal) or (rule.signal,)
-    }  # fmt: skip
+    names = [rule.signal for rule in recipe.rules if rule.sources is None or source.name in rule.sources]
+    names += [name.removeprefix("-") for name in recipe.dedup.priority]
+    columns = {column for name in names for column in ratio_of(name) or (name,)}
     found = {name for name, f in FAMILIES.items() if columns.intersection(AFTER_CUTS + c.name for c in f.columns)}
     return found | ({"length"} if has_cuts else set())
 
 
 def measure_shard(path: Path, cut_path: Path | None, plan: _Plan, key: str) -> None:
-    """Measure the cut documents of one shard again and publish every output that is missing."""
+    """Publish every output of one shard that is missing, measuring only cut documents that no earlier stage holds."""
     todo = [i for i, stage in enumerate(plan.stages) if not stage.published(key)]
     mine = [plan.measurers[i] for i in todo]
     file = pq.ParquetFile(path)
     cuts = read_cuts(cut_path) if cut_path else None
     rows = np.unique(cuts.row) if cuts else np.empty(0, np.int64)
-    parts = list(_measured(file, cuts, rows, mine, plan.words)) if cuts else []
+    lookup = reuse.Lookup(path, key, plan.n_keys)
+    known = [_known(lookup, plan, i, cuts, rows) if cuts else [] for i in todo]
+    held = [np.concatenate([np.empty(0, np.int64), *(one.row for one in of)]) for of in known]
+    fresh = rows[~np.logical_and.reduce([np.isin(rows, of) for of in held])] if held else rows  # what any of them lacks
+    parts = list(_measured(file, cuts, fresh, mine, plan.words)) if cuts else []
     ids = file.read(columns=["id"]).column("id")
-    place = np.arange(len(ids))  # in the plain rows, followed by the measured ones
-    place[rows] = len(ids) + np.arange(len(rows))
     for n, i in enumerate(todo):
         family = plan.measurers[i].family
         plain = pq.read_table(plan.plain[i].shard_path(key) / f"{family.name}.parquet")
+        names = family.after_cuts().schema().names[1:]
+        copied = [reuse.read_rows(one, f"{AFTER_CUTS}{family.name}.parquet", names) for one in known[n]]
+        place = np.arange(len(ids))  # in the plain rows, followed by the copied and then by the measured ones
+        place[held[n]] = len(ids) + np.arange(len(held[n]))
+        place[fresh] = len(ids) + len(held[n]) + np.arange(len(fresh))
         columns: dict[str, Any] = {}
         for field in list(family.schema())[1:]:
             again = [pa.array(part[n][field.name], field.type) for part in parts]
-            both = pa.concat_arrays([*plain[field.name].chunks, *again, pa.array([], field.type)])
+            old = [chunk for table in copied for chunk in table[AFTER_CUTS + field.name].chunks]
+            both = pa.concat_arrays([*plain[field.name].chunks, *old, *again, pa.array([], field.type)])
             columns[AFTER_CUTS + field.name] = both.take(pa.array(place))
-        pass_.publish(plan.stages[i], key, family.after_cuts(), ids, [columns])
+        pass_.publish(plan.stages[i], key, family.after_cuts(), ids, [columns], n_measured=len(fresh))
+
+
+def _known(lookup: reuse.Lookup, plan: _Plan, i: int, cuts: Cuts, rows: np.ndarray) -> list[reuse.Known]:
+    """Where the cut rows of the shard stand in earlier stages of family `i`, with the same text after the same cuts."""
+    found: list[reuse.Known] = []
+    mine, missing = _by_row(cuts), np.ones(len(rows), bool)
+    for one in plan.earlier.get(plan.stages[i].fingerprint, ()):
+        placed = lookup.places(one.documents, plan.measurers[i].reads)
+        files = [f"{AFTER_CUTS}{plan.measurers[i].family.name}.parquet"]
+        if (
+            placed is None
+            or not missing.any()
+            or not all(reuse.is_usable(one.stage.path / key, files) and reuse.is_usable(one.cuts / key) for key in placed[0])
+        ):
+            continue
+        theirs: dict[int, Any] = {}
+        first = 0
+        for key in placed[0]:
+            theirs |= {row + first: cut for row, cut in _by_row(read_cuts(one.cuts / key / "cuts.parquet")).items()}
+            first += reuse.n_rows(one.documents.path / key)
+        place = placed[1][rows]
+        same = np.array([p in theirs and theirs[p] == mine[r] for r, p in zip(rows.tolist(), place.tolist(), strict=True)], bool)
+        new = same & missing
+        missing &= ~new
+        found.append(reuse.Known(one.stage.path, placed[0], rows[new], place[new]))
+    return [one for one in found if len(one.row)]
+
+
+def _by_row(cuts: Cuts) -> dict[int, list[tuple[int, int, str]]]:
+    """row -> (start, end, replacement) of its cuts."""
+    found: dict[int, list[tuple[int, int, str]]] = {}
+    columns = (cuts.row.tolist(), cuts.start.tolist(), cuts.end.tolist(), cuts.replacement.to_pylist())
+    for row, start, end, replacement in zip(*columns, strict=True):
+        found.setdefault(row, []).append((start, end, replacement))
+    return found
 
 
 def _measured(file: pq.ParquetFile, cuts: Cuts, rows: np.ndarray, mine: list[Measurer], words: str) -> Any:

@@ -2,23 +2,27 @@
 
 In: documents shards. Out: stages "signals" (per source and family: <family>.parquet, and <family>.spans.parquet where the family
 finds spans) and "signatures" (bands.npy, normalised.npy, n_shingles.npy), rows in the order of the documents. Batches of a shard
-are measured side by side by threads: kernels run without the GIL. Imports recipe, store, engine, text and the families.
+are measured side by side by threads: kernels run without the GIL. Documents that an earlier stage measured are copied from it
+(reuse.py), so an arrival costs what its new documents cost. Imports recipe, store, reuse, engine, text and the families.
+
+On disk a signature is 8 bytes per band, 4 for n_shingles and 16 for the normalised hash: 148 bytes a document with 16 bands.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import engine, text
+from curate import engine, reuse, text
 from curate.engine import Task
 from curate.recipe import Near, Recipe, Source
 from curate.schema import SPANS
@@ -26,10 +30,12 @@ from curate.signals import Batch, Family, Measurer, Spans, measurers
 from curate.signals.gopher import stop_words
 from curate.store import Stage, Store, array_root, digest, table_root
 
-SIGNATURES_VERSION = 2  # the normalised text is code points, not words
+SIGNATURES_VERSION = 3  # min-hashes of 32 bits
+SIGNATURE_FILES = ("bands", "n_shingles", "normalised")
 SIGNATURE_SEED = 0  # fixed: another seed of the recipe reorders the training, it does not measure again
 
 Signature = tuple[np.ndarray, np.ndarray, np.ndarray]
+Older = tuple[tuple[reuse.Older, Stage], ...]  # earlier stages like one of ours, with the documents they were made of
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +48,17 @@ class _Plan:
     stages: tuple[Stage, ...]
     near: Near
     signatures: Stage
+    older: dict[str, Older]  # fingerprint of a stage to fill -> where rows of it may be copied from
+    n_keys: int  # shards of the documents
+
+
+class _Job(NamedTuple):
+    """One output of a shard that is missing: of a family, or the signatures (`measurer` None)."""
+
+    measurer: Measurer | None
+    stage: Stage
+    known: list[reuse.Known]
+    fresh: np.ndarray  # (n,) int64 ascending: the rows to measure
 
 
 def tasks(
@@ -53,7 +70,7 @@ def tasks(
     work: list[Task] = []
     for name, stage in documents.items():
         _warn_without_stop_words(recipe, recipe.sources[name])
-        plan = _plan(store, recipe, recipe.sources[name], stage.root)
+        plan = _plan(store, recipe, recipe.sources[name], stage)
         signals |= {(name, m.family.name): s for m, s in zip(plan.measurers, plan.stages, strict=True)}
         signatures[name] = plan.signatures
         for key in stage.keys:
@@ -72,15 +89,38 @@ def signals_stage(store: Store, measurer: Measurer, parents: list[str], words: s
     return store.stage("signals", version=measurer.family.version, settings=settings, parents=parents)
 
 
-def _plan(store: Store, recipe: Recipe, source: Source, root: str) -> _Plan:
+def _plan(store: Store, recipe: Recipe, source: Source, documents: Stage) -> _Plan:
+    root = documents.root
     wanted = tuple(measurers(recipe, source))
     stages = tuple(signals_stage(store, m, [root], source.words) for m in wanted)
+    signatures = signatures_stage(store, recipe, source, root)
+    todo = [stage for stage in (*stages, signatures) if not stage.complete]
+    older = reuse.older_documents(documents) if todo else []
+    keys = [key for key in documents.keys if key != "quarantine"]
+    found = {stage.fingerprint: tuple(reuse.sisters(stage, older)) for stage in todo}
+    return _Plan(source.words, wanted, stages, recipe.dedup.near or Near(), signatures, found, len(keys))
+
+
+def signatures_stage(store: Store, recipe: Recipe, source: Source, root: str) -> Stage:
+    """The stage of a source's signatures; `root`: of its documents."""
     near = recipe.dedup.near or Near()
     settings = {
         **text.segmentation(source.words), "ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": SIGNATURE_SEED,
+        **text.folding(near.fold),
     }  # fmt: skip
-    signatures = store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root])
-    return _Plan(source.words, wanted, stages, near, signatures)
+    return store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root])
+
+
+def signature_tasks(store: Store, recipe: Recipe, source: Source, documents: Stage) -> tuple[Stage, list[Task]]:
+    """The signatures alone, of texts that are only compared with (dedup.against)."""
+    stage = signatures_stage(store, recipe, source, documents.root)
+    keys = [key for key in documents.keys if key != "quarantine"]
+    older = () if stage.complete else tuple(reuse.sisters(stage, reuse.older_documents(documents)))
+    plan = _Plan(source.words, (), (), recipe.dedup.near or Near(), stage, {stage.fingerprint: older}, len(keys))
+    paths = {key: documents.shard_path(key) / "documents.parquet" for key in keys}
+    return stage, [
+        Task(((stage, key),), measure_shard, (path, plan, key), max(1, path.stat().st_size)) for key, path in paths.items()
+    ]
 
 
 def _warn_without_stop_words(recipe: Recipe, source: Source) -> None:
@@ -93,34 +133,85 @@ def _warn_without_stop_words(recipe: Recipe, source: Source) -> None:
 
 
 def measure_shard(path: Path, plan: _Plan, key: str) -> None:
-    """Measure one documents shard and publish every output that is missing."""
-    todo = [(m, s) for m, s in zip(plan.measurers, plan.stages, strict=True) if not s.published(key)]
-    near = None if plan.signatures.published(key) else plan.near
-    needs_words = near is not None or any(m.needs_words for m, _ in todo)
-    wanted = [m for m, _ in todo]
-
-    def measure(batch: pa.Table) -> tuple[list[dict[str, Any]], Signature | None]:
-        given = as_batch(batch, plan.words if needs_words else None)
-        signature = None
-        if near is not None:
-            assert given.segments is not None
-            bands = text.signatures(given.segments, ngram=near.ngram, bands=near.bands, rows=near.rows, seed=SIGNATURE_SEED)
-            signature = (*bands, text.normalised_hashes(given.data, given.offsets))
-        return [m.measure(given) for m in wanted], signature
-
+    """Publish every output of one documents shard that is missing, measuring only what no earlier stage holds."""
+    jobs = _jobs(path, plan, key)
     file = pq.ParquetFile(path)
-    measured = list(in_threads(measure, batches(file, sorted({name for m in wanted for name in m.reads}))))
     ids = file.read(columns=["id"]).column("id")
-    for i, (measurer, stage) in enumerate(todo):
-        publish(stage, key, measurer.family, ids, [columns[i] for columns, _ in measured])
-    if near is not None:
-        _publish_signatures(plan.signatures, key, near.bands, [signature for _, signature in measured if signature is not None])
+    parts = _measured(file, plan, jobs)
+    for job, found in zip(jobs, parts, strict=True):
+        if job.measurer is None:
+            _publish_signatures(job.stage, key, plan.near.bands, found, job.known, job.fresh)
+        else:
+            publish(job.stage, key, job.measurer.family, ids, found, job.known, job.fresh)
 
 
-def batches(file: pq.ParquetFile, columns: list[str], text_column: str = "text") -> Iterator[pa.Table]:
-    """The rows of a documents shard, about a MB of text at a time: the text and the columns asked for."""
+def _jobs(path: Path, plan: _Plan, key: str) -> list[_Job]:
+    lookup = reuse.Lookup(path, key, plan.n_keys)
+    n = pq.read_metadata(path).num_rows
+    jobs = []
+    for measurer, stage in [*zip(plan.measurers, plan.stages, strict=True), (None, plan.signatures)]:
+        if stage.published(key):
+            continue
+        files = [f"{name}.npy" for name in SIGNATURE_FILES] if measurer is None else _files(measurer.family)
+        reads = measurer.reads if measurer else ()
+        known = lookup.known(stage, plan.older.get(stage.fingerprint, ()), reads, files)
+        is_fresh = np.ones(n, bool)
+        for one in known:
+            is_fresh[one.row] = False
+        jobs.append(_Job(measurer, stage, known, np.flatnonzero(is_fresh)))
+    return jobs
+
+
+def _files(family: Family) -> list[str]:
+    return [f"{family.name}.parquet", *([f"{family.name}.spans.parquet"] if family.span_kinds else [])]
+
+
+def _measured(file: pq.ParquetFile, plan: _Plan, jobs: list[_Job]) -> list[list[Any]]:
+    """By job, the batches of what was measured. Jobs that want the same rows share one pass over them."""
+    parts: list[list[Any]] = [[] for _ in jobs]
+    passes: dict[bytes, list[int]] = {}
+    for i, job in enumerate(jobs):
+        passes.setdefault(job.fresh.tobytes(), []).append(i)
+    for members in passes.values():
+        rows = jobs[members[0]].fresh
+        wanted = [jobs[i].measurer for i in members]
+        columns = sorted({name for m in wanted if m for name in m.reads})
+        for found in in_threads(functools.partial(_measure, plan, wanted), batches(file, columns, rows=rows)):
+            for i, part in zip(members, found, strict=True):
+                parts[i].append(part)
+    return parts
+
+
+def _measure(plan: _Plan, wanted: list[Measurer | None], table: pa.Table) -> list[Any]:
+    """One batch for every measurer (None: the signatures)."""
+    needs_words = any(m is not None and m.needs_words for m in wanted)
+    batch = as_batch(table, plan.words if needs_words else None)
+    return [_signature(plan, batch) if m is None else m.measure(batch) for m in wanted]
+
+
+def _signature(plan: _Plan, batch: Batch) -> Signature:
+    near = plan.near
+    keys = text.signatures_of(
+        batch.data, batch.offsets, batch.segments, plan.words, ngram=near.ngram, bands=near.bands, rows=near.rows,
+        seed=SIGNATURE_SEED, fold=near.fold,
+    )  # fmt: skip
+    return (*keys, text.normalised_hashes(batch.data, batch.offsets))
+
+
+def batches(
+    file: pq.ParquetFile, columns: list[str], text_column: str = "text", rows: np.ndarray | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a documents shard, about a MB of text at a time: the text and the columns asked for. `rows`: only these (int64,
+    ascending); row groups without any are not read."""
+    begin = 0
     for group in range(file.num_row_groups):
-        table = file.read_row_group(group, columns=[text_column, *columns]).combine_chunks()
+        end = begin + file.metadata.row_group(group).num_rows
+        own = None if rows is None else rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
+        n, begin = end - begin, end
+        if own is not None and not len(own):
+            continue
+        table = file.read_row_group(group, columns=[text_column, *columns])
+        table = (table if own is None or len(own) == n else table.take(pa.array(own))).combine_chunks()
         first = 0
         for part in text.batches(table.column(text_column)):
             yield table.slice(first, len(part))
@@ -151,19 +242,44 @@ def in_threads(function: Any, items: Iterator[Any]) -> Iterator[Any]:
             yield future.result()
 
 
-def publish(stage: Stage, key: str, family: Family, ids: pa.ChunkedArray, parts: list[dict[str, Any]]) -> None:
-    """Write the measured batches of one shard as the family's table, and its spans where it finds any."""
+def publish(
+    stage: Stage, key: str, family: Family, ids: pa.ChunkedArray, parts: list[dict[str, Any]], known: Sequence[reuse.Known] = (),
+    fresh: np.ndarray | None = None, n_measured: int | None = None,
+) -> None:  # fmt: skip
+    """Write the measured batches of one shard as the family's table, and its spans where it finds any. `parts` are of the rows
+    `fresh` (None: all), the others are copied from `known`. `n_measured`: to be counted as measured, where it is not all of them."""
     schema = family.schema()
     columns = [pa.chunked_array([pa.array(part[f.name], f.type) for part in parts], f.type) for f in list(schema)[1:]]
+    if known:
+        assert fresh is not None
+        tables = [reuse.read_rows(one, f"{family.name}.parquet", schema.names[1:]) for one in known]
+        place = pa.array(np.argsort(np.concatenate([fresh, *(one.row for one in known)])))  # every row stands there once
+        columns = [pa.chunked_array([*c.chunks, *(a for t in tables for a in t[name].chunks)], c.type).take(place)
+                   for name, c in zip(schema.names[1:], columns, strict=True)]  # fmt: skip
     table = pa.table([ids.cast(schema.field("id").type), *columns], schema=schema).combine_chunks()
     with stage.shard(key) as shard:
         pq.write_table(table, shard.path / f"{family.name}.parquet", compression="zstd")
         root = table_root(table)
         if family.span_kinds:
             spans = _spans_table(family, [len(p[family.columns[0].name]) for p in parts], [part["spans"] for part in parts])
+            spans = _with_known_spans(family, spans, known, fresh) if known else spans
             pq.write_table(spans, shard.path / f"{family.name}.spans.parquet", compression="zstd")
             root = digest(root, table_root(spans))
-        shard.done(table.num_rows, root)
+        shard.done(table.num_rows, root, _counts(table.num_rows, known, n_measured))
+
+
+def _counts(n: int, known: Sequence[reuse.Known], n_measured: int | None = None) -> dict[str, int]:
+    reused = sum(len(one.row) for one in known) if n_measured is None else n - n_measured
+    return {"measured": n - reused, "reused": reused}
+
+
+def _with_known_spans(family: Family, spans: pa.Table, known: Sequence[reuse.Known], fresh: np.ndarray | None) -> pa.Table:
+    """`spans` (rows count within `fresh`) and those of the known rows, by row of the shard."""
+    assert fresh is not None
+    spans = spans.set_column(0, "row", pa.array(fresh[spans["row"].to_numpy()]))
+    both = pa.concat_tables([spans, *(reuse.read_spans(one, f"{family.name}.spans.parquet") for one in known)])
+    order = np.argsort(both["row"].to_numpy(), kind="stable")  # inside a row the order stays
+    return both.take(pa.array(order)).cast(SPANS).combine_chunks()
 
 
 def _spans_table(family: Family, rows: list[int], parts: list[Spans]) -> pa.Table:
@@ -176,11 +292,18 @@ def _spans_table(family: Family, rows: list[int], parts: list[Spans]) -> pa.Tabl
     return pa.table([pa.array(row), pa.array(start), pa.array(end), kinds], schema=SPANS)
 
 
-def _publish_signatures(stage: Stage, key: str, bands: int, parts: list[Signature]) -> None:
+def _publish_signatures(
+    stage: Stage, key: str, bands: int, parts: list[Signature], known: Sequence[reuse.Known], fresh: np.ndarray
+) -> None:
     none = np.empty((0, bands), np.uint64), np.empty(0, np.uint32), np.empty((0, 2), np.uint64)
-    keys, n_shingles, normalised = (np.concatenate(column) for column in zip(none, *parts, strict=True))
+    arrays = [np.concatenate(column) for column in zip(none, *parts, strict=True)]
+    if known:
+        place = np.argsort(np.concatenate([fresh, *(one.row for one in known)]))
+        arrays = [
+            np.concatenate([array, *(reuse.read_arrays(one, f"{name}.npy") for one in known)])[place]
+            for name, array in zip(SIGNATURE_FILES, arrays, strict=True)
+        ]
     with stage.shard(key) as shard:
-        np.save(shard.path / "bands.npy", keys)
-        np.save(shard.path / "n_shingles.npy", n_shingles)
-        np.save(shard.path / "normalised.npy", normalised)
-        shard.done(len(keys), array_root(keys, n_shingles, normalised))
+        for name, array in zip(SIGNATURE_FILES, arrays, strict=True):
+            np.save(shard.path / f"{name}.npy", array)
+        shard.done(len(arrays[0]), array_root(*arrays), _counts(len(arrays[0]), known))

@@ -8,32 +8,20 @@ release the GIL, and hold about 6 bytes per byte of text while they work: give t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from curate.text import exceptions, kernels, tokenizers
+from curate.text import kernels
+from curate.text.segments import SEGMENTATION_VERSION, Segments, frozen, segment, segmentation
+from curate.text.shingling import folded, folding, shingle_sets, shingle_sets_of, signatures, signatures_of
 from curate.text.unicode import UNICODE_VERSION, tables
 
-SEGMENTATION_VERSION = 2  # words, lines, paragraphs, word hashes and shingles; raise it when any of them changes
-
 __all__ = [
-    "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "gopher_quality_counts", "length_counts", "normalised_hashes",
-    "segment", "segmentation", "shingle_sets", "signatures", "word_hash", "words",
+    "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "folded", "folding", "gopher_quality_counts",
+    "length_counts", "normalised_hashes", "segment", "segmentation", "shingle_sets", "shingle_sets_of", "signatures", "signatures_of",
+    "word_hash", "words",
 ]  # fmt: skip
-
-
-class Segments(NamedTuple):
-    """Words of a batch. Words of document d are the rows doc_ptr[d]:doc_ptr[d + 1]; byte offsets are those of `data`."""
-
-    doc_ptr: np.ndarray  # (n_docs + 1,) int64
-    start: np.ndarray  # (n_words,) int64
-    end: np.ndarray  # (n_words,) int64
-    flags: np.ndarray  # (n_words,) uint8: kernels.HAS_LETTER | HAS_ALNUM | HAS_NON_SYMBOL
-    hash: np.ndarray  # (n_words,) uint64 of the word as written
-    lower: np.ndarray  # (n_words,) uint64 of the word in simple lower case
-    chars: np.ndarray  # (n_words,) int32 code points
 
 
 def buffers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -67,43 +55,9 @@ def batches(array: pa.Array | pa.ChunkedArray, max_bytes: int = 1_000_000) -> It
             first = last
 
 
-def segment(data: np.ndarray, offsets: np.ndarray, words: str = tokenizers.RULES) -> Segments:
-    """Words of every document: by our rules (reference.words_reference), or by datatrove's tokenizer of a language code."""
-    data, offsets = _frozen(data, offsets)
-    doc_ptr, start, end = _spans(data, offsets) if words == tokenizers.RULES else tokenizers.spans(data, offsets, words)
-    n = len(start)
-    chars, flags = np.empty(n, np.int32), np.empty(n, np.uint8)
-    exact, lower = np.empty(n, np.uint64), np.empty(n, np.uint64)
-    kernels.word_attributes(data, start, end, *tables(), chars, flags, exact, lower)
-    return Segments(doc_ptr, start, end, flags, exact, lower, chars)
-
-
-def segmentation(words: str = tokenizers.RULES) -> dict[str, Any]:
-    """What words depend on, for the fingerprint of whatever is counted in them."""
-    found: dict[str, Any] = {"segmentation": SEGMENTATION_VERSION, "unicode": UNICODE_VERSION}
-    return found if words == tokenizers.RULES else {**found, "words": tokenizers.identity(words)}
-
-
-def _spans(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """doc_ptr, start and end of Segments, by our rules."""
-    classes = tables()[0]
-    n_docs = len(offsets) - 1
-    doc_ptr = np.zeros(n_docs + 1, np.int64)
-    capacity = int(offsets[-1] - offsets[0]) // 4 + 64  # Estonian 6.5 bytes a word, English 4.9, code 4.4 (kernels.md 1.1)
-    start, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    done = 0
-    while done < n_docs:
-        done, needed = kernels.segment_spans(data, offsets, classes, exceptions.table(), done, doc_ptr, start, end)
-        if done < n_docs:
-            capacity = max(int(needed), 2 * capacity)
-            start, end = _grown(start, capacity), _grown(end, capacity)
-    n = int(doc_ptr[-1])
-    return doc_ptr, start[:n], end[:n]
-
-
 def length_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments) -> dict[str, np.ndarray]:
     """n_bytes, n_chars, n_words, n_lines, n_paragraphs (int64) of every document; all 0 for an empty one."""
-    data, offsets = _frozen(data, offsets)
+    data, offsets = frozen(data, offsets)
     n = len(offsets) - 1
     chars, lines, paragraphs = (np.empty(n, np.int64) for _ in range(3))
     kernels.length_counts(data, offsets, tables()[0], chars, lines, paragraphs)
@@ -122,7 +76,7 @@ def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, 
     n_unicode_lines are the lines of str.splitlines(), as datatrove cuts them; n_lines of length_counts are cut at \\n only.
     Source: Rae et al. 2021, arXiv 2112.11446, A1.1; datatrove 0.10.1 pipeline/filters/gopher_quality_filter.py.
     """
-    data, offsets = _frozen(data, offsets)
+    data, offsets = frozen(data, offsets)
     names = ("n_hash_chars", "n_ellipsis_units", "n_bullet_lines", "n_ellipsis_lines", "n_unicode_lines")
     of_lines = {name: np.empty(len(offsets) - 1, np.int64) for name in names}
     kernels.gopher_line_counts(data, offsets, tables()[0], *of_lines.values())
@@ -132,40 +86,15 @@ def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, 
     return of_words | of_lines
 
 
-def signatures(seg: Segments, *, ngram: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(band keys uint64 (n, bands), distinct shingles uint32 (n,)) of every document.
-
-    Two documents of Jaccard similarity J share a given band key with probability J**rows. A document without shingles (no
-    word with a letter or digit) has keys 0 and belongs to no bucket.
-    """
-    n = len(seg.doc_ptr) - 1
-    constants = _splitmix64(seed, 2 * bands * rows)
-    multiply, add = constants[: bands * rows] | np.uint64(1), constants[bands * rows :]
-    keys, n_shingles = np.empty((n, bands), np.uint64), np.empty(n, np.uint32)
-    kernels.signatures(seg.doc_ptr, seg.flags, seg.lower, ngram, multiply, add, rows, keys, n_shingles)
-    return keys, n_shingles
-
-
 def normalised_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """uint64 (n, 2): a 128-bit hash of every normalised text: its code points in simple lower case, white space left out.
 
     It knows nothing of words, so texts of sources whose words are cut in different ways compare as well.
     """
-    data, offsets = _frozen(data, offsets)
+    data, offsets = frozen(data, offsets)
     normalised = np.empty((len(offsets) - 1, 2), np.uint64)
     kernels.normalised_hashes(data, offsets, *tables(), normalised)
     return normalised
-
-
-def shingle_sets(seg: Segments, wanted: np.ndarray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ptr int64 (n_wanted + 1), hashes uint64): the sorted distinct shingles of the wanted documents of the batch."""
-    wanted = np.ascontiguousarray(wanted, np.int64)
-    most = int((seg.doc_ptr[wanted + 1] - seg.doc_ptr[wanted]).sum())
-    ptr, hashes = np.empty(len(wanted) + 1, np.int64), np.empty(most, np.uint64)
-    kernels.shingle_sets(seg.doc_ptr, seg.flags, seg.lower, wanted, ngram, ptr, hashes)
-    for first, last in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
-        hashes[first:last].sort()  # numpy's vectorised sort is several times faster than one inside a numba kernel
-    return ptr, hashes[: ptr[-1]].copy()
 
 
 def words(text: str) -> list[str]:
@@ -181,22 +110,8 @@ def word_hash(word: str) -> int:
     chars, flags = np.empty(1, np.int32), np.empty(1, np.uint8)
     exact, lower = np.empty(1, np.uint64), np.empty(1, np.uint64)
     span = np.zeros(1, np.int64), np.full(1, len(raw), np.int64)
-    kernels.word_attributes(*_frozen(raw), *span, *tables(), chars, flags, exact, lower)
+    kernels.word_attributes(*frozen(raw), *span, *tables(), chars, flags, exact, lower)
     return int(exact[0])
-
-
-def _frozen(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Read-only views: Arrow's are, and numba compiles once more for arrays that are not."""
-    views = tuple(array.view() for array in arrays)
-    for view in views:
-        view.flags.writeable = False
-    return views
-
-
-def _grown(array: np.ndarray, capacity: int) -> np.ndarray:
-    larger = np.empty(capacity, array.dtype)
-    larger[: len(array)] = array
-    return larger
 
 
 def _stop_table(hashes: np.ndarray) -> np.ndarray:
@@ -209,15 +124,3 @@ def _stop_table(hashes: np.ndarray) -> np.ndarray:
             slot = (slot + 1) & (size - 1)
         table[slot] = value
     return table
-
-
-def _splitmix64(seed: int, n: int) -> np.ndarray:
-    """The first n outputs of splitmix64 (Steele, Lea, Flood 2014) from a 64-bit seed."""
-    mask = (1 << 64) - 1
-    out = np.empty(n, np.uint64)
-    for i in range(n):
-        x = (seed + (i + 1) * 0x9E3779B97F4A7C15) & mask
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
-        out[i] = x ^ (x >> 31)
-    return out

@@ -1,4 +1,4 @@
-"""Numba kernels of text: UTF-8 bytes and offsets in, words, counts, shingles and MinHash signatures out, per document.
+"""Numba kernels of text: UTF-8 bytes and offsets in, words, counts and hashes of whole texts out, per document.
 
 Self-contained (numba's cache does not see other modules): helpers and constants are here. In: `data` uint8 (validated
 UTF-8), `offsets` int64 (n_docs + 1), `classes` uint32 (2**21) of unicode.py. Definitions and their plain Python form:
@@ -49,7 +49,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _WORD = np.uint64(0x243F6A8885A308D3)  # pi, as start of a word's hash
 _TEXT_1 = np.uint64(0x13198A2E03707344)  # pi, next words: starts of the two halves of a text's hash
 _TEXT_2 = np.uint64(0xA4093822299F31D0)
-_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of the shingle polynomial
+BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of polynomials over words
 
 
 @kernel
@@ -641,62 +641,6 @@ def gopher_word_counts(
         stop_words[doc] = n_stop
 
 
-@inner
-def distinct_shingles(
-    flags: np.ndarray, lower: np.ndarray, first: int, last: int, ngram: int, words: np.ndarray, table: np.ndarray, out: np.ndarray
-) -> int:
-    """Distinct shingle hashes of the words first..last into `out`; returns their number.
-
-    A shingle is `ngram` consecutive words with a letter or digit; fewer such words make one shingle, none makes none.
-    Scratch: `words` and `out` hold last - first entries, `table` the next power of two of twice as many.
-    """
-    n = 0
-    for word in range(first, last):
-        if flags[word] & HAS_ALNUM:
-            words[n] = lower[word]
-            n += 1
-    if n == 0:
-        return 0
-    width = min(ngram, n)
-    size = 2
-    while size < 2 * (n - width + 1):
-        size *= 2
-    table[:size] = np.uint64(0)
-    mask = np.uint64(size - 1)
-    lead = np.uint64(1)  # base ** (width - 1)
-    rolling = np.uint64(0)
-    for i in range(width):
-        if i:
-            lead *= _BASE
-        rolling = rolling * _BASE + words[i]
-    n_out = 0
-    for i in range(width, n + 1):
-        h = mix(rolling + np.uint64(width))
-        if h == 0:
-            h = np.uint64(1)  # 0 marks an empty slot
-        slot = h & mask
-        while table[slot] != 0 and table[slot] != h:
-            slot = (slot + np.uint64(1)) & mask
-        if table[slot] == 0:
-            table[slot] = h
-            out[n_out] = h
-            n_out += 1
-        if i < n:
-            rolling = (rolling - words[i - width] * lead) * _BASE + words[i]
-    return n_out
-
-
-@inner
-def min_hashes(shingles: np.ndarray, n: Int, multiply: np.ndarray, add: np.ndarray, minima: np.ndarray) -> None:
-    """minima[j] = least (shingle * multiply[j] + add[j]) >> 32: multiply-shift of an already mixed hash."""
-    minima[:] = np.uint32(0xFFFFFFFF)
-    for i in range(n):
-        x = shingles[i]
-        for j in range(minima.size):
-            h = np.uint32((x * multiply[j] + add[j]) >> np.uint64(32))
-            minima[j] = min(minima[j], h)
-
-
 @kernel
 def normalised_hashes(
     data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, lower_delta: np.ndarray, normalised: np.ndarray
@@ -721,71 +665,8 @@ def normalised_hashes(
                 continue
             h1 = (h1 ^ np.uint64(small)) * _MULTIPLY
             h1 ^= h1 >> np.uint64(29)
-            h2 = (h2 + np.uint64(small)) * _BASE
+            h2 = (h2 + np.uint64(small)) * BASE
             h2 ^= h2 >> np.uint64(31)
             n += np.uint64(1)
         normalised[doc, 0] = mix(h1 ^ n)
         normalised[doc, 1] = mix(h2 ^ n)
-
-
-@inner
-def longest(doc_ptr: np.ndarray) -> Int:
-    best = 1
-    for doc in range(doc_ptr.size - 1):
-        best = max(best, doc_ptr[doc + 1] - doc_ptr[doc])
-    return best
-
-
-@kernel
-def signatures(
-    doc_ptr: np.ndarray,
-    flags: np.ndarray,
-    lower: np.ndarray,
-    ngram: int,
-    multiply: np.ndarray,
-    add: np.ndarray,
-    rows: int,
-    bands: np.ndarray,
-    n_shingles: np.ndarray,
-) -> None:
-    """Band keys (n, bands) and distinct shingles (n,) of every document."""
-    most = longest(doc_ptr)
-    size = 2
-    while size < 2 * most:
-        size *= 2
-    words = np.empty(most, np.uint64)
-    shingles = np.empty(most, np.uint64)
-    table = np.empty(size, np.uint64)
-    minima = np.empty(multiply.size, np.uint32)
-    for doc in range(doc_ptr.size - 1):
-        first = doc_ptr[doc]
-        last = doc_ptr[doc + 1]
-        n = distinct_shingles(flags, lower, first, last, ngram, words, table, shingles)
-        n_shingles[doc] = n
-        if n == 0:
-            bands[doc, :] = np.uint64(0)
-            continue
-        min_hashes(shingles, n, multiply, add, minima)
-        for band in range(bands.shape[1]):
-            key = np.uint64(band + 1)
-            for row in range(rows):
-                key = mix(key * _BASE + np.uint64(minima[band * rows + row]))
-            bands[doc, band] = key
-
-
-@kernel
-def shingle_sets(
-    doc_ptr: np.ndarray, flags: np.ndarray, lower: np.ndarray, wanted: np.ndarray, ngram: int, ptr: np.ndarray, out: np.ndarray
-) -> None:
-    """Distinct shingles (unsorted) of the wanted documents, one after another; returns nothing, fills ptr and out."""
-    most = longest(doc_ptr)
-    size = 2
-    while size < 2 * most:
-        size *= 2
-    words = np.empty(most, np.uint64)
-    table = np.empty(size, np.uint64)
-    ptr[0] = 0
-    for k in range(wanted.size):
-        doc = wanted[k]
-        n = distinct_shingles(flags, lower, doc_ptr[doc], doc_ptr[doc + 1], ngram, words, table, out[ptr[k] :])
-        ptr[k + 1] = ptr[k] + n

@@ -3,6 +3,8 @@
 Run `python -m curate.text.make_unicode_table` under another Python to make the table of its Unicode version; point
 unicode.UNICODE_VERSION at it, raise SEGMENTATION_VERSION and look at which golden roots moved.
 
+Also makes folds-<version>.npz, letters without their marks, of the same version; raise shingling.FOLD_VERSION with it.
+
 Also makes kinds-<version>.npz, what every code point is and of which script, from the regex module (not from Python, which knows no
 scripts); its documentation says which Unicode version it has. Then set unicode.KINDS_VERSION, and raise the family characters.
 """
@@ -71,6 +73,24 @@ def main(folder: Path) -> Path:
     return path
 
 
+def without_marks(c: str) -> str:
+    """The canonical decomposition without combining marks (Mn): one letter, "" for a mark; `c` where more or nothing would be left
+    of what is no mark (Hangul syllables have no marks)."""
+    if unicodedata.category(c) == "Mn":
+        return ""
+    left = "".join(x for x in unicodedata.normalize("NFD", c) if unicodedata.category(x) != "Mn")
+    return left if len(left) == 1 else c
+
+
+def main_folds(folder: Path) -> Path:
+    """folds-<version>.npz: code points of two bytes or more that change without their marks, and into what (0: left out)."""
+    changed = np.array([x for x in range(0x80, 0x110000) if without_marks(chr(x)) != chr(x)], np.int32)
+    bases = np.array([ord(without_marks(chr(x)) or "\0") for x in changed], np.int32)
+    path = folder / f"folds-{unicodedata.unidata_version}.npz"
+    np.savez_compressed(path, changed=changed, bases=bases)
+    return path
+
+
 def kinds_of() -> np.ndarray:
     """uint8 (0x110000,): the bytes of unicode.kinds(). Surrogates cannot occur in UTF-8; they count as unassigned."""
     import regex  # of transformers; not needed to run
@@ -107,5 +127,5 @@ def main_kinds(folder: Path, version: str = unicode.KINDS_VERSION) -> Path:
 
 
 if __name__ == "__main__":
-    for make in (main, main_kinds):
+    for make in (main, main_folds, main_kinds):
         sys.stdout.write(f"{make(Path(__file__).parent)}\n")

@@ -42,6 +42,16 @@ def tables() -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
+def folds() -> np.ndarray:
+    """int32 (2**21,), read-only: a lower-case letter without its marks is x + folds()[x]; of a combining mark that sum is 0."""
+    found = np.zeros(_SIZE, np.int32)
+    with np.load(Path(__file__).with_name(f"folds-{UNICODE_VERSION}.npz")) as table:
+        found[table["changed"]] = table["bases"] - table["changed"]
+    found.flags.writeable = False
+    return found
+
+
+@cache
 def kinds() -> np.ndarray:
     """uint8 (2**21,), read-only: index into KINDS, and whether the code point is upper case, white space, an emoji."""
     found = np.zeros(_SIZE, np.uint8)

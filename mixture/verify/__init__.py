@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from curate.errors import CurateError
 from curate.recipe import Recipe, load_recipe
 from mixture.tokenizer import load_tokenizer
-from mixture.verify import budgets, cuts, documents, files, rows, tokens, uses
+from mixture.verify import budgets, copies, cuts, documents, files, rows, tokens, uses, witnesses
+from mixture.verify.copies import Rehydration
 from mixture.verify.documents import Found
 from mixture.verify.report import Finding, Report
 
@@ -32,6 +35,8 @@ def verify(
     stages: list[dict[str, Any]] | None = None,
     recount: Callable[[Recipe, str], Mapping[str, int]] | None = None,
     derived: Callable[[Path, list[dict[str, Any]], Mapping[str, Any] | None], list[str]] | None = None,
+    rehydration: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Rehydration | None] | None = None,
+    similarity: witnesses.Again | None = None,
     fast: bool = False,
 ) -> Report:
     """Check a build. `base`: where the recipe's relative paths start (None: the build folder). `store`: None: as the manifest's
@@ -39,7 +44,9 @@ def verify(
 
     `stages`: lineage of a build that has no manifest: [{stage, of: [source, family], fingerprint, root}].
     `recount(recipe, source)` reads the raw input again: {n_read, n_documents, n_quarantined}; None: not asked for.
-    `derived(build_dir, stage rows, manifest)` says what is wrong in corpus.duckdb. `fast` decodes one document in a hundred; all
+    `derived(build_dir, stage rows, manifest)` says what is wrong in corpus.duckdb. `rehydration(recipe, folders of stages)` counts
+    the copies of documents again (curate.copies); a recipe that has copies needs it. `similarity(recipe, source, text, source, text)`
+    compares a duplicate and its witness anew (curate.recount); None: not asked for. `fast` decodes one document in a hundred; all
     else is complete.
     """
     build_dir, report = Path(build_dir).resolve(), Report()
@@ -62,15 +69,24 @@ def verify(
         if (file := f"{stage.family}.parquet" if stage.family else ROW_TABLES.get(stage.stage)) is not None:
             documents.check_rows(stage, file, docs, report, build_dir)
     decided = documents.check_decisions(decide, report, build_dir) if decide else {}
+    if decide is not None:
+        references = witnesses.references_of(found)
+        drops_heads = ((decide.info["settings"].get("dedup") or {}).get("near") or {}).get("keep") == "none"
+        witnesses.check_kept(decide, references, drops_heads, report, build_dir)
+        if similarity is not None and recipe is not None:
+            witnesses.check_similar(decide, docs, references, recipe, similarity, report, build_dir)
     again = {source: _again(recount, recipe, source, report) for source in docs} if recount and recipe else {}
     documents.check_sums(docs, counted, decided, again, report, build_dir)
     _cuts(build_dir, recipe, docs, found, report)
+    is_readable = len(found) == len(lineage) and not any(stage.info["damaged"] for stage in found)
+    has_copies = recipe is not None and any(component.copies is not None for component in recipe.mixture.components.values())
+    copies_again = _copies(recipe, rehydration, found, report) if has_copies and is_readable and recipe is not None else None
     if recipe is not None and decide is not None and token_stages:
         _tokens(build_dir, recipe, manifest, docs, decide, token_stages, of.get("cuts", {}), report, fast)
         sound = is_whole and not any(stage.info["damaged"] for stage in token_stages.values())
+        sound = sound and (copies_again is not None or not has_copies)
         if manifest is not None and sound and clusters is not None and len(token_stages) == len(docs):
-            _mixture(build_dir, recipe, manifest, token_stages, clusters, report)
-    is_readable = len(found) == len(lineage) and not any(stage.info["damaged"] for stage in found)
+            _mixture(build_dir, recipe, manifest, token_stages, docs, clusters, copies_again, report)
     if derived is not None and is_readable and (manifest is None or is_whole):  # else its tables cannot be computed again
         for what in derived(build_dir, [stage.row(build_dir) for stage in found], manifest):
             report.add("corpus.duckdb", what)
@@ -114,9 +130,11 @@ def _again(recount: Callable[[Recipe, str], Mapping[str, int]], recipe: Recipe, 
 def _stages(build_dir: Path, store: Path, lineage: list[dict[str, Any]], report: Report) -> list[Found]:
     """Every stage of the lineage, down to the last byte; those whose stage.json is sound."""
     found = []
+    read: dict[Path, dict[str, Any] | None] = {}  # of a reference, one stage may be that of several sources
     for entry in lineage:
-        folder = store / entry["stage"] / entry["fingerprint"]
-        info = files.check_stage(folder, entry, report, build_dir)
+        folder = (build_dir / entry["path"]).resolve() if "path" in entry else store / entry["stage"] / entry["fingerprint"]
+        info = read[folder] if folder in read else files.check_stage(folder, entry, report, build_dir)
+        read[folder] = info
         if info is not None:
             source, family = (*entry["of"], "", "")[:2]
             found.append(Found(entry["stage"], source, family, folder, info))
@@ -155,9 +173,25 @@ def _cuts(build_dir: Path, recipe: Recipe | None, docs: Mapping[str, Found], fou
             cuts.check_cuts(stage, docs[source], signals, report, build_dir)
     if recipe is None:
         return
-    named = {source for cut in recipe.cuts for source in (recipe.sources if cut.sources is None else cut.sources)}
+    asked = [cut.sources for cut in recipe.cuts]
+    asked += [recipe.decontaminate.sources] if recipe.decontaminate and recipe.decontaminate.action == "cut" else []
+    named = {source for sources in asked for source in (recipe.sources if sources is None else sources)}
     for source in sorted(named.intersection(docs).difference(stages)):
         report.add("manifest.json", f"the recipe cuts {source}, the lineage has no cuts of it")
+
+
+def _copies(
+    recipe: Recipe, rehydration: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Rehydration | None] | None,
+    found: list[Found], report: Report,
+) -> Rehydration | None:  # fmt: skip
+    """How often documents stand in an epoch, from the stages."""
+    if rehydration is None:
+        raise ValueError("the recipe has copies: verify needs rehydration= to count them again")
+    try:
+        return rehydration(recipe, {(stage.stage, stage.source, stage.family): stage.folder for stage in found})
+    except (CurateError, pa.ArrowException, OSError, KeyError) as error:
+        report.add("manifest.json", f"the copies of documents cannot be counted again: {' '.join(str(error).split())[:200]}")
+        return None
 
 
 def _tokens(
@@ -177,20 +211,23 @@ def _tokens(
 
 
 def _mixture(
-    build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any], stages: Mapping[str, Found], clusters: Found, report: Report
-) -> None:
+    build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any], stages: Mapping[str, Found], docs: Mapping[str, Found],
+    clusters: Found, again: Rehydration | None, report: Report,
+) -> None:  # fmt: skip
     """Selection, sequences and budgets; needs the arrays and the token shards' index, each checked before."""
     listed = files.read_exact(build_dir / "sequences" / "shards.json", report, "sequences/shards.json")
     arrays = uses.load_arrays(build_dir, manifest, report)
     kept = uses.kept_documents(stages, report, build_dir)
     if listed is None or arrays is None or kept is None:
         return
+    kept = copies.with_copies(kept, recipe, stages, docs, again)
     uses.shards_of(stages, listed["shards"], build_dir, report)
     used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
     if used is None:
         return
     held = budgets.held_out(used, kept)
     budgets.check_budgets(manifest, recipe, used, kept, held, report)
+    copies.check_copies(manifest, recipe, used, kept, held, again, report)
     budgets.check_held_out(manifest, used, kept, held, clusters, report, build_dir)
     rows.check_order(manifest, arrays, used, report)
     rows.check_rows_of_tokens(build_dir, manifest, arrays, listed["shards"], listed["token_bytes"], used, report)

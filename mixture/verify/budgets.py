@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from curate.recipe import Quantity, Recipe
 from mixture import budget
+from mixture.verify.copies import Passes
 from mixture.verify.documents import Found, read
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Kept, Used
 
 
 def check_budgets(manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept: Kept, held: np.ndarray, report: Report) -> None:
-    """Tokens per component and pass = manifest = recipe; copies k or k + 1, never more than ceil(cap); at most one part use."""
+    """Tokens per component and pass = manifest = recipe; k to k + 1 epochs of every document, never more than ceil(cap); every pass
+    holds the documents it has to; at most one part use."""
     for c, component in enumerate(manifest["components"]):
         asked = recipe.mixture.components[component["name"]]
         stated = component["phases"][0]
@@ -35,17 +37,26 @@ def check_budgets(manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept:
         report.equal(where, f"{name}: documents", component["documents"], int(own.size))
         report.equal(where, f"{name}: unique tokens", component["unique_tokens"], unique)
         report.equal(where, f"{name}: unique loss tokens", component["unique_loss_tokens"], int(kept.n_loss_tokens[own].sum()))
-        if trained > int(budget.exact(asked.max_epochs) * unique // 1):
-            report.add(where, f"{name}: {trained:,} tokens pass the cap of {asked.max_epochs:g} epochs of {unique:,}")
-        copies = _check_passes(name, mine, own, used, kept, report)
+        epoch = int((kept.n_tokens[own] * kept.copies[own]).sum())
+        if trained > int(budget.exact(asked.max_epochs) * epoch // 1):
+            report.add(where, f"{name}: {trained:,} tokens pass the cap of {asked.max_epochs:g} epochs of {epoch:,}")
+        copies = _check_passes(name, mine, Passes(manifest, name, own, kept), used, kept, report)
         report.equal(
             where,
             f"{name}: copies",
             stated["copies"],
             {str(k): int(n) for k, n in enumerate(np.bincount(copies)) if n} if own.size else {},
         )
-        if copies.max(initial=0) > -(-budget.exact(asked.max_epochs) // 1):
-            report.add(SELECTION, f"{name}: a document is used {copies.max()} times, its cap is {asked.max_epochs:g}")
+        epochs = -(-copies // kept.copies[own])
+        if epochs.max(initial=0) > -(-budget.exact(asked.max_epochs) // 1):
+            report.add(SELECTION, f"{name}: a document is used in {epochs.max()} epochs, its cap is {asked.max_epochs:g}")
+        whole, most = (trained // epoch, -(-trained // epoch)) if epoch else (0, 0)
+        due = (copies >= whole * kept.copies[own]) & (copies <= most * kept.copies[own])
+        for i in np.flatnonzero(~due)[:3].tolist():
+            report.add(
+                SELECTION, f"{name}: used {copies[i]} times, {whole} to {most} epochs of {kept.copies[own[i]]} uses are due",
+                f"id {kept.id[own[i]].decode()}",
+            )  # fmt: skip
         for entry in manifest["phases"][0]["packing"]["passes"]:
             if entry["component"] == name:
                 tokens = int(used.length[mine[used.pass_[mine] == entry["pass"]]].sum())
@@ -60,7 +71,7 @@ def check_budgets(manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept:
         report.equal("recipe.yaml", "mixture.total", asked_total.count, total)
 
 
-def _check_passes(name: str, mine: np.ndarray, own: np.ndarray, used: Used, kept: Kept, report: Report) -> np.ndarray:
+def _check_passes(name: str, mine: np.ndarray, passes: Passes, used: Used, kept: Kept, report: Report) -> np.ndarray:
     """Uses of each of the component's documents (n_own,), after checking that each use is whole, but for one."""
     copies = np.zeros(kept.id.size, np.int64)
     in_part, last = 0, int(used.pass_[mine].max(initial=-1))
@@ -80,6 +91,7 @@ def _check_passes(name: str, mine: np.ndarray, own: np.ndarray, used: Used, kept
             report.add(SELECTION, f"{name}, pass {number}: a document's chunks do not follow each other", f"row {row}")
         copies[documents] += 1
         in_part += int((tokens < kept.n_tokens[documents]).sum())
+        own = passes.members(number)
         missing = np.setdiff1d(own, documents)
         if number < last and missing.size:
             report.add(
@@ -89,10 +101,12 @@ def _check_passes(name: str, mine: np.ndarray, own: np.ndarray, used: Used, kept
             report.add(SELECTION, f"{name}: pass {number} is not the last, yet uses a document in part")
         stray = np.setdiff1d(documents, own)
         if stray.size:
-            report.add(SELECTION, f"{name}: a document of another component or held out", f"id {kept.id[stray[0]].decode()}")
+            report.add(
+                SELECTION, f"{name}: a document of another component or pass, or held out", f"id {kept.id[stray[0]].decode()}"
+            )
     if in_part > 1:
         report.add(SELECTION, f"{name}: {in_part:,} documents are used in part, at most one may be")
-    return copies[own]
+    return copies[passes.own]
 
 
 def held_out(used: Used, kept: Kept) -> np.ndarray:

@@ -26,7 +26,7 @@ Intervals = tuple[np.ndarray, np.ndarray, np.ndarray]  # row, start, end, each (
 
 def check_cuts(stage: Found, documents: Found, signals: Mapping[str, Found], report: Report, build_dir: Path) -> None:
     """One source; `signals` by family. Families whose shard is damaged are left out: that was said."""
-    asked = {(kind, text) for _, pairs in stage.info["settings"]["entries"] for kind, text in pairs}
+    asked = {(kind, text) for _, pairs, *_ in stage.info["settings"]["entries"] for kind, text in pairs}
     for key in stage.keys:
         path = stage.file(key, "cuts.parquet")
         name = shown(path, build_dir)
@@ -42,9 +42,13 @@ def check_cuts(stage: Found, documents: Found, signals: Mapping[str, Found], rep
         for i, pair in enumerate(zip(table["kind"].to_pylist(), table["replacement"].to_pylist(), strict=True)):
             if pair not in asked:
                 report.add(name, f"the recipe asks for no cut of {pair[0]} with {pair[1]!r} in its place", f"row {i}")
-        spans = _asked_spans(stage, key, signals, report, build_dir)
-        if spans is not None and not _equal(_joined(cuts), _joined(spans)):
-            report.add(name, "the bytes it cuts are not those of the spans that the recipe asks for", _first_row(cuts, spans))
+        asked_spans = _asked_spans(stage, key, signals, report, build_dir)
+        if asked_spans is not None:
+            spans, n_documents, kind = asked_spans
+            if not _equal(_joined(cuts), _joined(spans)):
+                report.add(name, "the bytes it cuts are not those of the spans that the recipe asks for", _first_row(cuts, spans))
+            else:
+                _check_counts(table, cuts, spans, n_documents, kind, report, name)
         if AFTER in signals and key in signals[AFTER].keys and sizes is not None:
             _check_sizes(signals[AFTER].file(key, f"{AFTER}.parquet"), table, sizes, report, build_dir)
         report.count(cuts=table.num_rows)
@@ -81,18 +85,42 @@ def _check_places(path: Path, cuts: Intervals, report: Report, name: str) -> np.
     return np.concatenate([np.empty(0, np.int64), *sizes])
 
 
-def _asked_spans(stage: Found, key: str, signals: Mapping[str, Found], report: Report, build_dir: Path) -> Intervals | None:
-    parts: list[Intervals] = [(np.empty(0, np.int64),) * 3]
-    for family, pairs in stage.info["settings"]["entries"]:
+def _asked_spans(
+    stage: Found, key: str, signals: Mapping[str, Found], report: Report, build_dir: Path
+) -> tuple[Intervals, np.ndarray, np.ndarray] | None:
+    """The spans that the entries cut, in how many documents each stands (0: not counted), and its kind."""
+    none = np.empty(0, np.int64)
+    parts: list[tuple[np.ndarray, ...]] = [(none, none, none, none, np.empty(0, object))]
+    for family, pairs, *repeats in stage.info["settings"]["entries"]:
         if family not in signals or key not in signals[family].keys:
             return None
         table = read(signals[family].file(key, f"{family}.spans.parquet"), report, build_dir)
         if table is None:
             return None
         table = table.filter(pc.is_in(table["kind"], value_set=pa.array([kind for kind, _ in pairs], pa.string())))
-        parts.append(tuple(table[column].to_numpy() for column in ("row", "start", "end")))
-    row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return row, start, end
+        n_documents = np.zeros(table.num_rows, np.int64)
+        for per, least, keep_first in repeats:
+            is_first = table[f"is_first_in_{per}"].to_numpy()
+            table = table.filter(pa.array((table[f"n_{per}_documents"].to_numpy() >= least) & ~(keep_first & is_first)))
+            n_documents = table[f"n_{per}_documents"].to_numpy()
+        kinds = np.array(table["kind"].to_pylist(), object)
+        parts.append((*(table[column].to_numpy() for column in ("row", "start", "end")), n_documents, kinds))
+    row, start, end, counts, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return (row, start, end), counts, kind
+
+
+def _check_counts(
+    table: pa.Table, cuts: Intervals, spans: Intervals, n_documents: np.ndarray, kind: np.ndarray, report: Report, name: str
+) -> None:
+    """A cut states the largest count of the spans of its kind inside it, null without any. The bytes of both are known to be equal."""
+    step = max(int(cuts[2].max(initial=0)), int(spans[2].max(initial=0))) + 1
+    most = np.zeros(table.num_rows, np.int64)
+    of_cut = np.searchsorted(cuts[0] * step + cuts[1], spans[0] * step + spans[1], side="right") - 1
+    own = kind == np.array(table["kind"].to_pylist(), object)[of_cut]
+    np.maximum.at(most, of_cut[own], n_documents[own])
+    stated = table["n_documents"].fill_null(0).to_numpy()
+    for i in np.flatnonzero(stated != most)[:3].tolist():
+        report.equal(name, "n_documents", int(stated[i]), int(most[i]), f"row {i}")
 
 
 def _joined(found: Intervals) -> Intervals:

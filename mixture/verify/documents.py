@@ -1,6 +1,6 @@
-"""Documents and decisions counted again: ids, text hashes, roots, one decision per document, kept witnesses, sums per source.
+"""Documents and decisions counted again: ids, text hashes, roots, one decision per document, sums per source.
 
-In: the stage folders (a shard in memory at a time; 33 bytes per named witness besides). Out: findings and the counts per source.
+In: the stage folders, a shard in memory at a time. Out: findings and the counts per source.
 Imports schema, store and mixture.verify.report and files.
 """
 
@@ -110,9 +110,9 @@ def check_rows(stage: Found, file: str, documents: Mapping[str, Found], report: 
             )
         if stage.stage == "decide" or stage.family:
             root = table_root(table)
-            spans_path = stage.file(key, f"{stage.family}.spans.parquet")
-            if spans_path.exists() and (spans := read(spans_path, report, build_dir)) is not None:
-                root = digest(root, table_root(spans))
+            beside = [stage.file(key, f"{stage.family}.{name}.parquet") for name in ("spans", "hits")]
+            tables = [found for p in beside if p.exists() and (found := read(p, report, build_dir)) is not None]
+            root = digest(root, *map(table_root, tables)) if tables else root
             report.equal(shown(path, build_dir), "root", stage.info["shards"][key]["root"], root)
 
 
@@ -123,10 +123,8 @@ def _first_difference(mine: pa.ChunkedArray, theirs: pa.ChunkedArray) -> str:
 
 
 def check_decisions(stage: Found, report: Report, build_dir: Path) -> dict[str, dict[str, int]]:
-    """Keep or a reason, never both; every witness is a kept document. Returns {source: {kept, dropped, <reason>: n}}."""
+    """Keep or a reason, never both. Returns {source: {kept, dropped, <reason>: n}}."""
     counts: dict[str, dict[str, int]] = {}
-    named = np.unique(np.concatenate([np.empty(0, "S32"), *_named(stage, report, build_dir)]))
-    is_kept = np.zeros(named.size, np.bool_)
     for key in stage.keys:
         path = stage.file(key, "decisions.parquet")
         table = read(path, report, build_dir)
@@ -141,35 +139,7 @@ def check_decisions(stage: Found, report: Report, build_dir: Path) -> dict[str, 
         own["dropped"] += int((~keep).sum())
         for value in pc.value_counts(table["reason"].drop_null()).to_pylist():
             own[value["values"]] = own.get(value["values"], 0) + value["counts"]
-        ids = np.asarray(table["id"].to_pylist(), "S32")[keep]
-        at = np.minimum(np.searchsorted(named, ids), max(named.size - 1, 0))
-        if named.size:
-            is_kept[at[named[at] == ids]] = True
-    _report_witnesses(stage, named[~is_kept], report, build_dir)
     return counts
-
-
-def _named(stage: Found, report: Report, build_dir: Path) -> list[np.ndarray]:
-    """Ids of witnesses, shard by shard, (n,) S32."""
-    found = []
-    for key in stage.keys:
-        table = read(stage.file(key, "decisions.parquet"), report, build_dir, ["keep", "witness_id", "reason"])
-        if table is not None:
-            found.append(np.asarray(table["witness_id"].drop_null().to_pylist(), "S32").reshape(-1))
-    return found
-
-
-def _report_witnesses(stage: Found, missing: np.ndarray, report: Report, build_dir: Path) -> None:
-    if not missing.size:
-        return
-    wanted = pa.array([name.decode() for name in missing.tolist()])
-    for key in stage.keys:
-        path = stage.file(key, "decisions.parquet")
-        table = pq.read_table(path, columns=["id", "witness_id"])
-        for row in np.flatnonzero(pc.is_in(table["witness_id"], wanted).to_numpy())[:3].tolist():
-            report.add(
-                shown(path, build_dir), f"the witness {table['witness_id'][row]} is not kept", f"row {row}, id {table['id'][row]}"
-            )
 
 
 def check_sums(

@@ -122,10 +122,17 @@ def _check_shard(folder: Path, stated: Mapping[str, Any], report: Report, build_
     return bad
 
 
+# Steps on the way that no manifest lists.
+CACHES = (
+    "raw_hashes", "ingest_runs", "ingest_names", "domain_numbers", "domain_lines", "repeat_keys", "repeat_counts", "anchors",
+    "anchor_repeats", "contamination_items", "contamination_matches", "similar_index",
+)  # fmt: skip
+
+
 def check_caches(store: Path, report: Report, build_dir: Path) -> None:
-    """What ingest keeps to read a new file alone next time, and what the web domains are counted from: no manifest lists it, so each
-    shard.json speaks for its own files."""
-    for stage in ("raw_hashes", "ingest_runs", "ingest_names", "domain_numbers", "domain_lines"):
+    """What ingest keeps to read a new file alone next time, and what web domains and repeats are counted from: no manifest lists it,
+    so each shard.json speaks for its own files."""
+    for stage in CACHES:
         for file in sorted((store / stage).glob("*/stage.json")):
             read_exact(file, report, shown(file, build_dir))
         for folder in sorted(p for p in (store / stage).glob("*/*") if p.is_dir()):

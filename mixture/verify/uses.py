@@ -35,6 +35,8 @@ class Kept:
     n_loss_tokens: np.ndarray  # int64
     shard_paths: list[Path]
     first: np.ndarray  # int64 (n_shards + 1,): documents of shard s are [first[s], first[s + 1])
+    bin: np.ndarray  # int64, of its component's copies, -1 in none
+    copies: np.ndarray  # int64, uses in one epoch
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def kept_documents(stages: Mapping[str, Found], report: Report, build_dir: Path)
             paths.append((stage.folder / key / "tokens.ds").resolve())
             first.append(first[-1] + ids.size)
     source, ids, start, n_tokens, n_loss_tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Kept(list(stages), source, ids, start, n_tokens, n_loss_tokens, paths, np.array(first, np.int64))
+    none, one = np.full(ids.size, -1, np.int64), np.ones(ids.size, np.int64)
+    return Kept(list(stages), source, ids, start, n_tokens, n_loss_tokens, paths, np.array(first, np.int64), none, one)
 
 
 def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) -> dict[str, np.ndarray] | None:

@@ -130,10 +130,11 @@ def stages_of(store):
             for n in shard:
                 size, witness, jaccard = cluster.get(n, (1, None, None))
                 related.append({"id": doc_id(n), "source": source, "cluster_id": doc_id("w1") if size > 1 else None,
-                                "cluster_size": size, "witness_id": witness, "jaccard": jaccard,
+                                "cluster_size": size, "witness_source": witness and "web", "witness_id": witness, "jaccard": jaccard,
                                 "containment": jaccard})  # fmt: skip
                 verdict = dict(zip(fields, dropped.get(n, (None, [], *[None] * 6)), strict=True))
-                decided.append({"id": doc_id(n), "source": source, "keep": n not in dropped, **verdict})
+                witnessed = {"witness_source": verdict["witness_id"] and "web"}
+                decided.append({"id": doc_id(n), "source": source, "keep": n not in dropped, **verdict, **witnessed})
             duplicates[f"{source}.{i:05d}"] = ({"duplicates.parquet": pa.Table.from_pylist(related, schema.DUPLICATES)}, None)
             decisions[f"{source}.{i:05d}"] = ({"decisions.parquet": pa.Table.from_pylist(decided, schema.DECISIONS)}, None)
     result["clusters"] = publish(store.stage("clusters", version=1, settings={}), duplicates)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from curate.copies import Rehydration
 from curate.errors import CurateError
 from curate.inspect import outcomes, what_if, what_if_screen
 from curate.recipe import load_recipe
@@ -52,6 +54,7 @@ def test_counts_of_both_sides(small, other):
     size = sum(len(TEXTS[n].encode()) for n in ("w1", "w2", "w6", "w7"))
     assert found["before"]["web"] == {
         "documents": 7, "kept": 4, "dropped": 3, "known_tokens": 50, "known_bytes": size, "new_documents": 0, "new_bytes": 0,
+        "known_epoch_tokens": 50, "new_epoch_bytes": 0,
         "reasons": {"min_n_words": 2, "near_duplicate": 1}, "failed": {"min_n_words": 2, "language": 1}, "alone": {"min_n_words": 1},
     }  # fmt: skip
     after = found["after"]["web"]
@@ -91,6 +94,7 @@ def test_a_looser_rule(small, other):
     guess = round(len(TEXTS["w4"].encode()) * 50 / size)
     assert data["components"]["after"]["et"] == {
         "tokens": 50 + guess,
+        "epoch_tokens": 50 + guess,
         "estimated": guess,
         "requested": "30 tokens",
         "max_epochs": 2.0,
@@ -121,6 +125,31 @@ def test_another_tokenizer_makes_every_token_an_estimate(small):
     recipes = (load_recipe(small.build / "recipe.yaml"), load_recipe(small.build / "recipe.yaml", ["tokenizer.model=other"]))
     found = what_if.components(same, recipes)
     assert found["before"]["et"]["estimated"] == 0 and found["after"]["et"]["estimated"] == found["after"]["et"]["tokens"] == 50
+
+
+def test_an_epoch_with_copies(small, other):
+    """w1 and w2 (ten tokens each) have 3 copies after, w4 (not tokenized) has 2; before, and of book, every document has one."""
+    times = {doc_id(name): n for name, n in (("w1", 1), ("w2", 1), ("w4", 0))}
+
+    def bins(source, key):
+        folder = small.stages["documents"][source].shard_path(key)
+        ids = pq.read_table(folder / "documents.parquet", columns=["id"])["id"].to_pylist()
+        return np.array([times.get(i, -1) for i in ids]) if source == "web" else None
+
+    after = Rehydration({"et": {"bins": [{"from": 1, "copies": 2}, {"from": 2, "copies": 3}]}}, {"et": ["web"]}, bins)
+    found = outcomes.compare(small.build, other, copies=(None, after))
+    assert found["before"]["web"]["known_epoch_tokens"] == 50 and found["after"]["book"]["known_epoch_tokens"] == 20
+    assert found["after"]["web"]["known_epoch_tokens"] == 3 * 10 + 3 * 10 + 10 + 20
+    assert found["after"]["web"]["new_epoch_bytes"] == 2 * len(TEXTS["w4"].encode())
+    recipe = load_recipe(small.build / "recipe.yaml")
+    changed = load_recipe(small.build / "recipe.yaml", ["mixture.components.et.copies={preset: fineweb2}"])
+    data = what_if.what_if(small.build, found, (recipe, changed), feasible=True)
+    et = data["components"]["after"]["et"]
+    guess = round(found["after"]["web"]["new_epoch_bytes"] * 50 / found["before"]["web"]["known_bytes"])
+    assert (et["tokens"], et["epoch_tokens"]) == (50 + et["estimated"], 90 + guess)
+    text = what_if_screen.render(data)
+    assert f"et: with its copies an epoch is 50 -> {et['epoch_tokens']} tokens" in text
+    assert "copies: {by: cluster_size, table: {1: 1, 2: 2, 3: 3, 5: 5, 100: 8, 1000: 1}}" in text  # to paste back
 
 
 def test_nothing_changed_and_not_feasible(small):

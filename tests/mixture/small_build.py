@@ -45,7 +45,14 @@ def write_tokens(
             for d in chosen:
                 n_loss = len(d["tokens"]) if d["loss"] is None else int(np.sum(d["loss"]))
                 rows.append(
-                    {**d, "n_tokens": len(d["tokens"]), "n_loss_tokens": n_loss, "shard": len(shards), "token_start": start}
+                    {
+                        "bin": -1,
+                        **d,
+                        "n_tokens": len(d["tokens"]),
+                        "n_loss_tokens": n_loss,
+                        "shard": len(shards),
+                        "token_start": start,
+                    }
                 )
                 start += len(d["tokens"])
             np.concatenate([np.empty(0, int), *(d["tokens"] for d in chosen)]).astype(f"<u{token_bytes}").tofile(path)
@@ -55,10 +62,13 @@ def write_tokens(
             shards.append(path)
         columns = {
             name: [row[name] for row in rows]
-            for name in ("id", "cluster_id", "n_tokens", "n_loss_tokens", "shard", "token_start", "language", "license")
+            for name in ("id", "cluster_id", "n_tokens", "n_loss_tokens", "shard", "token_start", "language", "license", "bin")
         }
         tables[source] = pa.table(
-            {name: pa.array(v, None if name.startswith(("n_", "sh", "tok")) else pa.string()) for name, v in columns.items()}
+            {
+                name: pa.array(v, None if name.startswith(("n_", "sh", "tok", "bin")) else pa.string())
+                for name, v in columns.items()
+            }
         )
     return tables, shards
 
@@ -85,11 +95,19 @@ def recipe_of(
 
 
 def build(
-    recipe: Recipe, folder: Path, sources: dict[str, list[dict]], *, n_shards: int = 1, token_bytes: int = 2, name: str = "build"
-) -> dict:
+    recipe: Recipe, folder: Path, sources: dict[str, list[dict]], *, n_shards: int = 1, token_bytes: int = 2, name: str = "build",
+    copies: dict | None = None,
+) -> dict:  # fmt: skip
     """Tokens under `folder`/tokens, the build under `folder`/`name`; the summary."""
     tables, shards = write_tokens(folder / f"tokens-{name}", sources, n_shards, token_bytes)
     tokenizer = {"name": "none", "sha256": "0" * 64, "vocab_size": 50_000, "special": {"bos": None, "eos": None, "pad": None}}
     return plan_and_pack(
-        recipe, tables, shards, folder / name, tokenizer=tokenizer, token_bytes=token_bytes, lineage=[{"stage": "tokens"}]
+        recipe,
+        tables,
+        shards,
+        folder / name,
+        tokenizer=tokenizer,
+        token_bytes=token_bytes,
+        lineage=[{"stage": "tokens"}],
+        copies=copies,
     )

@@ -24,7 +24,7 @@ from mixture import tokens as tokenize
 from mixture.build import plan_and_pack
 from mixture.kept import kept_tables
 from mixture.tokenizer import load_tokenizer
-from mixture.verify import verify
+from mixture.verify import verify, witnesses
 from tests.mixture import tiny_tokenizer
 
 RECIPE = """
@@ -101,7 +101,8 @@ def make_stages(store: Store):
             drop = rows[2]["id"] if source == "web" else ""
             decided[f"{source}.{k:05d}"] = ("decisions.parquet", pa.Table.from_pylist(
                 [{"id": r["id"], "source": source, "keep": r["id"] != drop, "failed_rules": [],
-                  "reason": "near_duplicate" if r["id"] == drop else None, "witness_id": head if r["id"] == drop else None}
+                  "reason": "near_duplicate" if r["id"] == drop else None, "witness_source": r["source"] if r["id"] == drop else None,
+                  "witness_id": head if r["id"] == drop else None}
                  for r in part], schema.DECISIONS), None)  # fmt: skip
         bad = [{"source": source, "file": "x", "byte_offset": 9, "cause": "empty_text", "detail": "", "lost_bytes": 0}]
         shards["quarantine"] = (
@@ -292,6 +293,57 @@ def test_unsorted_ids(copy):
         copy, "documents", "00000", "documents.parquet", lambda table: table.take(pa.array([1, 0, *range(2, table.num_rows)]))
     )
     assert any("not sorted" in f.what and f.at.startswith("row 1") for f in check(copy).findings)
+
+
+def test_similarities_are_counted_again(copy):
+    def again(found):
+        return lambda recipe, source, text, witness_source, witness_text: found
+
+    def change(similarity):
+        def changed(table):
+            named = [None if reason is None else similarity for reason in table["reason"].to_pylist()]
+            return set_column(table, "similarity", pa.array(named, pa.float64()))
+
+        republish(copy, "decide", "web.00000", "decisions.parquet", changed)
+
+    change(0.8)
+    sound = check(copy, similarity=again(0.8))
+    assert sound.ok and sound.checked["similar_pairs"] == sound.checked["similar_pairs_compared_again"] == 1
+    found = check(copy, similarity=again(0.81)).findings
+    assert {f.what for f in found} == {"similarity 0.8 is stated, the texts give 0.81"} and found[0].at.startswith("row 2, id ")
+    change(0.7)
+    found = check(copy, similarity=again(0.7)).findings
+    assert {f.what for f in found} == {"similarity 0.7 is below dedup.near.jaccard 0.75"}
+
+
+def test_a_sample_of_the_pairs_is_the_same_every_time(copy, monkeypatch):
+    def change(table):
+        rows = table.to_pylist()
+        rows[3] |= {name: rows[2][name] for name in ("keep", "reason", "witness_source", "witness_id")}
+        return pa.Table.from_pylist(rows, table.schema)
+
+    republish(copy, "decide", "web.00000", "decisions.parquet", change)  # now two
+    monkeypatch.setattr(witnesses, "MOST_PAIRS", 1)
+    seen = []
+
+    def again(recipe, source, text, witness_source, witness_text):
+        seen.append(text)
+
+    for _ in range(2):
+        assert check(copy, similarity=again).checked["similar_pairs_compared_again"] == 1
+    assert seen[0] == seen[1]
+    monkeypatch.setattr(witnesses, "MOST_PAIRS", 2)
+    monkeypatch.setattr(witnesses, "TEXT_BYTES", 1)  # room for one pair
+    report = check(copy, similarity=again)
+    assert report.checked["similar_pairs"] == 2 and report.checked["similar_pairs_compared_again"] == 1
+
+
+def test_a_witness_without_its_source(copy):
+    def change(table):
+        return set_column(table, "witness_source", pa.nulls(table.num_rows, pa.string()))
+
+    republish(copy, "decide", "web.00000", "decisions.parquet", change)
+    assert any("has a source and an id" in f.what and f.at.startswith("row 2") for f in check(copy).findings)
 
 
 def test_a_witness_that_is_not_kept_and_sums_that_do_not_close(copy):

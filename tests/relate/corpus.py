@@ -63,7 +63,8 @@ def corpus(
         for number, first in enumerate(range(0, max(1, len(order)), shard_rows)):
             keys.append(f"{number:05d}")
             rows = order[first : first + shard_rows]
-            _shard(keys[-1], source, [ids[i] for i in rows], [listed[i] for i in rows], documents[source],
+            urls_of = [addresses[source][i] for i in rows] if addresses and source in addresses else [None] * len(rows)
+            _shard(keys[-1], source, [ids[i] for i in rows], [listed[i] for i in rows], urls_of, documents[source],
                    signals[source, "length"], signatures[source], recipe)  # fmt: skip
             if extra and source in extra:
                 parents = [documents[source].fingerprint]
@@ -84,13 +85,14 @@ def corpus(
 
 
 def _shard(
-    key: str, source: str, ids: list[str], texts: list[str], documents: Stage, lengths: Stage, signatures: Stage, recipe: Recipe
-) -> None:
+    key: str, source: str, ids: list[str], texts: list[str], urls_of: list[str | None], documents: Stage, lengths: Stage,
+    signatures: Stage, recipe: Recipe,
+) -> None:  # fmt: skip
     array = pa.array(texts, pa.large_string())
     data, offsets = text.buffers(array)
     seg = text.segment(data, offsets)
     columns = {
-        "id": ids, "source": [source] * len(ids), "text": texts,
+        "id": ids, "source": [source] * len(ids), "text": texts, "url": urls_of,
         "text_hash": [hashlib.blake2b(t.encode(), digest_size=16).hexdigest() for t in texts],
     }  # fmt: skip
     table = pa.table({f.name: pa.array(columns.get(f.name, [None] * len(ids)), f.type) for f in schema.DOCUMENTS})
@@ -98,7 +100,8 @@ def _shard(
     _table(lengths, key, "length", pa.table({"id": pa.array(ids, pa.string()), **text.length_counts(data, offsets, seg)}))
     near = recipe.dedup.near
     shape = (near.ngram, near.bands, near.rows) if near else (5, 16, 7)
-    keys, n_shingles = text.signatures(seg, ngram=shape[0], bands=shape[1], rows=shape[2], seed=0)
+    words = text.folded(data, seg, near.fold if near else ())
+    keys, n_shingles = text.signatures(words, ngram=shape[0], bands=shape[1], rows=shape[2], seed=0)
     normalised = text.normalised_hashes(data, offsets)
     with signatures.shard(key) as writer:
         for name, values in {"bands": keys, "n_shingles": n_shingles, "normalised": normalised}.items():

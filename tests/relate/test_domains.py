@@ -142,7 +142,7 @@ made.relate()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "n"), [("_write_numbers", 0), ("_lines_of", 3), ("_records", 0), ("_numbers_of", 14)])
+@pytest.mark.parametrize(("place", "n"), [("_write_numbers", 0), ("_lines_of", 3), ("_records", 0), ("numbers_of", 14)])
 def test_a_killed_run_goes_on(tmp_path, place, n):
     top = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), place, str(n)]

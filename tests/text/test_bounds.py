@@ -13,7 +13,7 @@ CHECKED = """
 import random
 import numpy as np, pyarrow as pa
 from curate import langid, text
-from curate.text import exceptions, kernels, reference, unicode
+from curate.text import exceptions, kernels, reference, shingling, unicode
 
 one = np.zeros(1, np.uint64)
 try:  # a word said to end beyond the text: must raise, or nothing here checks anything
@@ -26,6 +26,7 @@ except IndexError:
 else:
     raise SystemExit("bounds checking is off")
 
+shingling.LONG_BYTES, shingling.PIECE_BYTES = 0, 9
 rng = random.Random(7)
 alphabet = "aÄõ中😀\\u0301 .…,'’s+-—:#•/0€\\n\\r\\u2028"
 pieces = [*exceptions.exceptions(), "www.", "ee", "http://", "@", ":80", "/x-y", "1.2.3.4"]
@@ -45,6 +46,10 @@ for batch in text.batches(array, 5000):
     text.signatures(seg, ngram=5, bands=16, rows=7, seed=1)
     text.normalised_hashes(data, offsets)
     text.shingle_sets(seg, np.arange(len(batch))[::2], 5)
+    text.folded(data, seg, ("digits", "diacritics"))
+    for i in range(0, len(batch), 7):  # a document alone, as if it were too long for a batch
+        alone = offsets[i : i + 2] - offsets[i]
+        text.signatures_of(data[offsets[i] : offsets[i + 1]].copy(), alone, None, "rules", ngram=3, bands=5, rows=3, seed=1)
     for langid.MIN_SEGMENT_BYTES in (1, 7, 200):
         langid.segments(data, offsets)
     for windows in (0, 1, 3):

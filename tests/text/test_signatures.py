@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from curate import text
+from curate.text import shingling
 
 SIZE = 280  # shingles of each document of a pair
 
@@ -82,4 +83,27 @@ def test_a_document_without_words_has_no_shingle_and_keys_0() -> None:
 
 def test_constants_are_splitmix64() -> None:
     # Published first outputs for seed 1234567 (Rosetta Code, "Pseudo-random numbers/Splitmix64").
-    assert text._splitmix64(1234567, 3).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert shingling._splitmix64(1234567, 3).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 11])
+def test_band_keys_are_the_least_of_each_permutation_mixed(n: int) -> None:
+    """The definition in plain Python: h -> h * multiply + add of the upper halves modulo 2**32, the least of each, rows mixed."""
+    seg = text.segment(*text.buffers(pa.array([" ".join(f"w{i}" for i in range(n))], pa.large_string())))
+    keys, n_shingles = text.signatures(seg, ngram=1, bands=3, rows=2, seed=9)
+    _, shingles = text.shingle_sets(seg, np.zeros(1, np.int64), 1)
+    assert n_shingles.tolist() == [n] == [len(shingles)]
+    drawn = [x >> 32 for x in shingling._splitmix64(9, 12).tolist()]
+    least = [
+        min((h >> 32) * (m | 1) + a & 0xFFFFFFFF for h in shingles.tolist()) for m, a in zip(drawn[:6], drawn[6:], strict=True)
+    ]
+    expected = []
+    for band in range(3):
+        key = band + 1
+        for row in range(2):
+            x = key * 0xD6E8FEB86659FD93 + least[2 * band + row] & 2**64 - 1
+            x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & 2**64 - 1
+            x = (x ^ x >> 27) * 0x94D049BB133111EB & 2**64 - 1
+            key = x ^ x >> 31
+        expected.append(key)
+    assert keys.tolist() == [expected]

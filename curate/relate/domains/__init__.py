@@ -37,19 +37,9 @@ def relate_domains(
     clusters: Stage, workers: int,
 ) -> dict[str, Stage]:  # fmt: skip
     """source -> its finished stage, for the sources with a domain in any document; nothing runs for the others."""
-    shards = {
-        source: found for source in sources
-        if (source, "url") in signals and _any_domain(signals[source, "url"], found := layout([source], documents))
-    }  # fmt: skip
-    urls = {source: signals[source, "url"] for source in shards}
-    numbers, lines, related = {}, {}, {}
-    tasks = []
-    for source, found in shards.items():
-        numbers[source] = store.stage("domain_numbers", version=VERSION, settings={}, parents=[urls[source].root])
-        rows = sum(shard.rows for shard in found)
-        work = (numbers[source], urls[source], [shard.key for shard in found])
-        tasks.append(Task(((numbers[source], "all"),), _write_numbers, work, rows + 1))
-    _finish(tasks, workers, "domains", numbers, {source: ["all"] for source in shards})
+    shards = of_domains(sources, documents, signals)
+    numbers = number_domains(store, shards, signals, workers)
+    lines, related = {}, {}
     tasks = []
     for source, found in shards.items():
         settings = {"min_documents": MIN_DOCUMENTS, "min_line_chars": MIN_LINE_CHARS}
@@ -71,6 +61,30 @@ def relate_domains(
     return related
 
 
+def of_domains(
+    sources: Sequence[str], documents: Mapping[str, Stage], signals: Mapping[tuple[str, str], Stage]
+) -> dict[str, list[Shard]]:
+    """source -> its shards, numbered within the source, of those with a domain in any document."""
+    return {
+        source: found for source in sources
+        if (source, "url") in signals and _any_domain(signals[source, "url"], found := layout([source], documents))
+    }  # fmt: skip
+
+
+def number_domains(
+    store: Store, shards: Mapping[str, list[Shard]], signals: Mapping[tuple[str, str], Stage], workers: int
+) -> dict[str, Stage]:
+    """source -> its finished stage "domain_numbers"; `shards`: of of_domains."""
+    numbers, tasks = {}, []
+    for source, found in shards.items():
+        urls = signals[source, "url"]
+        numbers[source] = store.stage("domain_numbers", version=VERSION, settings={}, parents=[urls.root])
+        work = (numbers[source], urls, [shard.key for shard in found])
+        tasks.append(Task(((numbers[source], "all"),), _write_numbers, work, sum(shard.rows for shard in found) + 1))
+    _finish(tasks, workers, "domains", numbers, {source: ["all"] for source in shards})
+    return numbers
+
+
 def _finish(tasks: list[Task], workers: int, label: str, stages: Mapping[str, Stage], keys: Mapping[str, list[str]]) -> None:
     engine.run(tasks, workers=workers, label=label)
     for source, stage in stages.items():
@@ -83,8 +97,8 @@ def _any_domain(urls: Stage, shards: Sequence[Shard]) -> bool:
         meta = pq.read_metadata(urls.shard_path(shard.key) / "url.parquet")
         place = meta.schema.names.index("domain")
         for group in range(meta.num_row_groups):
-            statistics = meta.row_group(group).column(place).statistics
-            if statistics.null_count < meta.row_group(group).num_rows:
+            n = meta.row_group(group).num_rows
+            if n and meta.row_group(group).column(place).statistics.null_count < n:  # an empty shard has no statistics
                 return True
     return False
 
@@ -104,14 +118,15 @@ def _write_numbers(stage: Stage, urls: Stage, keys: list[str]) -> None:
         writer.done(len(number), digest(array_root(number, documents), table_root(names)), {"domains": names.num_rows})
 
 
-def _numbers_of(stage: Stage, shard: Shard) -> np.ndarray:
+def numbers_of(stage: Stage, shard: Shard) -> np.ndarray:
+    """int32 (rows,): the domain's number within the source of every document of the shard, -1 none."""
     number = np.load(stage.shard_path("all") / "number.npy", mmap_mode="r")
     return np.array(number[shard.first : shard.first + shard.rows])
 
 
 def _write_lines(stage: Stage, shard: Shard, numbers: Stage) -> None:
     """The distinct lines of one documents shard, by key."""
-    domain = _numbers_of(numbers, shard)
+    domain = numbers_of(numbers, shard)
     domain[domain >= 0] = np.where(_sizes(numbers)[domain[domain >= 0]] < MIN_DOCUMENTS, -1, domain[domain >= 0])
     found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int32))]
     first = 0
@@ -149,12 +164,12 @@ def _write_tables(stage: Stage, shards: list[Shard], numbers: Stage, lines: Stag
     for shard in shards:
         folder = clusters.shard_path(shard.name)
         witness = pq.read_table(folder / "duplicates.parquet", columns=["witness_id"]).column(0)
-        number = _numbers_of(numbers, shard)
+        number = numbers_of(numbers, shard)
         np.add.at(duplicates, number[np.asarray(witness.is_valid()) & (number >= 0)], 1)
     line_bytes, template_bytes = _templates([lines.shard_path(shard.key) for shard in shards], len(documents))
     counted = dict(zip((c.name for c in DOMAINS.columns), (documents, duplicates, line_bytes, template_bytes), strict=True))
     for shard in shards:
-        number = _numbers_of(numbers, shard)
+        number = numbers_of(numbers, shard)
         has_domain = number >= 0
         place = pa.array(number, mask=~has_domain)
         ids = pq.read_table(shard.documents, columns=["id"]).column(0)

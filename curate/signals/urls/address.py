@@ -29,19 +29,27 @@ def address(url: str) -> tuple[str | None, str]:
     Hosts are in lower case, Unicode labels in punycode, without user, port and last dot; IPv6 without brackets. Without a scheme
     only `www.a.ee` and `a.ee/path` (under a known public suffix) are addresses: `readme.md` may as well be a file.
     """
+    parts = split(url)
+    if parts is None:
+        return None, ""
+    authority, rest = parts
+    host = clean_host(authority.rpartition("@")[2])
+    return (None, "") if host is None else (host, rest.partition("#")[0])
+
+
+def split(url: str) -> tuple[str, str] | None:
+    """(user, host and port; what follows them, with query and fragment) of an absolute address; None where it is not one."""
     url = _LOST.sub("", url).strip()
-    if match := _SCHEME.match(url):
-        rest = url[match.end() :]
-    elif _BARE.match(url):
-        rest = url
-    else:
-        return None, ""
-    rest = rest.partition("#")[0]
-    end = next((i for i, c in enumerate(rest) if c in "/\\?"), len(rest))
-    host = clean_host(rest[:end].rpartition("@")[2])
-    if host is None or (match is None and not (host.startswith("www.") or _parts(host)[1])):
-        return None, ""
-    return host, rest[end:]
+    match = _SCHEME.match(url)
+    if match is None and not _BARE.match(url):
+        return None
+    rest = url[match.end() :] if match else url
+    end = next((i for i, c in enumerate(rest) if c in "/\\?#"), len(rest))
+    if match is None:
+        host = clean_host(rest[:end].rpartition("@")[2])
+        if host is None or not (host.startswith("www.") or _parts(host)[1]):
+            return None
+    return rest[:end], rest[end:]
 
 
 def clean_host(text: str) -> str | None:

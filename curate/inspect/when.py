@@ -1,0 +1,191 @@
+"""`curate when BUILD ID|SOURCE_ID`: every time one document is trained on, or in plain words why it never is.
+
+In: a build folder, a document's id (or its beginning) or the id its origin gave it; for steps, whoever knows a global batch. Out: plain
+data, and its text. No text is read. Imports errors, manifest, inspect.corpus, inspect.samples (evidence), inspect.step, inspect.tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.samples import evidence
+from curate.inspect.step import name_of, passes_per_epoch
+from curate.inspect.tables import WIDTH, count, cut, flowed, paint, table
+from curate.manifest import read_manifest
+
+N_USES = 100  # shown on the screen
+N_MATCHES = 5  # documents named when a name fits several
+
+_DOCUMENT = "SELECT id, source, source_id, title, url, file, byte_offset FROM documents"
+_USES = """
+SELECT phase, component, split, pass, chunk, n_chunks, token_start, n_tokens, n_loss_tokens, sequence, position, stream_index
+FROM selection WHERE source = ? AND id = ? ORDER BY split DESC, stream_index, sequence, position
+"""
+
+
+def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | None = None) -> dict[str, Any]:
+    """{document, fate, why, component, n_tokens, cluster_size, uses, n_passes, trained_tokens}.
+
+    fate: trained | held_out | over_budget | no_component | no_tokens | dropped | no_mixture | undecided; `why` says it in words. A use has
+    phase, component, split, epoch (from 1), pass, chunk, tokens, sequence, position, stream_index (held out: held_out_row instead), and
+    with `place` (stream index -> step, row of its batch) step and row. Raises CurateError when no document, or several, have this name.
+    """
+    build_dir = Path(build_dir)
+    manifest = read_manifest(build_dir / "manifest.json") if (build_dir / "manifest.json").exists() else None
+    with open_corpus(build_dir) as corpus:
+        document = find(corpus, build_dir, name)
+        key = (document["source"], document["id"])
+        uses = [_use(use, manifest, place) for use in rows(corpus, _USES, *key)]
+        found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates")}
+        component = _component(corpus, manifest, document["source"])
+        witness = _witness(corpus, found["decisions"])
+        named = [row["component"] for row in rows(corpus, "SELECT component FROM components")]
+        has_tokens = bool(rows(corpus, "SELECT 1 FROM stages WHERE stage = 'tokens' LIMIT 1"))
+    trained = [use for use in uses if use["split"] == "train"]
+    fate, why = _fate(document["source"], found, witness, uses, component, named, manifest is not None, has_tokens)
+    return {
+        "build": str(build_dir), "document": document, "fate": fate, "why": why,
+        "component": component["component"] if component else None, "n_tokens": found["tokens"]["n_tokens"] if found["tokens"] else None,
+        "cluster_size": found["duplicates"]["cluster_size"] if found["duplicates"] else 1, "uses": uses,
+        "n_passes": len({use["pass"] for use in trained}), "trained_tokens": sum(use["n_tokens"] for use in trained),
+    }  # fmt: skip
+
+
+def _row(corpus: Connection, view: str, source: str, id_: str) -> dict[str, Any] | None:
+    found = rows(corpus, f"SELECT * FROM {view} WHERE source = ? AND id = ?", source, id_)
+    return found[0] if found else None
+
+
+def find(corpus: Connection, build_dir: Path, name: str) -> dict[str, Any]:
+    """The one document whose id or source_id is `name`, or else whose id begins with it."""
+    found = rows(corpus, f"{_DOCUMENT} WHERE id = ?", name) if re.fullmatch(r"[0-9a-f]{32}", name) else []
+    found = found or rows(corpus, f"{_DOCUMENT} WHERE source_id = ? ORDER BY source, id LIMIT {N_MATCHES + 1}", name)
+    if not found and re.fullmatch(r"[0-9a-f]{1,31}", name):  # a range: row groups are skipped by it
+        found = rows(corpus, f"{_DOCUMENT} WHERE id >= ? AND id < ? ORDER BY id LIMIT {N_MATCHES + 1}", name, name + "g")
+    if not found:
+        lost = rows(corpus, "SELECT count(*) AS n FROM quarantine")[0]["n"]
+        raise CurateError(
+            f"no document has this id or source_id: {name}", where=str(build_dir),
+            allowed="32 hex digits or the beginning of them, or the id its origin gave it"
+            + (f"; {lost:,} records are in quarantine, without an id" if lost else ""),
+            next=f'curate sql {build_dir} "select id, source, source_id, title from documents limit 10"',
+        )  # fmt: skip
+    if len(found) > 1:
+        shown = "; ".join(f"{d['source']} {d['id']} (source_id {d['source_id'] or '-'})" for d in found[:N_MATCHES])
+        raise CurateError(
+            f"more than one document has this id or source_id: {name}", where=str(build_dir),
+            found=shown + ("; ..." if len(found) > N_MATCHES else ""), next="ask by the id, with more of its digits",
+        )  # fmt: skip
+    return found[0]
+
+
+def _use(
+    use: dict[str, Any], manifest: Mapping[str, Any] | None, place: Callable[[int], tuple[int, int]] | None
+) -> dict[str, Any]:
+    assert manifest is not None  # a use is a row of selection.parquet, which only a build with a manifest shows
+    if use["split"] == "held_out":
+        n = sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
+        return use | {"epoch": None, "held_out_row": use["sequence"] - n}
+    step, row = place(use["stream_index"]) if place else (None, None)
+    per_epoch = passes_per_epoch(manifest)[use["component"]]
+    return use | {"epoch": use["pass"] // per_epoch + 1, **({"step": step, "row": row} if place else {})}
+
+
+def _component(corpus: Connection, manifest: Mapping[str, Any] | None, source: str) -> dict[str, Any] | None:
+    """The row of `components` that takes from this source."""
+    found = rows(corpus, "FROM components WHERE list_contains(sources, ?)", source) if manifest else []
+    return found[0] if found else None
+
+
+def _fate(
+    source: str, found: Mapping[str, dict[str, Any] | None], witness: str, uses: list[dict[str, Any]],
+    component: Mapping[str, Any] | None, named: list[str], has_mixture: bool, has_tokens: bool,
+) -> tuple[str, str]:  # fmt: skip
+    """(fate, the same in a sentence)."""
+    decision, tokens, cluster = found["decisions"], found["tokens"], found["duplicates"]
+    trained = [use for use in uses if use["split"] == "train"]
+    if decision is None:
+        return "undecided", "never trained on: the build stopped before it was decided what is kept"
+    if not decision["keep"]:
+        said = evidence(decision).strip()
+        proof = f" of {witness}" if witness else f": {said}" if said else ""
+        return "dropped", f"never trained on: dropped for {decision['reason']}{proof}"
+    if tokens is None and not has_tokens:
+        return "no_mixture", "kept; the build stopped before tokens were made"
+    if tokens is None or not tokens["n_tokens"]:
+        return "no_tokens", "never trained on: kept, but it gives no token"
+    if not has_mixture:
+        return "no_mixture", "kept and tokenized; the build has no mixture (its budget could not be met, or it stopped before)"
+    if any(use["split"] == "held_out" for use in uses):
+        with_ = f", with the {cluster['cluster_size']} documents of its duplicate cluster" if cluster else ""
+        return "held_out", f"never trained on: held out of component {uses[0]['component']}{with_}, to watch the loss on"
+    if trained:
+        return "trained", _times(trained, tokens["n_tokens"])
+    if component is None:
+        return "no_component", f"never trained on: no component takes from source {source} (components: {', '.join(named)})"
+    return "over_budget", (
+        f"never trained on: over budget. Component {component['component']} trains {count(component['train_tokens'])} tokens, "
+        f"{component['epochs']:.2f} epochs of {count(component['unique_tokens'])} unique ones, and this document was not reached"
+    )
+
+
+def _witness(corpus: Connection, decision: Mapping[str, Any] | None) -> str:
+    """The document this one was dropped for, and whether it is kept: a reference (dedup.against) is in no decision."""
+    if decision is None or not decision["witness_id"]:
+        return ""
+    theirs = rows(corpus, "SELECT source, keep FROM decisions WHERE id = ?", decision["witness_id"])
+    source = decision.get("witness_source") or (theirs[0]["source"] if theirs else "a reference")
+    kept = ", which is kept" if theirs and theirs[0]["keep"] else ""
+    similar = "" if decision["similarity"] is None else f", similarity {decision['similarity']:.4f}"
+    return f"{source} {decision['witness_id']}{kept}{similar}"
+
+
+def _times(trained: list[dict[str, Any]], n_tokens: int) -> str:
+    passes = sorted({use["pass"] for use in trained})
+    total = sum(use["n_tokens"] for use in trained)
+    last = sum(use["n_tokens"] for use in trained if use["pass"] == passes[-1])
+    times = {1: "once", 2: "twice"}.get(len(passes), f"{len(passes)} times")
+    part = (
+        ""
+        if last == n_tokens
+        else f"; in the last pass only its first {count(last)} of {count(n_tokens)}, where the budget ended"
+    )
+    return f"trained on {times}, {count(total)} tokens{part}"
+
+
+def render(data: Mapping[str, Any], colour: bool = False) -> str:
+    """A document's uses as text, 100 columns. `data` with n_steps and batch_rows beside it, None where no global batch is known."""
+    document = data["document"]
+    at = f", byte {count(document['byte_offset'])}" if document["byte_offset"] >= 0 else ""
+    lines = [paint(cut(f"{document['source']}  {document['id']}  {name_of(document)}", WIDTH), "bold", colour),
+             cut(f"  from    {document['file']}{at}" + (f", source_id {document['source_id']}" if document["source_id"] else ""), WIDTH)]  # fmt: skip
+    if data["n_tokens"]:
+        lines.append(f"  tokens  {count(data['n_tokens'])}" + (f", component {data['component']}" if data["component"] else ""))
+    style = "green" if data["fate"] == "trained" else "yellow"
+    lines += [paint(line, style, colour) for line in flowed(data["why"].split(" "), "  ", "  ", " ")]
+    if data["uses"]:
+        lines += ["", *_uses(data["uses"], data["n_steps"])]
+    if data["fate"] == "trained" and not data["batch_rows"]:
+        lines.append("  --global-batch '512 sequences', or a run file, says in which training step")
+    return "\n".join([*lines, f"  more: curate explain {data['build']} {document['id']}"])
+
+
+def _uses(uses: list[dict[str, Any]], n_steps: int | None) -> list[str]:
+    steps = [f"step (of {count(n_steps)})", "row"] if n_steps else []
+    head = ["phase", "epoch", "pass", "chunk", "tokens", *steps, "stream index", "position", "sequence"]
+    shown = []
+    for use in uses[:N_USES]:
+        is_held = use["split"] == "held_out"
+        where = ["-" if is_held else count(use[name]) for name in ("step", "row") if steps]
+        shown.append([
+            "held out" if is_held else use["phase"], "-" if is_held else str(use["epoch"]), str(use["pass"]),
+            f"{use['chunk'] + 1}/{use['n_chunks']}", count(use["n_tokens"]), *where,
+            f"held-out row {use['held_out_row']}" if is_held else str(use["stream_index"]), str(use["position"]), str(use["sequence"]),
+        ])  # fmt: skip
+    left = len(uses) - len(shown)
+    return [*table(head, shown, "<" + ">" * (len(head) - 1), "  "), *([f"  and {count(left)} more: --json"] if left else [])]

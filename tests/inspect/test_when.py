@@ -1,0 +1,122 @@
+"""`curate when` over the build of conftest: every fate a document can have, in figures counted there by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import CurateError
+from curate.inspect import when
+from curate.inspect.corpus import write_corpus
+from curate.manifest import write_manifest
+from curate.store import Store
+from mixture import steps
+from tests.inspect.commands import call
+from tests.inspect.conftest import doc_id, stages_of
+
+NO_BATCH = {"batch_rows": None, "n_steps": None}
+
+
+def test_every_use_with_its_step(small):
+    data = when.when(small.build, doc_id("b1"), partial(steps.place, batch_rows=2))
+    assert (data["fate"], data["why"]) == ("trained", "trained on twice, 20 tokens")
+    # rows 3 and 5: the second row of step 2, the second of step 3
+    assert [(u["stream_index"], u["step"], u["row"], u["pass"], u["epoch"], u["n_tokens"]) for u in data["uses"]] == [
+        (3, 2, 1, 0, 1, 10), (5, 3, 1, 1, 2, 10)
+    ]  # fmt: skip
+    assert (data["component"], data["n_passes"], data["trained_tokens"], data["n_tokens"]) == ("en", 2, 20, 10)
+    text = when.render({**data, "batch_rows": 2, "n_steps": 4})
+    assert "step (of 4)" in text and "  trained on twice, 20 tokens" in text
+    assert all(len(line) <= 100 for line in text.splitlines()[:-1])  # the last one holds the path of the build
+    json.dumps(data)
+
+
+def test_a_document_used_in_part(small):
+    data = when.when(small.build, "a7")
+    assert data["why"] == "trained on once, 10 tokens; in the last pass only its first 10 of 20, where the budget ended"
+    assert "step" not in data["uses"][0] and "--global-batch" in when.render({**data, **NO_BATCH})
+
+
+@pytest.mark.parametrize(
+    ("name", "fate", "said"),
+    [
+        ("w3", "dropped", "never trained on: dropped for min_n_words: n_words 2, bound >= 5; also failed: language"),
+        ("w5", "dropped", f"never trained on: dropped for near_duplicate of web {doc_id('w1')}, which is kept, similarity 0.8000"),
+        ("b4", "dropped", f"never trained on: dropped for exact_duplicate of web {doc_id('w1')}, which is kept, similarity 1.0000"),
+        ("w6", "held_out", "never trained on: held out of component et, to watch the loss on"),
+        ("b3", "over_budget", "never trained on: over budget. Component en trains 40 tokens, 1.33 epochs of 30 unique ones, and this "
+         "document was not reached"),
+    ],
+)  # fmt: skip
+def test_why_never(small, name, fate, said):
+    data = when.when(small.build, name)  # by source_id
+    assert (data["document"]["id"], data["fate"], data["why"], data["trained_tokens"]) == (doc_id(name), fate, said, 0)
+    text = when.render({**data, **NO_BATCH})
+    assert " ".join(said.split()) in " ".join(text.split()) and "--global-batch" not in text
+    assert [use["held_out_row"] for use in data["uses"]] == ([0] if name == "w6" else [])
+
+
+def copy_of(small, folder):
+    shutil.copytree(small.root, folder)
+    return folder / "build" / "small", stages_of(Store(folder / "store"))
+
+
+def test_in_no_component(small, tmp_path):
+    build, stages = copy_of(small, tmp_path / "copy")
+    manifest = {**small.manifest, "components": small.manifest["components"][:1]}
+    selection = pq.read_table(build / "selection.parquet")
+    pq.write_table(selection.filter(pc.equal(selection["component"], "et")), build / "selection.parquet")
+    write_manifest(build / "manifest.json", manifest)
+    write_corpus(build, stages, manifest)
+    data = when.when(build, "b1")
+    assert (data["fate"], data["why"]) == (
+        "no_component",
+        "never trained on: no component takes from source book (components: et)",
+    )
+
+
+def test_of_a_build_that_stopped_early(small, tmp_path):
+    build, stages = copy_of(small, tmp_path / "copy")
+    (build / "manifest.json").unlink()
+    write_corpus(build, stages, None)
+    assert when.when(build, "b1")["fate"] == "no_mixture" and "no mixture" in when.when(build, "b1")["why"]
+    assert when.when(build, "w3")["fate"] == "dropped"
+    del stages["tokens"]
+    write_corpus(build, stages, None)
+    assert when.when(build, "b1")["why"] == "kept; the build stopped before tokens were made"
+    del stages["decide"]
+    write_corpus(build, stages, None)
+    assert when.when(build, "w3")["fate"] == "undecided"
+
+
+def test_a_name_that_fits_none_or_several(small):
+    for name, said in (("nosuch", "no document"), ("a", "more than one"), ("f" * 32, "no document"), ("A1", "no document")):
+        with pytest.raises(CurateError) as caught:
+            when.when(small.build, name)
+        assert said in caught.value.what and caught.value.exit_code == 2
+    assert doc_id("w1") in _error(small, "a").found and "1 records are in quarantine" in _error(small, "nosuch").allowed
+
+
+def _error(small, name):
+    with pytest.raises(CurateError) as caught:
+        when.when(small.build, name)
+    return caught.value
+
+
+def test_an_exact_source_id_goes_before_the_beginning_of_an_id(small):
+    # b3 is the source_id of one document and the beginning of its id; b2's id begins with "b2", its source_id is "b2"
+    assert when.when(small.build, "b3")["document"]["source_id"] == "b3"
+    assert when.when(small.build, "b30")["document"]["source_id"] == "b3"
+
+
+def test_command(small, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "when", small.build, "b1", "--global-batch", "2 sequences", "--json")
+    assert code == 0 and [u["step"] for u in json.loads(out)["uses"]] == [2, 3]
+    assert call(monkeypatch, capsys, "when", small.build, "w3")[0] == 0  # never trained on is an answer, not an error
+    code, out, said = call(monkeypatch, capsys, "when", small.build, "nosuch")
+    assert (code, out) == (2, "") and said.startswith("error: ")
