@@ -174,9 +174,7 @@ def disk_estimate(recipe: Recipe) -> tuple[int, int]:
         found = path.rglob("*") if path.is_dir() else [path]
         raw += sum(p.stat().st_size for p in found if p.is_file())
     unpacked = 4  # a guess: gz and zst of web text unpack about fourfold
-    text = sum(
-        p.stat().st_size * (unpacked if p.suffix in (".gz", ".zst", ".parquet") else 1) for p in read if p.is_file()
-    )
+    text = sum(p.stat().st_size * (unpacked if p.suffix in (".gz", ".zst", ".parquet") else 1) for p in read if p.is_file())
     return raw, int(max(raw, text) * STORE_BYTES_PER_TEXT_BYTE)
 
 

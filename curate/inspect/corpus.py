@@ -305,6 +305,9 @@ def lineage(build_dir: Path) -> list[dict[str, Any]]:
         found = rows(connection, "SELECT stage, source, family, fingerprint, root, path FROM stages")
     of, kept = ("source", "family"), ("stage", "fingerprint", "root")
     return [
-        {**{k: r[k] for k in (*kept, *(["path"] if r["stage"].startswith("reference_") else []))}, "of": [r[k] for k in of if r[k]]}
+        {
+            **{k: r[k] for k in (*kept, *(["path"] if r["stage"].startswith("reference_") else []))},
+            "of": [r[k] for k in of if r[k]],
+        }
         for r in found
     ]

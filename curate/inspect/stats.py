@@ -5,7 +5,7 @@ In: a build folder. Out: plain data, and its text with bars. Imports inspect.{co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from curate.inspect.tables import bar, count, number, paint, percent, short, tab
 
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 N_DOMAINS = 10
+AT_ONCE = 16  # columns of a query
 
 
 def stats(build_dir: Path) -> dict[str, Any]:
@@ -56,9 +57,11 @@ FROM cuts c GROUP BY c.source, kind ORDER BY c.source, bytes DESC, kind
 
 
 def _signals(corpus: Connection) -> list[dict[str, Any]]:
-    """One row per source and signal; one column at a time, so that memory holds one column."""
+    """One row per source and signal; a few columns at a time: memory holds those, and a query over the view costs 0.2 s before it
+    reads anything."""
     columns = rows(corpus, "SELECT column_name AS name, data_type AS type FROM duckdb_columns() WHERE table_name = 'signals'")
-    found = []
+    found: list[dict[str, Any]] = []
+    numeric: list[str] = []
     for column in columns:
         name = '"' + column["name"] + '"'
         if column["name"] in ("id", "source", "host", "domain"):  # one value per document: the table of domains says more
@@ -71,10 +74,23 @@ def _signals(corpus: Connection) -> list[dict[str, Any]]:
                 by_source.setdefault(row["source"], {})[row["value"]] = row["documents"]
             found += [{"source": source, "signal": column["name"], "values": values} for source, values in by_source.items()]
         else:
-            query = f"SELECT source, quantile_disc({name}, ?) AS q FROM signals WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1"
-            for row in rows(corpus, query, list(QUANTILES.values())):
-                found.append({"source": row["source"], "signal": column["name"], **dict(zip(QUANTILES, row["q"], strict=True))})
+            numeric.append(column["name"])
+    for several in batched(numeric, AT_ONCE):
+        asked = ", ".join(f'quantile_disc("{name}", ?) AS "{name}"' for name in several)
+        query = f"SELECT source AS source_, {asked} FROM signals GROUP BY 1 ORDER BY 1"
+        by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in several}
+        for row in rows(corpus, query, *[list(QUANTILES.values())] * len(several)):
+            for name in several:
+                if row[name] is not None:  # nulls do not count, and a source may have nothing else
+                    quantiles = dict(zip(QUANTILES, row[name], strict=True))
+                    by_name[name].append({"source": row["source_"], "signal": name, **quantiles})
+        found += [row for name in several for row in by_name[name]]
     return found
+
+
+def batched(names: Sequence[str], n: int) -> Iterator[Sequence[str]]:
+    for first in range(0, len(names), n):
+        yield names[first : first + n]
 
 
 def render(data: Mapping[str, Any], colour: bool = False) -> str:

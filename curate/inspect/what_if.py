@@ -127,7 +127,9 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
     presets: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     same = {(rule.name, tuple(rule.sources or ())): rule for rule in old.rules}
     for rule in new.rules:
-        if rule.origin in BROUGHT or same.get((rule.name, tuple(rule.sources or ()))) == rule:  # what other keys bring, they bring again
+        if (
+            rule.origin in BROUGHT or same.get((rule.name, tuple(rule.sources or ()))) == rule
+        ):  # what other keys bring, they bring again
             continue
         if rule.origin.startswith("preset "):
             of = rule.origin.removeprefix("preset ").partition(",")[0]

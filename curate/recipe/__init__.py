@@ -174,7 +174,9 @@ def _with_contamination_rules(recipe: Recipe, file: Path) -> Recipe:
         signals[f"{CONTAMINATED}_passage"] = "contamination_passage_score"
     for name in signals:
         if any(rule.name == name and _overlap(rule.sources, given.sources) for rule in recipe.rules):
-            raise CurateError(f"the name {name!r} is the rule's that decontaminate brings", where=str(file), next="choose another name:")
+            raise CurateError(
+                f"the name {name!r} is the rule's that decontaminate brings", where=str(file), next="choose another name:"
+            )
     rules = [Rule(name=name, signal=signal, max=given.overlap, sources=given.sources, origin=DECONTAMINATE)
              for name, signal in signals.items()]  # fmt: skip
     return recipe.model_copy(update={"rules": [*recipe.rules, *rules]})

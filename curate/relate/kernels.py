@@ -378,7 +378,9 @@ def greedy(
                 slots[own_near, begin] += 1
                 if slots[own_near, begin] == cap + 1:
                     n_capped += 1
-            elif end - begin > 1 or slots[0, begin] == 0 or is_reference:  # else it is shared with a reference alone: nobody follows
+            elif (
+                end - begin > 1 or slots[0, begin] == 0 or is_reference
+            ):  # else it is shared with a reference alone: nobody follows
                 for s in range(begin, end):
                     if slots[own_near, s] == 0:
                         slots[own_near, s] = p + 1

@@ -79,7 +79,9 @@ def measure(rows: list[str]) -> dict[str, float]:
         "gopher": lambda: [text.gopher_quality_counts(*b, s, stop) for b, s in zip(batches, segments, strict=True)],
         "signatures": sign,
         "text to sign.": lambda: [text.signatures_of(*b, None, "rules", ngram=5, bands=16, rows=7, seed=0) for b in batches],
-        "folded": lambda: [text.folded(b[0], s, ("digits", "diacritics")) and None for b, s in zip(batches, segments, strict=True)],
+        "folded": lambda: [
+            text.folded(b[0], s, ("digits", "diacritics")) and None for b, s in zip(batches, segments, strict=True)
+        ],
         "normalised": lambda: [text.normalised_hashes(*batch) for batch in batches],
         "shingle sets": lambda: [text.shingle_sets(s, np.arange(len(s.doc_ptr) - 1), 5) for s in segments],
         "language": lambda: [langid.identify(*batch, spec) for batch in batches],

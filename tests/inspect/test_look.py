@@ -100,7 +100,14 @@ def test_samples_are_drawn_by_seed(small):
 def test_a_duplicate_stands_beside_its_witness(small):
     data = samples.samples(small.build, "near_duplicate")
     [found] = data["samples"]
-    witness = {"id": doc_id("w1"), "source": "web", "text": TEXTS["w1"], "file": "web.jsonl", "byte_offset": 0, "standing": "kept"}
+    witness = {
+        "id": doc_id("w1"),
+        "source": "web",
+        "text": TEXTS["w1"],
+        "file": "web.jsonl",
+        "byte_offset": 0,
+        "standing": "kept",
+    }
     assert found["witness"] == witness and found["similarity"] == 0.8
     text = samples.render(data)
     assert "similarity 0.8000" in text and "[seitse]" in text and "[kuus]" in text
@@ -225,5 +232,9 @@ def test_stats_says_what_the_stages_take_on_disk(small):
     found = {one["stage"]: one for one in stats.stats(small.build)["disk"]}
     stage = small.stages["clusters"]
     expected = sum(p.stat().st_size for key in stage.keys for p in stage.shard_path(key).iterdir() if p.name != "shard.json")
-    assert found["clusters"] == {"stage": "clusters", "bytes": expected, "per_text_byte": None}  # this build counts no bytes of text
+    assert found["clusters"] == {
+        "stage": "clusters",
+        "bytes": expected,
+        "per_text_byte": None,
+    }  # this build counts no bytes of text
     assert next(iter(found)) == "documents"
