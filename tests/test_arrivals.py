@@ -144,7 +144,7 @@ def cut_ids(curated: pipeline.Curated, source: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_five_random_arrivals_are_one_run(tmp_path: Path, tokenizer: Path, seed: int) -> None:
     rng = random.Random(seed)
     rows = {"a": records(rng, "a", 70), "b": records(rng, "b", 25)}
@@ -206,6 +206,7 @@ SHORT = st.lists(st.sampled_from(["üks", "kaks", "kolm", "neli", MAIL, "\n"]), 
 EVENT = st.lists(st.tuples(st.integers(0, 12), SHORT), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EVENT, min_size=2, max_size=4))
 def test_any_history_ends_in_the_same_rows(monkeypatch, events: list[list[tuple[int, str]]]) -> None:
