@@ -105,11 +105,12 @@ def _write(
     ptr = np.concatenate([[0], np.cumsum(n_shingles, dtype=np.int64)])
     with stage.shard(shard.name) as writer:
         hashes = np.lib.format.open_memmap(writer.path / "hashes.npy", mode="w+", dtype=np.uint64, shape=(int(ptr[-1]),))
+        plain = np.asarray(hashes)  # a slice of a memmap is an object of ten times the cost
         is_fresh = np.ones(len(row), bool)
         for own_ptr, own, sets, slots in _known(shard, row, older, n_keys):
             if not np.array_equal(own_ptr[sets + 1] - own_ptr[sets], n_shingles[slots]):
                 raise RuntimeError(f"{shard.name}: stored shingles differ in number from the signatures'")
-            _move(own_ptr, own, sets, ptr, hashes, slots)
+            _move(own_ptr, own, sets, ptr, plain, slots)
             is_fresh[slots] = False
         slots = np.flatnonzero(is_fresh)
         done = 0
@@ -117,7 +118,7 @@ def _write(
             own_slots = slots[done : done + len(found) - 1]
             if not np.array_equal(np.diff(found), n_shingles[own_slots]):
                 raise RuntimeError(f"{shard.name}: shingles of rows {row[own_slots[0]]}.. differ in number from the signatures'")
-            _move(found, fresh, np.arange(len(own_slots)), ptr, hashes, own_slots)
+            _move(found, fresh, np.arange(len(own_slots)), ptr, plain, own_slots)
             done += len(own_slots)
         if done != len(slots):
             raise RuntimeError(f"{shard.name}: {len(slots)} documents wanted, {done} read")
