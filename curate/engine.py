@@ -24,7 +24,8 @@ from typing import Any
 from curate.store import Stage
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
-BYTES_PER_WORKER = 64 << 20  # a pool took 4.5 s to start and threads of one process use the cores too: less stored text is done sooner without
+# Less stored text than this is done sooner without a pool, which took 4.5 s to start: threads of one process use the cores too.
+BYTES_PER_WORKER = 64 << 20
 threads = 1  # threads a task of this process may use: cores that no other worker has
 most_workers = 1  # processes that worked side by side in this run so far: for the end screen
 _QUIET: list[bool] = []  # not empty: no progress is shown
