@@ -1,6 +1,6 @@
 """Repeated lines, paragraphs and substrings on real texts: MB/s per core, bytes spilled, peak memory; datatrove's SentenceDedup beside.
 
-python -m tests.bench.repeats DATA FOLDER [MB]. DATA: the folder of real texts. CPU seconds of one process, system time included;
+python -m tests.bench.repeats [MB]. Real texts of VESKI_TEST_DATA. CPU seconds of one process, system time included;
 kernels are compiled before the clock starts. Two corpora of MB (64) megabytes in documents of about 3 kB, of Estonian and English
 texts: `ordinary` repeats words but few runs of them (from the second reading of the texts on, the words of every line are
 shuffled); `template` holds every paragraph several times, in another order. datatrove: SentenceDedup of single lines (its three steps,
@@ -15,6 +15,7 @@ import random
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from curate import engine, schema
 from curate.recipe import Cut
 from curate.relate import repeats
 from curate.store import Stage, Store, folder_bytes
+from tests.bench.signals import data_folder
 from tests.relate.corpus import recipe_of
 
 FILES = ("et_text/laws", "et_text/wiki_et_versions", "et_text/aa_magazine", "et_text/progeopik_rst", "en_text/18f_posts", "en_text/wikitext2_valid",
@@ -158,4 +160,5 @@ def main(data: Path, folder: Path, n_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(float(sys.argv[3]) * 1e6) if len(sys.argv) > 3 else 64_000_000)
+    with tempfile.TemporaryDirectory(prefix="veski-repeats-") as made:
+        main(data_folder(), Path(made), int(float(sys.argv[1]) * 1e6) if len(sys.argv) > 1 else 64_000_000)
