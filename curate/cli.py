@@ -225,11 +225,12 @@ def step(
     from mixture import steps
 
     manifest = read_manifest(build / "manifest.json")
-    batch_rows = steps.batch_rows(manifest, global_batch) if global_batch else None
-    asked = steps.ask(manifest, number, batch_rows, rank=rank, world=world_size)
+    asked = steps.ask(
+        manifest, number, steps.steps_of(manifest, global_batch) if global_batch else None, rank=rank, world=world_size
+    )
     read = steps.reader(build / "manifest.json", _recipe_of(build)[0]) if texts else None
-    data = room.step(build, asked.rows, None if as_json else room.N_ROWS, read)
-    said = {key: value for key, value in asdict(asked).items() if key not in ("rows", "n_rows")}
+    data = room.step(build, asked.rows, None if as_json else room.N_ROWS, read, asked.n_empty)
+    said = {key: value for key, value in asdict(asked).items() if key not in ("rows", "n_empty")}
     _show({**said, **data}, room.render({**said, **data}, sys.stdout.isatty()), as_json)
 
 
@@ -250,10 +251,12 @@ def when(
     from mixture import steps
 
     manifest = read_manifest(build / "manifest.json") if global_batch else {}
-    batch_rows = steps.batch_rows(manifest, global_batch) if global_batch else None
-    place = partial(steps.place, batch_rows=batch_rows) if batch_rows else None
-    n_steps = steps.n_steps(steps.n_rows(manifest), batch_rows) if batch_rows else None
-    data = {"batch_rows": batch_rows, "n_steps": n_steps, **room.when(build, document, place)}
+    run = steps.steps_of(manifest, global_batch) if global_batch else None
+    place = partial(steps.place, run) if run else None
+    data = {
+        "batch_rows": run and steps.said(run.rows), "n_steps": run and run.n_steps,
+        **room.when(build, document, place),
+    }  # fmt: skip
     _show(data, room.render(data, sys.stdout.isatty()), as_json)
 
 
@@ -535,8 +538,8 @@ def _plan_problem(recipe: Recipe, unique: dict[str, dict[str, Any]]) -> tuple[st
     """The planner's message about these unique tokens per component, "" when feasible; None when tokens are not known."""
     from mixture import budget
 
-    tokens = [unique[name]["tokens"] for name in recipe.mixture.components]
-    epoch = [unique[name]["epoch_tokens"] for name in recipe.mixture.components]
+    tokens = [unique[name]["tokens"] for name in recipe.mixture.leaves]
+    epoch = [unique[name]["epoch_tokens"] for name in recipe.mixture.leaves]
     if any(n is None for n in tokens):
         return "", None
     try:

@@ -1,4 +1,4 @@
-"""Quantities with their unit, exact: `5B tokens`, `30 % of tokens`, `2 epochs`, `64 MB`. A bare number is an error.
+"""Quantities with their unit, exact: `5B tokens`, `30 % of tokens`, `2 epochs`, `1.5 x`, `64 MB`. A bare number is an error.
 
 Text in, integers and fractions out. Imports errors only.
 """
@@ -16,15 +16,16 @@ _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 _FORM = re.compile(
     r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kMBT]?)\s+(tokens|loss_tokens|examples|documents|epochs|epoch|steps)\s*$"
 )
-_SHARE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*(?:of\s+(tokens|documents|steps|records))?\s*$")
+_SHARE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*(?:of\s+(tokens|loss_tokens|examples|documents|steps|records))?\s*$")
+_TIMES = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*x\s*$")
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?i?B)\s*$")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """`value` counted in `unit`: tokens, loss_tokens, examples, documents, epochs, steps, share_of_tokens, ...
+    """`value` counted in `unit`: tokens, loss_tokens, examples, documents, epochs, steps, share_of_tokens, multiplier, ...
 
-    Shares are fractions in [0, 1]; counts are whole numbers (Fraction with denominator 1); epochs may be fractional.
+    Shares are fractions in [0, 1]; counts are whole numbers (Fraction with denominator 1); epochs and multipliers may be fractional.
     """
 
     value: Fraction
@@ -34,7 +35,7 @@ class Quantity:
         if self.unit.startswith("share"):
             of = self.unit.removeprefix("share").removeprefix("_of_")
             return f"{_decimal(self.value * 100)} %" + (f" of {of}" if of else "")
-        return f"{_decimal(self.value)} {self.unit}"
+        return f"{_decimal(self.value)} {'x' if self.unit == 'multiplier' else self.unit}"
 
     @property
     def count(self) -> int:
@@ -66,6 +67,7 @@ def quantity(text: object, allowed: tuple[str, ...], where: str = "") -> Quantit
 _EXAMPLES = {
     "tokens": "'5B tokens'", "loss_tokens": "'5M loss_tokens'", "examples": "'20k examples'", "documents": "'100 documents'",
     "epochs": "'2 epochs'", "steps": "'500 steps'", "share_of_tokens": "'30 % of tokens'", "share_of_documents": "'75 % of documents'",
+    "share_of_loss_tokens": "'30 % of loss_tokens'", "share_of_examples": "'30 % of examples'", "multiplier": "'1.5 x'",
     "share_of_steps": "'1 % of steps'", "share_of_records": "'0.1 % of records'", "share": "'1 %'",
 }  # fmt: skip
 
@@ -79,6 +81,8 @@ def _parse(text: str) -> Quantity | None:
     if match := _SHARE.match(text):
         share = Fraction(match[1]) / 100
         return Quantity(share, f"share_of_{match[2]}" if match[2] else "share") if share <= 1 else None
+    if match := _TIMES.match(text):
+        return Quantity(Fraction(match[1]), "multiplier")
     return None
 
 

@@ -60,7 +60,7 @@ def exact(number: int | float | str | Fraction) -> Fraction:
 
 
 def requests(mixture: Mixture) -> list[Request]:
-    return [Request(name, c.budget, exact(c.max_epochs)) for name, c in mixture.components.items()]
+    return [Request(name, c.budget, exact(c.max_epochs)) for name, c in mixture.leaves.items()]
 
 
 def check(asked: Sequence[Request], total: int) -> None:

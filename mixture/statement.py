@@ -31,7 +31,7 @@ def component(
     copies: Mapping[str, Any] | None,
 ) -> dict:  # fmt: skip
     """`copies`: of a component that has them, {by, origin, bins: [{from, copies, ...}], ...}."""
-    asked = recipe.mixture.components[name]
+    asked = recipe.mixture.leaves[name]
     uses, unique, trained = counts.uses[own], int(docs.n_tokens[own].sum()), int(counts.trained[c])
     by_document, times = counts.trained_of[own], docs.copies[own]
     epoch = int((times * docs.n_tokens[own]).sum())

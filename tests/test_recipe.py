@@ -87,8 +87,8 @@ def test_extends_is_only_the_difference(recipe_file, tmp_path):
     child.write_text("extends: small.yaml\nname: child\nmixture: {components: {et: {budget: 1M tokens}}, total: 2M tokens}\n")
     recipe = load_recipe(child)
     assert recipe.name == "child"
-    assert recipe.mixture.components["et"].budget == Quantity(Fraction(1_000_000), "tokens")
-    assert recipe.mixture.components["et"].max_epochs == 2
+    assert recipe.mixture.leaves["et"].budget == Quantity(Fraction(1_000_000), "tokens")
+    assert recipe.mixture.leaves["et"].max_epochs == 2
     child.write_text("extends: child.yaml\n")
     with pytest.raises(CurateError, match="circle"):
         load_recipe(child)
@@ -105,7 +105,7 @@ def test_set_reaches_keys_and_rules_by_name(recipe_file):
 
 def test_sample_scales_token_budgets(recipe_file):
     recipe = load_recipe(recipe_file, sample=Fraction(1, 100))
-    assert [c.budget.count for c in recipe.mixture.components.values()] == [20_000, 10_000]
+    assert [c.budget.count for c in recipe.mixture.leaves.values()] == [20_000, 10_000]
     assert recipe.mixture.total.count == 30_000
     assert recipe.sample == Quantity(Fraction(1, 100), "share")
 

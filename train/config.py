@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from curate.errors import CurateError
 from curate.recipe import Strict, Where, validate
 from curate.recipe.files import apply_set, load_extended
-from curate.recipe.models import read_quantity
+from curate.recipe.strict import read_quantity
 from curate.units import Quantity
 from train.schedule import Kind, Schedule
 

@@ -18,11 +18,13 @@ from typing import Any
 import yaml
 
 from curate.errors import CurateError, nearest
+from curate.recipe.copies import Copies
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
+from curate.recipe.mixture import Component, Condition, Continue, Group, Mixture, Phase, Policy
+from curate.recipe.mixture_check import check_mixture
+from curate.recipe.mixture_forms import components_of, expand_phases, scale, scaled, with_weights
 from curate.recipe.models import (
     DOMAIN_SIGNALS,
-    Component,
-    Copies,
     Cut,
     DatatroveFilter,
     Decontaminate,
@@ -33,23 +35,24 @@ from curate.recipe.models import (
     LanguageId,
     License,
     Limits,
-    Mixture,
     Model,
     Near,
     RecipeModel,
     Reference,
     Rule,
     Source,
-    Strict,
     TokenizerSpec,
     Urls,
 )  # fmt: skip
+from curate.recipe.phases import Ask, PhaseSpec
+from curate.recipe.strict import Strict
 from curate.units import Quantity
 
 __all__ = [
-    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "Component", "Copies", "Cut", "DatatroveFilter", "Decontaminate", "Dedup",
-    "EvaluationSet", "Exact", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model", "Near", "Quantity", "Recipe",
-    "Reference", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
+    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "Ask", "Component", "Condition", "Continue", "Copies", "Cut", "DatatroveFilter",
+    "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model",
+    "Near", "Phase", "PhaseSpec", "Policy", "Quantity", "Recipe", "Reference", "Rule", "Source", "Strict", "TokenizerSpec", "Urls",
+    "Where", "load_recipe", "load_yaml", "merge", "validate",
 ]  # fmt: skip
 
 
@@ -123,11 +126,13 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     if isinstance(data.get("rules"), list):
         data["rules"] = [rule for rule in data["rules"] if not (isinstance(rule, dict) and rule.get("origin") in BROUGHT)]
         data["rules"] = _expand_rules(data["rules"], base, where, path)
+    expand_phases(data)
     for assignment in sets:
         key, _, value = assignment.partition("=")
         for one in _assignments(data, key, value):
             apply_set(data, one)
         where[tuple(key.split("."))] = f"--set {key}"
+    expand_phases(data)
     _expand_copies(data, sets, base, where, path)
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
@@ -139,6 +144,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
             if isinstance(named, dict):
                 named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
+    recipe = recipe.model_copy(update={"mixture": with_weights(recipe.mixture, recipe.path)})
     _check_names(recipe, where, path)
     recipe = _with_contamination_rules(recipe, path)
     recipe = _with_empty_rule(recipe, path)
@@ -295,20 +301,18 @@ def _expand_preset(rule: dict, prefix: str, base: Path, place: str) -> list[dict
 
 def _expand_copies(data: dict, sets: Sequence[str], base: Path, where: Where, file: Path) -> None:
     """`copies: {preset: fineweb2}` becomes the table of presets/fineweb2/rehydration.yaml; `by:` and bounds of `table:` change it."""
-    mixture = data.get("mixture")
-    components = mixture.get("components") if isinstance(mixture, dict) else None
-    for name, component in components.items() if isinstance(components, dict) else ():
+    for at, component in components_of(data):
         given = component.get("copies") if isinstance(component, dict) else None
         if not isinstance(given, dict):
             continue
-        at = ("mixture", "components", name, "copies")
+        at = (*at, "copies")
         is_set = any(assignment.startswith(".".join(at) + ".") for assignment in sets)
         if "preset" not in given:
             origin = str(given.get("origin", ""))
             if is_set and origin.startswith("preset ") and not origin.endswith(CHANGED):
                 component["copies"] = {**given, "origin": origin + CHANGED}
             continue
-        place = next((where[at[:n]] for n in range(len(at), 0, -1) if at[:n] in where), str(file))
+        place = _place(where, at, file)
         if unknown := sorted(set(given) - {"preset", "by", "table"}):
             raise CurateError(f"unknown key {unknown[0]!r} beside preset", where=place, allowed="preset, by, table")
         of = str(given["preset"]).removesuffix("/rehydration")
@@ -338,15 +342,21 @@ def _shipped(name: str, base: Path, place: str) -> Path:
     raise CurateError(f"no preset {name.removesuffix('.yaml')!r}", where=place, allowed=", ".join(shown))
 
 
+def _place(where: Where, at: tuple[str, ...], file: Path) -> str:
+    """`file:line` of the key, or of the longest part of it that stands in a file."""
+    return next((where[at[:n]] for n in range(len(at), 0, -1) if at[:n] in where), str(file))
+
+
 def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
     known = list(recipe.sources)
 
     def check(names: Sequence[str], *at: str) -> None:
         for name in names:
             if name not in recipe.sources:
-                place = next((where[at[:n]] for n in range(len(at), 0, -1) if at[:n] in where), str(file))
                 close = nearest(name, known)
-                raise CurateError(f"{'.'.join(at)}: no source {name!r}", where=place, allowed=", ".join(close or known))
+                raise CurateError(
+                    f"{'.'.join(at)}: no source {name!r}", where=_place(where, at, file), allowed=", ".join(close or known)
+                )
 
     for i, rule in enumerate(recipe.rules):
         check(rule.sources or [], "rules", str(i), "sources")
@@ -362,17 +372,7 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
     check((recipe.decontaminate and recipe.decontaminate.sources) or [], "decontaminate", "sources")
     if taken := sorted(set(recipe.dedup.against) & set(recipe.sources)):
         raise CurateError(f"dedup.against and sources both have {taken[0]!r}", where=where.get(("dedup", "against"), str(file)))
-    fed: dict[str, str] = {}
-    for name, component in recipe.mixture.components.items():
-        at = ("mixture", "components", name, "from")
-        check(component.from_, *at)
-        for source in component.from_:
-            if source in fed:
-                raise CurateError(
-                    f"source {source!r} feeds both {fed[source]!r} and {name!r}: a document belongs to one component",
-                    where=where.get(at, str(file)),
-                )  # fmt: skip
-            fed[source] = name
+    check_mixture(recipe.mixture, recipe.sources, lambda *at: _place(where, at, file))
     names = [backend.name for backend in recipe.language_id]
     if len(set(names)) < len(names):
         raise CurateError(
@@ -381,19 +381,8 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
 
 
 def _scaled(recipe: Recipe, share: Fraction) -> Recipe:
-    """Token budgets of a sample: the same shares of a total that much smaller; what is short then shrinks the total."""
-
-    def scale(q: Quantity) -> Quantity:
-        return Quantity(Fraction(int(q.value * share)), "tokens") if q.unit == "tokens" else q
-
-    components = {
-        name: component.model_copy(update={"budget": scale(component.budget)})
-        for name, component in recipe.mixture.components.items()
-    }
-    budgets = [c.budget for c in components.values()]
-    total = scale(recipe.mixture.total)
-    if all(b.unit == "tokens" for b in budgets):
-        total = Quantity(sum((b.value for b in budgets), Fraction(0)), "tokens")
-    mixture = recipe.mixture.model_copy(update={"components": components, "total": total, "on_shortage": "shrink_total"})
-    held_out = recipe.held_out and recipe.held_out.model_copy(update={"per_component": scale(recipe.held_out.per_component)})
-    return recipe.model_copy(update={"mixture": mixture, "held_out": held_out})
+    """Budgets of a sample: the same shares of totals that much smaller; what is short then shrinks the total."""
+    held_out = recipe.held_out and recipe.held_out.model_copy(
+        update={"per_component": scale(recipe.held_out.per_component, share)}
+    )
+    return recipe.model_copy(update={"mixture": scaled(recipe.mixture, share), "held_out": held_out})

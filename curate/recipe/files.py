@@ -6,7 +6,7 @@ A path in, plain data and a map (key path -> "file:line") out. Imports errors on
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -128,11 +128,12 @@ def validate(model: type[Model], data: dict, where: Where, file: Path) -> Model:
 
 
 def _explain(model: type[BaseModel], item: Any, where: Where, file: Path) -> CurateError:
-    at = tuple(str(part) for part in item["loc"])
+    path = tuple(str(part) for part in item["loc"])
+    at = tuple(part for part in path if not _is_tag(part))
     place = next((where[at[:n]] for n in range(len(at), -1, -1) if at[:n] in where), str(file))
     key = ".".join(at)
     if item["type"] == "extra_forbidden":
-        known = _known_keys(model, at[:-1])
+        known = _known_keys(model, path[:-1])
         close = nearest(at[-1], known)
         return CurateError(
             f"unknown key {key!r}", where=place, allowed=", ".join(known), next=f"did you mean {close[0]!r}?" if close else ""
@@ -146,6 +147,11 @@ def _explain(model: type[BaseModel], item: Any, where: Where, file: Path) -> Cur
     return CurateError(f"{key}: {message}" if key else message, where=place, found=repr(item["input"])[:200])
 
 
+def _is_tag(part: str) -> bool:
+    """`<Group>`: which model of a union was tried; stands in pydantic's paths and in no file."""
+    return part.startswith("<") and part.endswith(">")
+
+
 class CurateErrorValue(ValueError):
     """A CurateError on its way through a pydantic validator."""
 
@@ -156,21 +162,21 @@ class CurateErrorValue(ValueError):
 
 def _known_keys(model: Any, at: tuple[str, ...]) -> list[str]:
     """The keys permitted at this place of the model, following field types down the path."""
+    models, entry = [model], False  # entry: the next part is the name of a mapping's entry
     for part in at:
-        fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
-        by_alias = {field.alias or name: field for name, field in fields.items()}
-        if part in by_alias:
-            model = _model_inside(by_alias[part].annotation)
-        else:  # the name of a mapping's entry or the number of a list's item: the type stays
+        if _is_tag(part):
+            models = [found for found in models if found.__name__ == part[1:-1]]
             continue
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
+        fields = {field.alias or name: field for found in models[:1] for name, field in found.model_fields.items()}
+        if entry or part not in fields:  # or the number of a list's item: the type stays
+            entry = False
+            continue
+        annotation = fields[part].annotation
+        models, entry = _models_inside(annotation), dict in (get_origin(annotation), *map(get_origin, get_args(annotation)))
+    return [field.alias or name for found in models[:1] for name, field in found.model_fields.items()]
 
 
-def _model_inside(annotation: Any) -> Any:
+def _models_inside(annotation: Any) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (dict, list, Union) or get_args(annotation):
-        return next((found for arg in get_args(annotation) if (found := _model_inside(arg)) is not None), None)
-    return None
+        return [annotation]
+    return [found for arg in get_args(annotation) for found in _models_inside(arg)]

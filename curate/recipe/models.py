@@ -1,76 +1,21 @@
 """The recipe as strict models: what may stand in a recipe file, with its defaults.
 
-Plain data in, checked objects out. Imports errors and units.
+Plain data in, checked objects out. Imports errors, units and recipe's own modules.
 """
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from curate.errors import CurateError
 from curate.recipe.bands import HASHES, optimal
 from curate.recipe.files import CurateErrorValue
-from curate.units import Quantity, n_bytes, quantity
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
-
-
-def read_quantity(value: object, units: tuple[str, ...]) -> Quantity:
-    """`value` as a quantity in one of `units`, for a pydantic validator."""
-    if isinstance(value, Quantity):
-        return value
-    try:
-        return quantity(value, units)
-    except CurateError as error:
-        raise CurateErrorValue(error) from None
-
-
-def _in_units(*units: str) -> Any:
-    return Annotated[Quantity, BeforeValidator(lambda value: read_quantity(value, units)), PlainSerializer(str)]
-
-
-def _read_bytes(value: object) -> int:
-    try:
-        return n_bytes(value)
-    except CurateError as error:
-        raise CurateErrorValue(error) from None
-
-
-MOST_COPIES = 100  # more is a component of its own with more epochs
-
-
-def _bound(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is no number: a table is {{lower bound: copies}}") from None
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-if TYPE_CHECKING:
-    Tokens: TypeAlias = Quantity
-    Budget: TypeAlias = Quantity
-    ShareOfTokens: TypeAlias = Quantity
-    Share: TypeAlias = Quantity
-else:
-    Tokens = _in_units("tokens")
-    Budget = _in_units("tokens", "share_of_tokens", "epochs")
-    ShareOfTokens = _in_units("share_of_tokens")
-    Share = _in_units("share", "share_of_records")
-Bytes = Annotated[
-    int, BeforeValidator(_read_bytes), PlainSerializer(lambda n: f"{n / 10**6:g} MB" if n % 1000 == 0 else f"{n} B")
-]
-Names = Annotated[list[str], BeforeValidator(_one_or_many)]
+from curate.recipe.mixture import Mixture
+from curate.recipe.strict import Bytes, Names, Share, ShareOfTokens, Strict, Tokens, listed
+from curate.units import Quantity
 
 
 class TokenizerSpec(Strict):
@@ -166,10 +111,6 @@ class DatatroveFilter(Strict):
     args: dict[str, Any] = {}
 
 
-def _listed(value: object) -> object:
-    return value if value is None or isinstance(value, list) else [value]
-
-
 # Over the web domain of a document. One that has none passes by default: nothing is known against where it came from.
 DOMAIN_SIGNALS = (
     "domain_documents", "domain_drop_ratio", "domain_duplicate_ratio", "domain_template_ratio", "n_domain_duplicates",
@@ -184,9 +125,9 @@ class Rule(Strict):
     signal: str
     min: float | None = None
     max: float | None = None
-    equals: Annotated[list[str | float] | None, BeforeValidator(_listed)] = None  # one of these
+    equals: Annotated[list[str | float] | None, BeforeValidator(listed)] = None  # one of these
     # Thirds as in CCNet (Wenzek et al. 2020): head up to the source's 30th percentile of the signal, middle up to the 60th, tail.
-    keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(_listed)] = None
+    keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(listed)] = None
     missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value; of DOMAIN_SIGNALS "pass"
     sources: list[str] | None = None  # None: all
     datatrove: DatatroveFilter | None = None  # the filter whose verdict the signal is
@@ -337,68 +278,6 @@ class Decontaminate(Strict):
 class HeldOut(Strict):
     per_component: Tokens
     at_most: ShareOfTokens = Quantity(Fraction(1, 100), "share_of_tokens")
-
-
-class Copies(Strict):
-    """How often a document stands in one epoch of its component, by the bin of a number it has (curate/copies.py).
-
-    Bins begin at the bounds of `table`, or at `bins`, whose copies come `from` the share of documents that the rules remove.
-    """
-
-    by: str = "cluster_size"  # or a signal, or a field that the sources map to `extra`
-    table: dict[str, int] | None = None  # lower bound of a bin -> copies
-    from_: Literal["filter_rate"] | None = Field(None, alias="from")
-    bins: list[float] | None = None
-    most: int | None = None  # of filter_rate: copies of the bin with the lowest rate; 10 in FineWeb2's paper
-    origin: str = "recipe"
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Copies:
-        if (self.table is None) == (self.from_ is None):
-            raise ValueError("copies are either a table: {lower bound: copies} or from: filter_rate")
-        if self.from_ is not None and (not self.bins or self.most is None):
-            raise ValueError("from: filter_rate needs bins: [lower bounds]; most: is 10 unless it is given")
-        if self.table is not None and (self.bins is not None or self.most is not None):
-            raise ValueError("a table says its bins and copies itself: bins: and most: belong to from: filter_rate")
-        if not all(a < b for a, b in pairwise(self.lowers)) or not all(math.isfinite(bound) for bound in self.lowers):
-            raise ValueError("the bounds of the bins are numbers, the smallest first, none twice")
-        given = [*(self.table or {}).values(), *([] if self.most is None else [self.most])]
-        if self.table == {} or not all(1 <= n <= MOST_COPIES for n in given):
-            raise ValueError(f"copies are whole numbers from 1 to {MOST_COPIES}")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = dict(data)
-        if isinstance(data.get("table"), dict):  # bounds are numbers in the order of their size, each written in one way
-            by_bound = sorted(((_bound(key), n) for key, n in data["table"].items()), key=lambda item: item[0])
-            data["table"] = {str(int(b)) if b.is_integer() else repr(b): n for b, n in by_bound}
-        if data.get("from", data.get("from_")) is not None:
-            data.setdefault("most", 10)
-        return data
-
-    @property
-    def lowers(self) -> list[float]:
-        """The lower bounds of the bins."""
-        return [float(key) for key in self.table] if self.table is not None else list(self.bins or [])
-
-
-class Component(Strict):
-    from_: Names = Field(alias="from")
-    role: Literal["target", "replay", "code", "math", "instruction", "parallel", "other"]
-    budget: Budget
-    max_epochs: float = Field(1, ge=1)
-    copies: Copies | None = None  # None: every document once an epoch
-
-
-class Mixture(Strict):
-    total: Tokens
-    sequence_length: int = Field(ge=8, le=2**20)
-    on_shortage: Literal["fail", "shrink_total", "bend_shares"] = "fail"
-    components: dict[str, Component]
 
 
 class Limits(Strict):
