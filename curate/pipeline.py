@@ -111,12 +111,12 @@ class Curated:
 
 def check(recipe: Recipe) -> None:
     """What can be known before the first document: files are there, signals exist, bounds fit their type."""
-    from curate import copies, cuts
+    from curate import cuts, membership
     from curate.relate import contamination, priority, references
     from curate.rules import rules_of
     from curate.signals import signal_names
 
-    copies.check(recipe)
+    membership.check(recipe)
     for source in recipe.sources.values():
         recipe.files(source)
         cuts.entries(recipe, source)

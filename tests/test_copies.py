@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate.copies import bin_of, by_filter_rate, check, rehydration
+from curate.copies import bin_of, by_filter_rate, check
 from curate.errors import CurateError
+from curate.membership import membership
 from curate.recipe import Recipe, load_recipe
+from tests.stage_tables import folders_of
 
 RECIPE = {
     "kind": "cpt", "name": "small", "tokenizer": {"model": "none"},
@@ -43,7 +43,7 @@ def recipe_with(folder: Path, sets: tuple[str, ...] = (), **copies: dict) -> Rec
 
 def copies_of(recipe: Recipe, name: str, values: list[float]) -> list[int]:
     """Copies of documents with these values, by the component's table."""
-    copies = recipe.mixture.components[name].copies
+    copies = recipe.mixture.leaves[name].copies
     times = [*copies.table.values(), 1]
     return [times[i] for i in bin_of(np.array(values, np.float64), copies.lowers)]
 
@@ -53,7 +53,7 @@ def test_the_published_table(tmp_path):
     recipe = recipe_with(tmp_path, et={"preset": "fineweb2"}, up={"preset": "fineweb2", "by": "minhash_cluster_size"})
     sizes = [1, 2, 3, 4, 5, 6, 99, 100, 101, 999, 1000, 743_779]
     assert copies_of(recipe, "et", sizes) == [1, 2, 3, 3, 5, 5, 5, 8, 8, 8, 1, 1]
-    et, up = (recipe.mixture.components[name].copies for name in ("et", "up"))
+    et, up = (recipe.mixture.leaves[name].copies for name in ("et", "up"))
     assert et.table == {"1": 1, "2": 2, "3": 3, "5": 5, "100": 8, "1000": 1}
     assert (et.by, up.by, et.table == up.table) == ("cluster_size", "minhash_cluster_size", True)
     assert et.origin == "preset fineweb2/rehydration"
@@ -68,7 +68,7 @@ def _written(folder: Path, recipe: Recipe) -> Path:
 
 def test_bounds_of_a_preset_are_overridden_and_said_so(tmp_path):
     recipe = recipe_with(tmp_path, et={"preset": "fineweb2", "table": {1000: 2, 10: 6}})
-    copies = recipe.mixture.components["et"].copies
+    copies = recipe.mixture.leaves["et"].copies
     assert copies.table == {"1": 1, "2": 2, "3": 3, "5": 5, "10": 6, "100": 8, "1000": 2}
     assert copies.origin == "preset fineweb2/rehydration, set here"
     plain = recipe_with(tmp_path, et={"preset": "fineweb2"})
@@ -124,35 +124,18 @@ def test_filter_rate_by_hand():
 # --- over tables -------------------------------------------------------------------------------------------------------
 
 
-def doc_id(name: str) -> str:
-    return name.encode().hex().ljust(32, "0")
+def bins(recipe: Recipe, folders: dict, source: str, key: str = "00000") -> list[int]:
+    """The bin of every document, in the one component that takes it."""
+    found = membership(recipe, folders)
+    own = found.pattern(source, key)
+    return [bin_ for [(_, bin_)] in (found.patterns[i] for i in own.tolist())]
 
 
-def folders_of(folder: Path, shards: dict[tuple[str, str], list[dict]]) -> dict[tuple[str, str, str], Path]:
-    """(source, key) -> rows {id, head (None), size, failed [rules], extra, <column of family f>}, written as the stages write them."""
-    found = {("clusters", "", ""): folder / "clusters", ("decide", "", ""): folder / "decide"}
-    for (source, key), rows in shards.items():
-        found["documents", source, ""], found["signals", source, "f"] = folder / "documents" / source, folder / "signals" / source
-        ids = [doc_id(row["id"]) for row in rows]
-        heads = [doc_id(row["head"]) if row.get("head") else None for row in rows]
-        tables = {
-            folder / "documents" / source / key / "documents.parquet": {"id": ids, "extra": [row.get("extra") for row in rows]},
-            folder / "clusters" / f"{source}.{key}" / "duplicates.parquet": {
-                "id": ids, "cluster_id": pa.array(heads, pa.string()),
-                "cluster_size": pa.array([row.get("size", 1) for row in rows], pa.int32()),
-            },
-            folder / "decide" / f"{source}.{key}" / "decisions.parquet": {
-                "id": ids, "failed_rules": pa.array([row.get("failed", []) for row in rows], pa.list_(pa.string())),
-            },
-            folder / "signals" / source / key / "f.parquet": {
-                "id": ids, "tidy_score": pa.array([row.get("score") for row in rows], pa.float32()),
-                "n_duplicate_lines": [row.get("dup", 0) for row in rows], "n_repetition_lines": [row.get("lines", 0) for row in rows],
-            },
-        }  # fmt: skip
-        for path, table in tables.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.table(table), path)
-    return found
+def times(recipe: Recipe, folders: dict, source: str, key: str = "00000") -> list[int]:
+    """Copies of every document."""
+    name = next(name for name, c in recipe.mixture.leaves.items() if source in c.from_)
+    given = [b["copies"] for b in membership(recipe, folders).copies[name]["bins"]]
+    return [[*given, 1][i] for i in bins(recipe, folders, source, key)]
 
 
 BY_RATE = {"from": "filter_rate", "bins": [1, 2, 4], "most": 9}
@@ -174,17 +157,18 @@ def test_each_cluster_has_one_vote(tmp_path):
     fw2 = [{"id": "d9", "head": "d9", "size": 5, "failed": ["short"]}, {"id": "z", "failed": ["short"]}]
     shards = {("web", "00000"): web, ("web", "00001"): more, ("wiki", "00000"): wiki, ("fw2", "00000"): fw2}
     folders = folders_of(tmp_path, shards)
-    found = rehydration(recipe_with(tmp_path, et=BY_RATE), folders)
-    assert found.data["et"]["bins"] == [
+    recipe = recipe_with(tmp_path, et=BY_RATE)
+    et = membership(recipe, folders).copies["et"]
+    assert et["bins"] == [
         {"from": 1, "copies": 1, "judged": 5, "removed": 2, "rate": 0.4},
         # the whole: 3 of 8; the lowest rate 0 has 9 copies; .5 and .4 are above the whole
         {"from": 2, "copies": 1, "judged": 2, "removed": 1, "rate": 0.5},
         {"from": 4, "copies": 9, "judged": 1, "removed": 0, "rate": 0.0},
     ]
-    assert (found.data["et"]["judged"], found.data["et"]["removed"], found.data["et"]["rate"]) == (8, 3, 0.375)
-    assert found.copies("web", "00001").tolist() == [9] and found.copies("wiki", "00000").tolist() == [1, 1, 9]
-    assert found.bins("fw2", "00000") is None and found.copies("fw2", "00000") is None
-    assert rehydration(recipe_with(tmp_path), folders) is None
+    assert (et["judged"], et["removed"], et["rate"]) == (8, 3, 0.375)
+    assert times(recipe, folders, "web", "00001") == [9] and times(recipe, folders, "wiki") == [1, 1, 9]
+    assert bins(recipe, folders, "fw2") == [-1, -1]
+    assert membership(recipe_with(tmp_path), folders).copies == {}
 
 
 def test_the_split_into_shards_does_not_matter(tmp_path):
@@ -199,7 +183,7 @@ def test_the_split_into_shards_does_not_matter(tmp_path):
     seen = []
     for cut in (60, 1, 31):
         shards = {("web", "00000"): rows[:cut], ("web", "00001"): rows[cut:], ("wiki", "00000"): []}
-        seen.append(rehydration(recipe, folders_of(tmp_path / str(cut), shards)).data)
+        seen.append(membership(recipe, folders_of(tmp_path / str(cut), shards)).copies)
     assert seen[0] == seen[1] == seen[2] and seen[0]["et"]["judged"] > 20
 
 
@@ -208,12 +192,12 @@ def test_a_field_of_extra(tmp_path):
     rows = [{"id": str(i), "extra": extra} for i, extra in enumerate(["1", "3", "250", '"12"', "true", '"many"', None, "5.5"])]
     recipe = recipe_with(tmp_path, up={"preset": "fineweb2", "by": "minhash_cluster_size"})
     folders = folders_of(tmp_path / "up", {("fw2", "00000"): rows})
-    assert rehydration(recipe, folders).copies("fw2", "00000").tolist() == [1, 3, 8, 5, 1, 1, 1, 5]
-    assert rehydration(recipe, folders).bins("fw2", "00000").tolist() == [0, 2, 4, 3, -1, -1, -1, 3]
+    assert times(recipe, folders, "fw2") == [1, 3, 8, 5, 1, 1, 1, 5]
+    assert bins(recipe, folders, "fw2") == [0, 2, 4, 3, -1, -1, -1, 3]
     inside = [{"id": str(i), "extra": extra} for i, extra in enumerate(['{"dedup":{"size":100}}', '{"dedup":7}', "[3]", "{}"])]
     recipe = recipe_with(tmp_path, et={"preset": "fineweb2", "by": "dedup.size"})
     folders = folders_of(tmp_path / "et", {("web", "00000"): inside, ("wiki", "00000"): [{"id": "w"}]})
-    assert rehydration(recipe, folders).copies("web", "00000").tolist() == [8, 1, 1, 1]
+    assert times(recipe, folders, "web") == [8, 1, 1, 1]
 
 
 def test_a_signal_and_a_ratio(tmp_path):
@@ -224,11 +208,11 @@ def test_a_signal_and_a_ratio(tmp_path):
     ]
     folders = folders_of(tmp_path, {("web", "00000"): rows, ("wiki", "00000"): []})
     recipe = recipe_with(tmp_path, et={"by": "tidy_score", "table": {0.5: 2, 0.9: 4}})
-    assert rehydration(recipe, folders).copies("web", "00000").tolist() == [4, 2, 1]
+    assert times(recipe, folders, "web") == [4, 2, 1]
     recipe = recipe_with(tmp_path, et={"by": "duplicate_line_ratio", "table": {0: 3, 0.25: 2, 0.3: 1}})
-    assert rehydration(recipe, folders).copies("web", "00000").tolist() == [2, 1, 3]  # no line: 0
+    assert times(recipe, folders, "web") == [2, 1, 3]  # no line: 0
     with pytest.raises(CurateError, match="was measured for source 'wiki'"):
-        rehydration(recipe_with(tmp_path, et={"by": "n_words", "table": {0: 1}}), folders).copies("wiki", "00000")
+        times(recipe_with(tmp_path, et={"by": "n_words", "table": {0: 1}}), folders, "wiki")
 
 
 def test_by_a_field_every_document_votes(tmp_path):
@@ -237,7 +221,7 @@ def test_by_a_field_every_document_votes(tmp_path):
         for i, (e, f) in enumerate([("1", 1), ("1", 1), ("2", 0), ("2", 1), (None, 0)])
     ]
     folders = folders_of(tmp_path, {("fw2", "00000"): rows})
-    found = rehydration(recipe_with(tmp_path, up={**BY_RATE, "by": "minhash_cluster_size"}), folders).data["up"]
+    found = membership(recipe_with(tmp_path, up={**BY_RATE, "by": "minhash_cluster_size"}), folders).copies["up"]
     assert [(b["judged"], b["removed"], b["copies"]) for b in found["bins"]] == [(2, 2, 1), (2, 1, 9), (0, 0, 1)]
     assert (found["judged"], found["removed"]) == (5, 3)  # the one without a value counts for the whole
 
@@ -248,7 +232,6 @@ def test_by_a_field_every_document_votes(tmp_path):
         ("et", "nwords", "no signal 'nwords'"),
         ("et", "language", "is text"),
         ("et", "domain_drop_ratio", "made of the decisions"),
-        ("et", "after_cuts_n_words", "text after cuts"),
     ],
 )
 def test_what_copies_are_by_is_checked_before_work(tmp_path, name, by, says):
@@ -257,6 +240,6 @@ def test_what_copies_are_by_is_checked_before_work(tmp_path, name, by, says):
 
 
 def test_what_may_decide_copies(tmp_path):
-    for by in ("cluster_size", "n_words", "duplicate_line_ratio", "language_score"):
+    for by in ("cluster_size", "n_words", "duplicate_line_ratio", "language_score", "after_cuts_n_words"):
         check(recipe_with(tmp_path, et={"by": by, "table": {0: 1}}))
     check(recipe_with(tmp_path, up={"by": "minhash_cluster_size", "table": {0: 1}}))

@@ -102,13 +102,12 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
 
 
 def _asked(recipe: Recipe, source: Source, family: Family) -> bool:
-    """Does a cut, a rule, or the copies of this source's component use the family?"""
+    """Does a cut, a rule, the priority of duplicates, or a component of this source use the family?"""
     names = {c.name for c in family.columns} | {r.name for r in family.ratios}
-    if any(c.copies is not None and c.copies.by in names for c in recipe.mixture.components.values() if source.name in c.from_):
-        return True
     cuts = any(cut.kind == family.name and (cut.sources is None or source.name in cut.sources) for cut in recipe.cuts)
     mine = [rule.signal for rule in recipe.rules if rule.sources is None or source.name in rule.sources]
     mine += [name.removeprefix("-") for name in recipe.dedup.priority]
+    mine += sorted(recipe.mixture.values_of(source.name))
     return cuts or any(name.removeprefix(AFTER_CUTS) in names for name in mine)
 
 

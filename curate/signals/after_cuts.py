@@ -1,8 +1,9 @@
 """Signals of the texts as they are after their cuts: stages "signals" of the families after_cuts_<family>.
 
-In: documents, cuts and the plain signals. Out: family length of every source with cuts, and every family that a rule asks for after
-cuts. Only documents with cuts are measured again; the others' values are the plain ones, since their text is. Of those, a document that
-an earlier stage measured after the same cuts is copied from it (reuse.py). Imports recipe, engine, store, reuse, cuts, signals.
+In: documents, cuts and the plain signals. Out: family length of every source with cuts, and every family that a rule or a component
+asks for after cuts. Only documents with cuts are measured again; the others' values are the plain ones, since their text is. Of those,
+a document that an earlier stage measured after the same cuts is copied from it (reuse.py). Imports recipe, engine, store, reuse, cuts,
+signals.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def wanted(recipe: Recipe, source: Source, has_cuts: bool) -> set[str]:
     """Names of the families to measure after cuts."""
     names = [rule.signal for rule in recipe.rules if rule.sources is None or source.name in rule.sources]
     names += [name.removeprefix("-") for name in recipe.dedup.priority]
+    names += sorted(recipe.mixture.values_of(source.name))
     columns = {column for name in names for column in ratio_of(name) or (name,)}
     found = {name for name, f in FAMILIES.items() if columns.intersection(AFTER_CUTS + c.name for c in f.columns)}
     return found | ({"length"} if has_cuts else set())

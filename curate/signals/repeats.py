@@ -56,13 +56,13 @@ OF_BOILERPLATE = {"line": LINES, "paragraph": PARAGRAPHS}  # what `of:` of a cut
 
 
 def asked(recipe: Recipe, source: str) -> list[Family]:
-    """The families that a cut, a rule or the copies of this source use, or the priority of duplicates."""
+    """The families that a cut, a rule or a component of this source use, or the priority of duplicates."""
     cuts = [cut for cut in recipe.cuts if cut.sources is None or source in cut.sources]
     wanted = {OF_BOILERPLATE[name].name for cut in cuts if cut.kind == "boilerplate_lines" for name in cut.of or OF_BOILERPLATE}
     wanted |= {SUBSTRINGS.name for cut in cuts if cut.kind == "repeated_substrings"}
     signals = {rule.signal for rule in recipe.rules if rule.sources is None or source in rule.sources}
     signals |= {name.removeprefix("-") for name in recipe.dedup.priority}
-    signals |= {c.copies.by for c in recipe.mixture.components.values() if c.copies is not None and source in c.from_}
+    signals |= recipe.mixture.values_of(source)
     return [
         family for family in FAMILIES.values()
         if family.name in wanted or signals.intersection([c.name for c in family.columns] + [r.name for r in family.ratios])
