@@ -34,8 +34,8 @@ class Quantity:
     def __str__(self) -> str:
         if self.unit.startswith("share"):
             of = self.unit.removeprefix("share").removeprefix("_of_")
-            return f"{_decimal(self.value * 100)} %" + (f" of {of}" if of else "")
-        return f"{_decimal(self.value)} {'x' if self.unit == 'multiplier' else self.unit}"
+            return f"{decimal(self.value * 100)} %" + (f" of {of}" if of else "")
+        return f"{decimal(self.value)} {'x' if self.unit == 'multiplier' else self.unit}"
 
     @property
     def count(self) -> int:
@@ -45,11 +45,23 @@ class Quantity:
         return int(self.value)
 
 
-def _decimal(value: Fraction) -> str:
-    if value.denominator == 1:
-        return f"{int(value)}"
-    text = f"{float(value):.12f}".rstrip("0")
-    return text if Fraction(text) == value else f"{value.numerator}/{value.denominator}"
+def isdecimal(value: Fraction) -> bool:
+    rest = value.denominator
+    for p in (2, 5):
+        while rest % p == 0:
+            rest //= p
+    return rest == 1
+
+
+def decimal(value: Fraction) -> str:
+    """Exact decimal digits where there are some, else a fraction."""
+    if not isdecimal(value):
+        return str(value)
+    digits = 0
+    while (value * 10**digits).denominator != 1:
+        digits += 1
+    text = str(int(value * 10**digits)).rjust(digits + 1, "0")
+    return f"{text[:-digits]}.{text[-digits:]}" if digits else text
 
 
 def quantity(text: object, allowed: tuple[str, ...], where: str = "") -> Quantity:

@@ -1,21 +1,26 @@
-"""Token budgets in exact integers: requests, caps and unique tokens in; tokens to train per component out.
+"""Budgets of a phase in exact integers: what the recipe asks and what each component has in, what to train per component out.
 
-Request units: tokens, share_of_tokens (of the total), epochs. An epoch is the component's unique tokens, with `copies` each times
-its copies (selection.py). A cap is floor(max_epochs * epoch). A request is feasible when no ideal (a fraction) is above its cap, so
-rounding can never pass a cap.
-Rounding is by largest remainder, ties to the first component. Fractions and integers only. Imports errors and units.
+Everything is counted in the unit of the phase: tokens, loss tokens or examples. An epoch is the component's unique tokens, with
+`copies` each times its copies (selection.py). A cap is floor(max_epochs * epoch), less what was consumed before. A request is feasible
+when no ideal (a fraction) is above its cap, so rounding can never pass a cap. Levels and groups are levels.py, policies policies.py,
+what to change suggest.py. Fractions and integers only. Imports errors, recipe, units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from curate.errors import CurateError
-from curate.recipe import Mixture
-from curate.units import Quantity
+from curate.recipe import Ask, Mixture, PhaseSpec
+from curate.recipe.phases import exact
+from curate.units import decimal, is_decimal
+from mixture.levels import NOTHING, Node, Stock, bound, grow, ideals, is_rigid, off, outcome, rounded
+from mixture.suggest import ceil, suggestions
+
+__all__ = ["NOTHING", "Infeasible", "Plan", "Stock", "check", "exact", "plan"]
 
 
 class Infeasible(CurateError):
@@ -30,191 +35,201 @@ class Infeasible(CurateError):
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the recipe asks for one component."""
-
-    name: str
-    budget: Quantity
-    max_epochs: Fraction
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Tokens per component, in recipe order. `bent` names the policy that had to act, "" if none had to."""
+    """In the unit of the phase, per leaf of the mixture in recipe order; 0 where the leaf is not in the phase.
+
+    `bent` names the policy of shortage that had to act, "" if none had to. `level`: what the phase's ideals were multiplied by where
+    water was filled (bend_shares, and every policy but fixed); `levels`: the same of every group, the phase's own is "".
+    """
 
     requested: list[int]
     targets: list[int]
     caps: list[int]
     binding: list[str]  # components whose cap is below what was asked
     bent: str
-    level: Fraction | None  # bend_shares: what the shares of the others were multiplied by
+    level: Fraction | None
+    levels: dict[str, Fraction] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
         return sum(self.targets)
 
 
-def exact(number: int | float | str | Fraction) -> Fraction:
-    """A recipe's decimal as written: 1.1 is 11/10, not the nearest binary fraction."""
-    return Fraction(str(number)) if isinstance(number, float) else Fraction(number)
-
-
-def requests(mixture: Mixture) -> list[Request]:
-    return [Request(name, c.budget, exact(c.max_epochs)) for name, c in mixture.leaves.items()]
-
-
-def check(asked: Sequence[Request], total: int) -> None:
+def check(mixture: Mixture) -> None:
     """What arithmetic alone excludes, before any document is read. Raises Infeasible."""
-    for r in asked:
-        if r.budget.unit == "epochs" and r.budget.value > r.max_epochs:
-            key = f"mixture.components.{r.name}"
-            sets = [{f"{key}.max_epochs": _decimal(r.budget.value)}, {f"{key}.budget": f"{_decimal(r.max_epochs)} epochs"}]
+    for phase in mixture.phase_list:
+        for ask in phase.asks:
+            if ask is not None:
+                _check_own_cap(ask)
+        plenty = [_plenty(phase)] * len(phase.leaves)
+        knows = _check_sums(phase, "", phase.parts, phase.policy.kind == "fixed", phase.total.value)
+        if knows and any(node.floor for node in grow(phase, plenty).all()):
+            plan(phase, plenty)  # floors fit, or they never will
+
+
+def _plenty(phase: PhaseSpec) -> Stock:
+    much = 2 * phase.total.count
+    return Stock(much, much, much, much)
+
+
+def _check_own_cap(ask: Ask) -> None:
+    for what, q in (("budget", ask.budget), ("floor", ask.floor)):
+        if q is not None and q.unit == "epochs" and q.value > ask.max_epochs:
+            most = decimal(ask.max_epochs)
+            sets = [{f"{ask.component_key}.max_epochs": decimal(q.value)}, {f"{ask.key}.{what}": f"{most} epochs"}]
             raise _infeasible(
-                f"the budget of {r.name} passes its own cap", sets,
-                where=key, found=f"budget {r.budget}, max_epochs {_decimal(r.max_epochs)}",
-            )  # fmt: skip
-    if all(r.budget.unit != "epochs" for r in asked):
-        _check_sum(asked, ideals(asked, total, [0] * len(asked)), total)
+                f"the {what} of {ask.name} passes its own cap", sets, where=ask.key, found=f"{what} {q}, max_epochs {most}"
+            )
 
 
-def ideals(asked: Sequence[Request], total: int, epoch: Sequence[int]) -> list[Fraction]:
-    """Tokens each request means, before rounding. Epochs are whole tokens: 1.5 epochs of 5 tokens are 7, never 8."""
-    values = []
-    for r, e in zip(asked, epoch, strict=True):
-        if r.budget.unit == "tokens":
-            values.append(r.budget.value)
-        elif r.budget.unit == "share_of_tokens":
-            values.append(r.budget.value * total)
-        elif r.budget.unit == "epochs":
-            values.append(Fraction(r.budget.value * e // 1))
-        else:
-            raise ValueError(f"no budget in {r.budget.unit}")
-    return values
+def _check_sums(phase: PhaseSpec, name: str, asks: Sequence[Ask], is_fixed: bool, wanted: Fraction | None) -> bool:
+    """Sums of every fixed level that no document can change. True: no document has a say in any of them."""
+    units = {ask.budget.unit for ask in asks if ask.budget is not None}
+    by_documents = bool(units & {"epochs", "multiplier", "share_of_documents"})
+    values: list[Fraction | None] = [None] * len(asks)
+    if is_fixed and not by_documents:
+        only_shares = all(unit.startswith("share") for unit in units)
+        base = wanted if wanted is not None else Fraction(1) if only_shares else None
+        if base is not None:
+            found = ideals([ask.budget for ask in asks], base, [NOTHING] * len(asks))
+            if sum(found, Fraction(0)) != base:
+                raise _off(phase, name, asks, found, base)
+            values = list(found) if wanted is not None else values
+    knows = not by_documents and all(ask.floor is None or ask.floor.unit != "epochs" for ask in asks)
+    for ask, value in zip(asks, values, strict=True):
+        if ask.parts and ask.policy is not None:
+            knows &= _check_sums(phase, ask.name, ask.parts, ask.policy.kind == "fixed", value)
+    return knows
 
 
-def largest_remainder(values: Sequence[Fraction], total: int) -> list[int]:
-    """Integers of sum `total`, each the floor or the ceiling of its value (Hamilton). Needs floor-sum <= total <= ceiling-sum."""
-    floors = [int(v // 1) for v in values]
-    rest = total - sum(floors)
-    by_remainder = sorted((i for i, v in enumerate(values) if v.denominator != 1), key=lambda i: (floors[i] - values[i], i))
-    if not 0 <= rest <= len(by_remainder):
-        raise ValueError(f"{total} is not a rounding of {float(sum(values))}")
-    for i in by_remainder[:rest]:
-        floors[i] += 1
-    return floors
+def plan(phase: PhaseSpec, stocks: Sequence[Stock]) -> Plan:
+    """What to train per component. `stocks`: one per leaf of the mixture, given what is left after held-out. Raises Infeasible."""
+    n = len(phase.leaves)
+    root = grow(phase, stocks)
+    for node in off(root):
+        if phase.on_shortage == "fail" or not node.has_epochs:
+            asks = [part.ask for part in node.parts if part.ask]
+            raise _off(phase, node.name, asks, [part.wanted for part in node.parts], node.wanted)
+    found = outcome(root, phase.on_shortage)
+    if found is None:
+        raise _shortage(phase, stocks, root)
+    leaves = root.leaves()
+    wanted = {leaf.index: leaf.wanted for leaf in leaves}
+    asked = rounded(root, wanted, int(sum(wanted.values(), Fraction(0)) // 1))
+    caps = {leaf.index: max(leaf.stock.cap, 0) for leaf in leaves}
+    requested, targets, allowed = ([of.get(i, 0) for i in range(n)] for of in (asked, found.targets, caps))
+    binding = [leaf.name for leaf in leaves if leaf.wanted > leaf.stock.cap]
+    return Plan(requested, targets, allowed, binding, found.bent, found.levels.get(""), found.levels)
 
 
-def water_fill(weights: Sequence[Fraction], caps: Sequence[int], total: int) -> tuple[list[Fraction], Fraction]:
-    """(values, level) with value_i = min(cap_i, level * weight_i) and sum(values) = total. Needs the caps to allow it."""
-    values = [Fraction(0)] * len(weights)
-    left, weight = Fraction(total), sum(weights, Fraction(0))
-    level = left / weight
-    active = sorted((i for i, w in enumerate(weights) if w > 0), key=lambda i: caps[i] / weights[i])
-    while active and level * weights[active[0]] > caps[active[0]]:  # the first to be full, until the rest fits
-        i = active.pop(0)
-        values[i] = Fraction(caps[i])
-        left -= caps[i]
-        weight -= weights[i]
-        level = left / weight if weight else level
-    for i in active:
-        values[i] = level * weights[i]
-    return values, level
-
-
-def plan(
-    asked: Sequence[Request], total: int, unique: Sequence[int], on_shortage: str = "fail", epoch: Sequence[int] | None = None
-) -> Plan:
-    """Tokens to train per component, given the unique tokens left after held-out. Raises Infeasible.
-
-    `epoch`: tokens of one epoch per component where copies make it longer than its unique tokens."""
-    epoch = unique if epoch is None else epoch
-    wanted = ideals(asked, total, epoch)
-    if on_shortage == "fail" or all(r.budget.unit != "epochs" for r in asked):
-        _check_sum(asked, wanted, total)
-    caps = [int(r.max_epochs * e // 1) for r, e in zip(asked, epoch, strict=True)]
-    binding = [i for i, (q, cap) in enumerate(zip(wanted, caps, strict=True)) if q > cap]
-    names = [asked[i].name for i in binding]
-    whole = sum(wanted, Fraction(0))
-    requested = largest_remainder(wanted, int(whole // 1))
-    if not binding and whole == total:
-        return Plan(requested, requested, caps, [], "", None)
-    shrunk = _shrunk_total(wanted, caps, total)
-    if on_shortage == "shrink_total" and shrunk > 0:
-        targets = largest_remainder([q * shrunk / whole for q in wanted], shrunk)
-        return Plan(requested, targets, caps, names, "shrink_total", None)
-    most = sum(cap for q, cap in zip(wanted, caps, strict=True) if q > 0)
-    if on_shortage == "bend_shares" and most >= total:
-        values, level = water_fill(wanted, caps, total)
-        return Plan(requested, largest_remainder(values, total), caps, names, "bend_shares", level)
-    raise _shortage(asked, total, unique, epoch, wanted, caps, binding, on_shortage)
-
-
-def _shrunk_total(wanted: Sequence[Fraction], caps: Sequence[int], total: int) -> int:
-    """The largest total at which the shares stay and no ideal is above its cap."""
-    whole = sum(wanted, Fraction(0))
-    bounds = [Fraction(cap) * whole / q for q, cap in zip(wanted, caps, strict=True) if q > 0]
-    return int(min([*bounds, Fraction(total), whole]) // 1)
-
-
-def _check_sum(asked: Sequence[Request], wanted: Sequence[Fraction], total: int) -> None:
-    whole = sum(wanted, Fraction(0))
-    if whole == total and total > 0:
-        return
+def _off(phase: PhaseSpec, name: str, asks: Sequence[Ask], values: Sequence[Fraction], wanted: Fraction) -> Infeasible:
+    """The budgets of a level and its own do not add up."""
+    whole = sum(values, Fraction(0))
+    units = [ask.budget.unit if ask.budget else "" for ask in asks]
+    share = f"share_of_{phase.unit}"
+    shares = sum((ask.budget.value for ask in asks if ask.budget and ask.budget.unit == share), Fraction(0))
     sets: list[dict[str, str]] = []
-    shares = sum((r.budget.value for r in asked if r.budget.unit == "share_of_tokens"), Fraction(0))
-    if shares < 1:
-        other = (whole - shares * total) / (1 - shares)
+    if not name and shares < 1:
+        other = (whole - shares * wanted) / (1 - shares)
         if other.denominator == 1 and other > 0:
-            sets.append({"mixture.total": f"{other} tokens"})
-    largest = max(range(len(asked)), key=lambda i: wanted[i])
-    fixed = wanted[largest] + total - whole
-    if fixed > 0 and (budget := _budget(fixed, asked[largest].budget.unit, total)):
-        sets.append({f"mixture.components.{asked[largest].name}.budget": budget})
-    off = f"{_number(abs(total - whole))} tokens too {'few' if whole < total else 'many'}"
-    raise _infeasible(
-        f"the budgets do not add up to the total: {off}", sets, where="mixture.total",
-        found=f"budgets {_number(whole)} tokens, total {total:,} tokens",
+            sets.append({f"{phase.key}.total": f"{other} {phase.unit}"})
+    largest = max(range(len(asks)), key=lambda i: values[i])
+    fixed = values[largest] + wanted - whole
+    if fixed > 0 and (budget := _budget(fixed, units[largest], wanted, phase.unit)):
+        sets.append({f"{asks[largest].key}.budget": budget})
+    by = f"{_number(abs(wanted - whole))} {phase.unit} too {'few' if whole < wanted else 'many'}"
+    if wanted == 1:  # of a group whose size only the documents decide
+        by = f"{decimal(abs(1 - whole) * 100)} % too {'few' if whole < 1 else 'many'}"
+    found = f"budgets {_number(whole)} {phase.unit}, {'group' if name else 'total'} {_number(wanted)} {phase.unit}"
+    return _infeasible(
+        f"the budgets {f'of group {name} do not add up to it' if name else 'do not add up to the total'}: {by}", sets,
+        where=f"{phase.key}.total" if not name else asks[0].key.rpartition(".components.")[0],
+        found=found if wanted != 1 else f"{decimal(whole * 100)} %",
     )  # fmt: skip
 
 
-def _shortage(
-    asked: Sequence[Request], total: int, unique: Sequence[int], epoch: Sequence[int], wanted: Sequence[Fraction],
-    caps: Sequence[int], binding: Sequence[int], on_shortage: str,
-) -> Infeasible:  # fmt: skip
-    whole = sum(wanted, Fraction(0))
-    sets: list[dict[str, str]] = []
-    if whole == total and all(epoch[i] for i in binding):  # more passes: the smallest decimal that covers what is asked
-        sets.append({f"mixture.components.{asked[i].name}.max_epochs": _epochs_for(wanted[i], epoch[i]) for i in binding})
-    shrunk = _shrunk_total(wanted, caps, total)
-    most = [cap if q > 0 else 0 for q, cap in zip(wanted, caps, strict=True)]
-    if on_shortage == "bend_shares":
-        shrunk, values = sum(most), [Fraction(cap) for cap in most]
-    else:
-        values = [q * shrunk / whole if whole else q for q in wanted]
-    if shrunk > 0:
-        tokens = largest_remainder(values, shrunk)
-        budgets = {f"mixture.components.{r.name}.budget": f"{t} tokens" for r, t in zip(asked, tokens, strict=True)}
-        sets.append({"mixture.total": f"{shrunk} tokens", **budgets})
-    if on_shortage == "fail":
-        if shrunk > 0:
-            sets.append({"mixture.on_shortage": "shrink_total"})
-        if sum(most) >= total:
-            sets.append({"mixture.on_shortage": "bend_shares"})
-    found = "; ".join(
-        f"{asked[i].name} asks {_number(wanted[i])} tokens, has {unique[i]:,} unique, "
-        f"{f'with copies {epoch[i]:,} an epoch, ' if epoch[i] != unique[i] else ''}"
-        f"{_decimal(asked[i].max_epochs)} epochs allow {caps[i]:,}"
-        for i in binding
-    )
-    error = _infeasible("not enough tokens for the mixture", sets, where="mixture", found=found)
+def _shortage(phase: PhaseSpec, stocks: Sequence[Stock], root: Node) -> Infeasible:
+    sets = suggestions(phase, stocks, root)
+    short, lines, is_short = _why(phase, root)
+    what = "not enough tokens for the mixture" if is_short else "the floors leave no such mixture"
+    if phase.unit != "tokens":
+        what = what.replace("tokens", phase.unit)
+    error = _infeasible(what, sets, where=phase.key, found="; ".join(lines))
     error.short = {
-        asked[i].name: {
-            "requested": _ceil(wanted[i]), "cap": caps[i],
-            "needs_unique": int(-(-_ceil(wanted[i]) // asked[i].max_epochs)) - epoch[i],
+        leaf.name: {
+            "requested": ceil(leaf.wanted), "cap": max(leaf.stock.cap, 0),
+            "needs_unique": int(-(-(ceil(leaf.wanted) + _consumed(leaf)) // _most(leaf))) - leaf.stock.epoch,
         }
-        for i in binding
+        for leaf in short
     }  # fmt: skip
     return error
+
+
+def _why(phase: PhaseSpec, root: Node) -> tuple[list[Node], list[str], bool]:
+    """Leaves that lack something, a line for each constraint that binds, and whether a cap is among them."""
+    bends = phase.on_shortage == "bend_shares"
+    bound(root, bends, False)
+    short: list[Node] = []
+    lines: list[str] = []
+    is_short = False
+
+    def look(node: Node, value: Fraction) -> None:
+        nonlocal is_short
+        if not node.parts:
+            if value > node.stock.cap:
+                is_short = True
+                short.append(node)
+                lines.append(_asks(node, value, phase.unit))
+            elif node.floor > value:
+                lines.append(f"{node.name} asks {_number(value)} {phase.unit}, its floor is {node.floor:,}")
+        elif is_rigid(node, bends):
+            whole = node.whole
+            for part in node.parts:
+                look(part, part.wanted * value / whole if whole else Fraction(0))
+        elif node.hi < value:
+            is_short = True
+            if node.is_fixed:  # bend_shares: what each lacks of what it asks
+                for leaf in node.leaves():
+                    if leaf.wanted > leaf.stock.cap:
+                        short.append(leaf)
+                        lines.append(_asks(leaf, leaf.wanted, phase.unit))
+            name = f"group {node.name}" if node.name else "the total"
+            if not node.is_fixed or not lines:
+                lines.append(
+                    f"{name} is {_number(value)} {phase.unit}, all caps together allow {_number(Fraction(node.hi // 1))}"
+                )
+        elif node.lo > value:
+            name = f"group {node.name}" if node.name else "the total"
+            lines.append(f"the floors take {_number(Fraction(ceil(node.lo)))} {phase.unit}, {name} is {_number(value)}")
+
+    for node in root.all():
+        if not node.parts and node.floor > max(node.stock.cap, 0):
+            is_short = True
+            lines.append(f"{node.name} has a floor of {node.floor:,} {phase.unit}, {_has(node)}")
+    look(root, root.wanted)
+    return short, lines, is_short
+
+
+def _asks(leaf: Node, value: Fraction, unit: str) -> str:
+    return f"{leaf.name} asks {_number(value)} {unit}, {_has(leaf)}"
+
+
+def _has(leaf: Node) -> str:
+    own, consumed = leaf.stock, _consumed(leaf)
+    return (
+        f"has {own.unique:,} unique, {f'with copies {own.epoch:,} an epoch, ' if own.epoch != own.unique else ''}"
+        f"{decimal(_most(leaf))} epochs allow {max(own.cap, 0):,}{f' more ({consumed:,} are consumed)' if consumed else ''}"
+    )
+
+
+def _most(leaf: Node) -> Fraction:
+    assert leaf.ask is not None
+    return leaf.ask.max_epochs
+
+
+def _consumed(leaf: Node) -> int:
+    """By earlier phases, and by what the recipe goes on from."""
+    return max(int(_most(leaf) * leaf.stock.epoch // 1) - leaf.stock.cap, 0)
 
 
 def _infeasible(what: str, sets: list[dict[str, str]], *, where: str, found: str) -> Infeasible:
@@ -225,40 +240,11 @@ def _infeasible(what: str, sets: list[dict[str, str]], *, where: str, found: str
     return error
 
 
-def _epochs_for(tokens: Fraction, epoch: int) -> str:
-    """Smallest decimal c of enough digits with floor(c * epoch) = ceil(tokens)."""
-    scale = 10 ** len(str(epoch))
-    return _decimal(Fraction(-(-_ceil(tokens) * scale // epoch), scale))
-
-
-def _budget(tokens: Fraction, unit: str, total: int) -> str:
-    """`tokens` in the unit the recipe used where that is exact, in the other one where only that is, else ""."""
-    share = f"{_decimal(tokens / total * 100)} % of tokens" if _is_decimal(tokens / total) else ""
-    count = f"{int(tokens)} tokens" if tokens.denominator == 1 else ""
-    return (share or count) if unit == "share_of_tokens" else (count or share)
-
-
-def _ceil(value: Fraction) -> int:
-    return -(-value.numerator // value.denominator)
-
-
-def _is_decimal(value: Fraction) -> bool:
-    rest = value.denominator
-    for p in (2, 5):
-        while rest % p == 0:
-            rest //= p
-    return rest == 1
-
-
-def _decimal(value: Fraction) -> str:
-    """Exact decimal digits where there are some, else a fraction."""
-    if not _is_decimal(value):
-        return str(value)
-    digits = 0
-    while (value * 10**digits).denominator != 1:
-        digits += 1
-    text = str(int(value * 10**digits)).rjust(digits + 1, "0")
-    return f"{text[:-digits]}.{text[-digits:]}" if digits else text
+def _budget(amount: Fraction, unit: str, total: Fraction, counted_in: str) -> str:
+    """`amount` in the unit the recipe used where that is exact, in the other one where only that is, else ""."""
+    share = f"{decimal(amount / total * 100)} % of {counted_in}" if is_decimal(amount / total) else ""
+    count = f"{int(amount)} {counted_in}" if amount.denominator == 1 else ""
+    return (share or count) if unit.startswith("share") else (count or share)
 
 
 def _number(value: Fraction) -> str:

@@ -7,33 +7,38 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curate.units import Quantity, quantity
-from mixture.budget import Infeasible, Request, check, exact, ideals, largest_remainder, plan, water_fill
-
-UNITS = ("tokens", "share_of_tokens", "epochs")
+from curate.units import Quantity
+from mixture import budget
+from mixture.budget import Infeasible, exact
+from mixture.levels import grow
+from mixture.policies import largest_remainder, water_fill
+from tests.mixture.asked import changed, mixture, read, stocks
 
 
 def ask(*rows):
     """(name, budget text, max_epochs) each."""
-    return [Request(name, quantity(text, UNITS), exact(cap)) for name, text, cap in rows]
+    return list(rows)
+
+
+def plan(asked, total, unique, how="fail", epoch=None):
+    phase = read(mixture(asked, f"{total} tokens", how)).phase_list[0]
+    return budget.plan(phase, stocks(phase, unique, epoch))
+
+
+def check(asked, total, how="fail"):
+    budget.check(read(mixture(asked, f"{total} tokens", how)))
+
+
+def ideals(asked, total, epoch):
+    phase = read(mixture(asked, f"{total} tokens")).phase_list[0]
+    return [part.wanted for part in grow(phase, stocks(phase, epoch)).parts]
 
 
 def applied(asked, total, change):
     """The recipe after a suggestion: requests, total, on_shortage."""
-    how = "fail"
-    rows = {r.name: r for r in asked}
-    for key, value in change["set"].items():
-        parts = key.split(".")
-        if parts[-1] == "total":
-            total = quantity(value, UNITS).count
-        elif parts[-1] == "on_shortage":
-            how = value
-        else:
-            r = rows[parts[2]]
-            budget = quantity(value, UNITS) if parts[3] == "budget" else r.budget
-            # a recipe's max_epochs is read as a float
-            rows[r.name] = Request(r.name, budget, exact(float(value)) if parts[3] == "max_epochs" else r.max_epochs)
-    return list(rows.values()), total, how
+    data = changed(mixture(asked, f"{total} tokens"), change["set"])
+    rows = [(name, c["budget"], c["max_epochs"]) for name, c in data["components"].items()]
+    return rows, read(data).total.count, data["on_shortage"]
 
 
 def test_largest_remainder_by_hand():
@@ -154,7 +159,7 @@ COMPONENTS = st.lists(
 @given(COMPONENTS)
 @settings(max_examples=300, deadline=None)
 def test_every_suggestion_works_and_one_token_further_fails(rows):
-    asked = [Request(f"c{i}", Quantity(Fraction(t), "tokens"), exact(cap)) for i, (t, _, cap) in enumerate(rows)]
+    asked = [(f"c{i}", f"{t} tokens", cap) for i, (t, _, cap) in enumerate(rows)]
     total, unique = sum(t for t, _, _ in rows), [u for _, u, _ in rows]
     try:
         done = plan(asked, total, unique)
@@ -170,24 +175,25 @@ def test_every_suggestion_works_and_one_token_further_fails(rows):
         for name, short in error.short.items():
             i = int(name[1:])
             more = [u + short["needs_unique"] * (j == i) for j, u in enumerate(unique)]
-            assert asked[i].max_epochs * more[i] // 1 >= asked[i].budget.value > asked[i].max_epochs * (more[i] - 1) // 1
+            most = exact(asked[i][2])
+            assert most * more[i] // 1 >= rows[i][0] > most * (more[i] - 1) // 1
     else:
         assert done.targets == [t for t, _, _ in rows]
-        assert all(t <= int(r.max_epochs * u // 1) for t, r, u in zip(done.targets, asked, unique, strict=True))
+        assert all(t <= int(exact(cap) * u // 1) for t, (_, _, cap), u in zip(done.targets, asked, unique, strict=True))
 
 
 def _one_more_token_fails(asked, total, unique, shrunk):
     """The same shares of a total one token larger pass a cap."""
     wanted = ideals(asked, total, unique)
-    assert any(q * (shrunk + 1) / total > r.max_epochs * u // 1 for q, r, u in zip(wanted, asked, unique, strict=True))
+    assert any(q * (shrunk + 1) / total > exact(cap) * u // 1 for q, (_, _, cap), u in zip(wanted, asked, unique, strict=True))
 
 
 def _one_token_less_of_cap_fails(again, total, unique, change):
     for key in change["set"]:
         name = key.split(".")[2]
         i = int(name[1:])
-        cap = int(again[i].max_epochs * unique[i] // 1)
-        assert cap == again[i].budget.value  # the cap covers the request and not a token more
+        cap = int(exact(again[i][2]) * unique[i] // 1)
+        assert f"{cap} tokens" == again[i][1]  # the cap covers the request and not a token more
 
 
 @given(COMPONENTS, st.integers(1, 3 * 10**6), st.sampled_from(["shrink_total", "bend_shares"]))
@@ -195,12 +201,9 @@ def _one_token_less_of_cap_fails(again, total, unique, change):
 def test_bending_is_exact_and_never_passes_a_cap(rows, total, how):
     weights = sum(t for t, _, _ in rows)
     shares = [Fraction(t, weights) for t, _, _ in rows]
-    asked = [
-        Request(f"c{i}", Quantity(s, "share_of_tokens"), exact(cap))
-        for i, (s, (_, _, cap)) in enumerate(zip(shares, rows, strict=True))
-    ]
+    asked = [(f"c{i}", Quantity(s, "share_of_tokens"), cap) for i, (s, (_, _, cap)) in enumerate(zip(shares, rows, strict=True))]
     unique = [u for _, u, _ in rows]
-    caps = [int(r.max_epochs * u // 1) for r, u in zip(asked, unique, strict=True)]
+    caps = [int(exact(cap) * u // 1) for (_, _, cap), u in zip(asked, unique, strict=True)]
     try:
         done = plan(asked, total, unique, how)
     except Infeasible:
@@ -218,5 +221,5 @@ def test_bending_is_exact_and_never_passes_a_cap(rows, total, how):
 
 
 def test_water_fill_is_proportional_below_the_caps():
-    values, level = water_fill([Fraction(1), Fraction(2), Fraction(3), Fraction(0)], [1, 100, 5, 9], 12)
+    values, level = water_fill([Fraction(1), Fraction(2), Fraction(3), Fraction(0)], [0] * 4, [1, 100, 5, 9], 12)
     assert values == [1, 6, 5, 0] and level == 3
