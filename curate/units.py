@@ -45,7 +45,7 @@ class Quantity:
         return int(self.value)
 
 
-def isdecimal(value: Fraction) -> bool:
+def is_decimal(value: Fraction) -> bool:
     rest = value.denominator
     for p in (2, 5):
         while rest % p == 0:
@@ -55,7 +55,7 @@ def isdecimal(value: Fraction) -> bool:
 
 def decimal(value: Fraction) -> str:
     """Exact decimal digits where there are some, else a fraction."""
-    if not isdecimal(value):
+    if not is_decimal(value):
         return str(value)
     digits = 0
     while (value * 10**digits).denominator != 1:
