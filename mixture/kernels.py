@@ -1,7 +1,7 @@
-"""All compiled loops of the mixture room: keyed permutation, interleave, packing, held-out choice. Integers only.
+"""All compiled loops of the mixture room: keyed permutation, interleave, sorting, packing, held-out choice, rows. Integers only.
 
-Arrays in, arrays out; the meaning of every number is written in order.py, pack.py and selection.py, which are the only
-callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
+Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, selection.py, going_on.py, account.py and stream.py,
+which are the only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
 """
 
 from __future__ import annotations
@@ -55,6 +55,113 @@ def keyed_hash(high: np.ndarray, low: np.ndarray, key: np.uint64) -> np.ndarray:
     out = np.empty(high.size, np.uint64)
     for i in range(high.size):
         out[i] = mix64(mix64(high[i] ^ key) + low[i])
+    return out
+
+
+@kernel
+def hex_halves(digits: np.ndarray, high: np.ndarray, low: np.ndarray) -> bool:
+    """The two halves of names of 32 lower-case hex digits each; False where there is another character. digits: uint8 (32 n,)."""
+    for i in range(high.size):
+        for half in range(2):
+            value = np.uint64(0)
+            for at in range(32 * i + 16 * half, 32 * i + 16 * half + 16):
+                c = digits[at]
+                if 48 <= c <= 57:
+                    digit = c - 48
+                elif 97 <= c <= 102:
+                    digit = c - 87
+                else:
+                    return False
+                value = value << np.uint64(4) | np.uint64(digit)
+            if half == 0:
+                high[i] = value
+            else:
+                low[i] = value
+    return True
+
+
+# --- sorting and summing by number -----------------------------------------------------------------------------------
+
+_DIGIT = 11  # bits a turn of the radix sort; six turns
+
+
+@kernel
+def argsort(values: np.ndarray) -> np.ndarray:
+    """Stable order of uint64 values, int64 (n,)."""
+    n = values.size
+    order, other_order = np.arange(n), np.empty(n, np.int64)
+    keys, other_keys = values.copy(), np.empty(n, np.uint64)
+    mask = np.uint64((1 << _DIGIT) - 1)
+    at = np.empty((1 << _DIGIT) + 1, np.int64)
+    for turn in range(6):
+        shift = np.uint64(turn * _DIGIT)
+        at[:] = 0
+        for i in range(n):
+            at[np.int64(keys[i] >> shift & mask) + 1] += 1
+        if at.max() == n:
+            continue
+        for d in range(1 << _DIGIT):
+            at[d + 1] += at[d]
+        for i in range(n):
+            digit = np.int64(keys[i] >> shift & mask)
+            other_keys[at[digit]], other_order[at[digit]] = keys[i], order[i]
+            at[digit] += 1
+        order, other_order = other_order, order
+        keys, other_keys = other_keys, keys
+    return order
+
+
+@kernel
+def group(number: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stable order by number in [0, n), and where each begins in it: int64 (size,), int64 (n + 1,)."""
+    ptr = np.zeros(n + 1, np.int64)
+    for i in range(number.size):
+        ptr[number[i] + 1] += 1
+    for k in range(n):
+        ptr[k + 1] += ptr[k]
+    at, order = ptr[:-1].copy(), np.empty(number.size, np.int64)
+    for i in range(number.size):
+        order[at[number[i]]] = i
+        at[number[i]] += 1
+    return order, ptr
+
+
+@kernel
+def reach(number: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
+    """out[number[i]] = the largest of itself and values[i]."""
+    for i in range(number.size):
+        out[number[i]] = max(out[number[i]], values[i])
+
+
+@kernel
+def add(number: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
+    """out[number[i]] += values[i], exact."""
+    for i in range(number.size):
+        out[number[i]] += values[i]
+
+
+@kernel
+def find(high: np.ndarray, low: np.ndarray, in_high: np.ndarray, in_low: np.ndarray) -> np.ndarray:
+    """Where each name (two uint64 halves) stands among sorted names, all different; -1 where it does not. int64 (n,).
+
+    A table over the first bits, which are evenly spread in hashes, leaves about eight names to look at."""
+    n = in_high.size
+    bits = np.uint64(0)
+    while n >> (bits + np.uint64(3)) > 0:
+        bits += _U1
+    shift = np.uint64(64) - bits
+    ptr = np.zeros((1 << bits) + 1, np.int64)
+    for i in range(n):
+        ptr[(np.int64(in_high[i] >> shift) if bits > 0 else 0) + 1] += 1
+    for k in range(ptr.size - 1):
+        ptr[k + 1] += ptr[k]
+    out = np.full(high.size, -1, np.int64)
+    for i in range(high.size):
+        at = np.int64(high[i] >> shift) if bits > 0 else 0
+        for k in range(ptr[at], ptr[at + 1]):
+            if in_high[k] == high[i] and in_low[k] == low[i]:
+                out[i] = k
+                break
     return out
 
 
@@ -329,10 +436,11 @@ def rows_needed(per_size: np.ndarray, capacity: int, max_k: int) -> np.int64:
 @kernel
 def hold_out(
     order: np.ndarray, order_ptr: np.ndarray, cluster: np.ndarray, member: np.ndarray, member_ptr: np.ndarray,
-    component: np.ndarray, n_tokens: np.ndarray, limits: np.ndarray, held: np.ndarray,
+    component: np.ndarray, n_tokens: np.ndarray, limits: np.ndarray, taken: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
-    """Mark held[d]: per component, clusters in the given order, each whole and everywhere, while no limit is passed."""
-    taken = np.zeros(limits.size, np.int64)
+    """Mark held[d]: per component, clusters in the given order, each whole and everywhere, while no limit is passed.
+
+    `taken` (as limits): tokens that are held out already, and in the end all of them."""
     adds = np.zeros(limits.size, np.int64)
     for c in range(limits.size):
         tried = np.int64(-1)
@@ -349,9 +457,52 @@ def hold_out(
                     adds[component[member[m]]] += n_tokens[member[m]]
             fits = True
             for i in range(limits.size):
-                fits = fits and taken[i] + adds[i] <= limits[i]
+                fits = fits and (adds[i] == 0 or taken[i] + adds[i] <= limits[i])
             if fits:
                 taken += adds
                 for m in range(member_ptr[k], member_ptr[k + 1]):
                     if component[member[m]] >= 0:
                         held[member[m]] = True
+
+
+# --- rows (specified in stream.py) -----------------------------------------------------------------------------------
+
+
+@kernel
+def fill_rows(
+    row_ptr: np.ndarray, length: np.ndarray, more: np.ndarray, tokens: np.ndarray, counts: np.ndarray, ignored: int,
+    ids: np.ndarray, labels: np.ndarray, positions: np.ndarray, document: np.ndarray, n_tokens: np.ndarray, n_loss: np.ndarray,
+) -> None:  # fmt: skip
+    """Chunks [row_ptr[b], row_ptr[b + 1]) are row b. `tokens`: all chunks end to end, each with the token that follows it where
+    more is 1; counts[i] == 0 (or no counts at all): token i is no label. Writes (B, L) arrays and the counts per row (B,)."""
+    at = 0  # of the chunk in `tokens`
+    for b in range(row_ptr.size - 1):
+        t, asked = 0, 0  # of the chunk in its row
+        row_ids, row_labels, row_positions, row_document = ids[b], labels[b], positions[b], document[b]
+        for c in range(row_ptr[b], row_ptr[b + 1]):
+            size, n_labels, number = length[c], length[c] - 1 + more[c], np.int32(c - row_ptr[b])
+            for i in range(size):
+                row_ids[t + i] = tokens[at + i]
+            for i in range(size):
+                row_positions[t + i] = i
+            for i in range(size):
+                row_document[t + i] = number
+            row_labels[t + size - 1] = ignored
+            for i in range(n_labels):
+                row_labels[t + i] = tokens[at + i + 1]
+            if counts.size == 0:
+                asked += n_labels
+            else:
+                for i in range(n_labels):
+                    if counts[at + i + 1] == 0:
+                        row_labels[t + i] = ignored
+                    else:
+                        asked += 1
+            t += size
+            at += size + more[c]
+        n_tokens[b], n_loss[b] = t, asked
+        for i in range(ids.shape[1] - t):
+            row_ids[t + i] = 0
+            row_labels[t + i] = ignored
+            row_positions[t + i] = i
+            row_document[t + i] = -1

@@ -1,14 +1,11 @@
-"""Which rows of the stream one training step takes, on all ranks or on one: plain arithmetic, no state.
+"""What people ask about steps: a step, or a row, beside a global batch in; the rows of the stream it takes out, and their texts.
 
-A manifest, a step and a global batch in; stream indices out, and the texts of a row. Global batch g (from 0) of G rows is stream rows
-[gG, (g+1)G); rank r of W takes the r-th of W equal runs of it; rows past the end of the stream are empty, never repeats. People count
-steps from 1, as the log and the checkpoints of a run do: step s trains global batch s - 1. Imports errors, manifest, recipe, units,
-and mixture's stream and tokenizer.
+People count steps from 1, as the log and the checkpoints of a run do: step s trains global batch s - 1 of mixture.batches, which has
+the arithmetic. Imports errors, manifest, recipe, units, and mixture's batches, stream and tokenizer.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from curate.manifest import read_manifest
 from curate.recipe import Recipe
 from curate.recipe.files import load_extended
 from curate.units import quantity
+from mixture.batches import Steps, in_rows, in_tokens, phases_of
 from mixture.stream import Stream
 from mixture.tokenizer import load_tokenizer
 
@@ -29,48 +27,24 @@ _SEQUENCES = re.compile(r"\s*([0-9][0-9_,]*)\s+sequences?\s*")
 
 @dataclass(frozen=True)
 class Asked:
-    """A step, or (without a global batch) a single row: `rows` may pass the end of the stream, as the last batch does."""
+    """A step, or (without a global batch) a single row."""
 
-    rows: range  # stream indices
-    n_rows: int  # of the stream
+    rows: range  # stream indices, all of one phase
+    n_empty: int = 0  # masked rows that follow them
     step: int | None = None  # from 1
     n_steps: int | None = None
-    batch_rows: int | None = None
+    batch_rows: int | None = None  # in this phase
     rank: int | None = None
     world: int | None = None
 
 
-def rank_rows(step: int, batch_rows: int, rank: int, world: int) -> range:
-    """Stream indices of one rank in global batch `step`, counted from 0; they may pass the end of the stream."""
-    each = batch_rows // world
-    start = step * batch_rows + rank * each
-    return range(start, start + each)
-
-
-def n_rows(manifest: dict) -> int:
-    """Rows of the stream, over all phases."""
-    return sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
-
-
-def n_steps(n_rows: int, batch_rows: int) -> int:
-    return math.ceil(n_rows / batch_rows)
-
-
-def place(stream_index: int, batch_rows: int) -> tuple[int, int]:
-    """(step from 1, row inside its global batch from 0) of a stream index."""
-    step, row = divmod(stream_index, batch_rows)
-    return step + 1, row
-
-
-def ask(
-    manifest: dict, number: int, batch_rows: int | None = None, *, rank: int | None = None, world: int | None = None
-) -> Asked:
-    """Step `number` (from 1) of `batch_rows` rows; without `batch_rows` the one row with stream index `number` (from 0).
+def ask(manifest: dict, number: int, steps: Steps | None = None, *, rank: int | None = None, world: int | None = None) -> Asked:
+    """Step `number` (from 1) of a run; without `steps` the one row with stream index `number` (from 0).
 
     Raises CurateError for a step, a row or a rank that is not there.
     """
-    n = n_rows(manifest)
-    if batch_rows is None:
+    if steps is None:
+        n = sum(phase.n_rows for phase in phases_of(manifest))
         if rank is not None or world is not None:
             raise CurateError("a rank is a part of a global batch: --global-batch is missing", where="--rank", allowed=ALLOWED)
         if not 0 <= number < n:
@@ -78,40 +52,63 @@ def ask(
                 "the stream has no such row", where="S", found=str(number), allowed=f"a stream index, 0 to {n - 1}",
                 next="--global-batch makes S a training step",
             )  # fmt: skip
-        return Asked(range(number, number + 1), n)
-    steps = n_steps(n, batch_rows)
-    if not 1 <= number <= steps:
+        return Asked(range(number, number + 1))
+    if not 1 <= number <= steps.n_steps:
         raise CurateError(
             "there is no such step", where="S", found=str(number),
-            allowed=f"1 to {steps}, as a run's log counts them ({n} sequences, {batch_rows} a step)",
+            allowed=f"1 to {steps.n_steps}, as a run's log counts them ({_shape(steps)})",
         )  # fmt: skip
+    batch_rows = steps.rows[steps.phase_of(number - 1)]
     if (rank is None) != (world is None):
         raise CurateError("--rank and --world-size belong together", where="--rank" if world is None else "--world-size")
-    if rank is None or world is None:
-        return Asked(rank_rows(number - 1, batch_rows, 0, 1), n, number, steps, batch_rows)
-    if world < 1 or batch_rows % world:
-        raise CurateError(
-            "the global batch does not divide among the processes", where="--world-size",
-            found=f"{batch_rows} sequences, {world} processes", allowed="a divisor of the global batch",
-        )  # fmt: skip
-    if not 0 <= rank < world:
-        raise CurateError("there is no such rank", where="--rank", found=str(rank), allowed=f"0 to {world - 1}")
-    return Asked(rank_rows(number - 1, batch_rows, rank, world), n, number, steps, batch_rows, rank, world)
+    if rank is not None and world is not None:
+        if world < 1 or any(rows % world for rows in steps.rows):
+            raise CurateError(
+                "the global batch does not divide among the processes", where="--world-size",
+                found=f"{said(steps.rows)} sequences, {world} processes", allowed="a divisor of the global batch",
+            )  # fmt: skip
+        if not 0 <= rank < world:
+            raise CurateError("there is no such rank", where="--rank", found=str(rank), allowed=f"0 to {world - 1}")
+    share = steps.share(number - 1, rank or 0, world or 1)
+    return Asked(share.rows, share.n_empty, number, steps.n_steps, batch_rows, rank, world)
 
 
-def batch_rows(manifest: dict, text: str) -> int:
-    """Rows of a global batch: `512 sequences`, `2M tokens`, or the path of a run file, whose `global_batch` it is.
+def said(rows: tuple[int, ...]) -> str:
+    """Rows of a global batch, phase by phase where they differ: `8` or `8 and 4`."""
+    return " and ".join(map(str, rows if len(set(rows)) > 1 else rows[:1]))
 
-    Raises CurateError where it is not whole rows, and where the run file trains from another stream than this manifest's.
+
+def _shape(steps: Steps) -> str:
+    return f"{steps.n_rows} sequences, {said(steps.rows)} a step"
+
+
+def steps_of(manifest: dict, text: str) -> Steps:
+    """The steps of a run with global batches of `512 sequences`, `2M tokens`, or those of a run file, whose path it is.
+
+    Raises CurateError where a batch is not whole rows, and where the run file trains from another stream than this manifest's.
     """
+    phases = phases_of(manifest)
     if match := _SEQUENCES.fullmatch(text):
         rows = int(match[1].replace("_", "").replace(",", ""))
         if rows < 1:
             raise CurateError("a global batch has at least one sequence", where="--global-batch", found=text, allowed=ALLOWED)
-        return rows
+        return in_rows(phases, rows)
     if text.endswith((".yaml", ".yml")) or Path(text).is_file():
-        return _whole_rows(manifest, *_of_run(manifest, Path(text)))
-    return _whole_rows(manifest, text, "--global-batch")
+        given, where = _of_run(manifest, Path(text))
+    else:
+        given, where = text, "--global-batch"
+    try:
+        tokens = quantity(given, ("tokens",), where).count
+    except CurateError as error:
+        error.allowed = ALLOWED
+        raise
+    return in_tokens(phases, tokens, where)
+
+
+def place(steps: Steps, stream_index: int) -> tuple[int, int]:
+    """(step from 1, row inside its global batch from 0) of a stream index."""
+    step, row = steps.place(stream_index)
+    return step + 1, row
 
 
 def _of_run(manifest: dict, path: Path) -> tuple[Any, str]:
@@ -127,22 +124,6 @@ def _of_run(manifest: dict, path: Path) -> tuple[Any, str]:
             next=f"ask {theirs.parent} instead",
         )  # fmt: skip
     return data["global_batch"], where[("global_batch",)]
-
-
-def _whole_rows(manifest: dict, text: Any, where: str) -> int:
-    length = manifest["phases"][0]["sequence_length"]
-    try:
-        tokens = quantity(text, ("tokens",), where).count
-    except CurateError as error:
-        error.allowed = ALLOWED
-        raise
-    if tokens % length or not tokens:
-        low = max(1, tokens // length) * length
-        raise CurateError(
-            f"a global batch is whole sequences of {length} tokens", where=where, found=f"{tokens} tokens",
-            allowed=f"{low} tokens or {low + length} tokens",
-        )  # fmt: skip
-    return tokens // length
 
 
 def reader(manifest_path: Path, recipe: Recipe) -> Callable[[int], list[str]]:

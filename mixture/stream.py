@@ -1,8 +1,9 @@
 """The stream: row i is a pure function of (manifest, i). Opens in milliseconds, reads only the chunks of the rows asked for.
 
-In: manifest.json and the folder `sequences/` beside it, memory-mapped. Out: rows of L tokens with labels, positions and document
-numbers. `labels[t]` is the token after `input_ids[t]` in the same use of the same document (already shifted), also across its
-chunks; -100 where there is none, where the loss mask excludes it, and on padding. Imports numpy, errors, manifest, store.
+In: manifest.json and the folder `sequences/` beside it, memory-mapped. Out: rows with labels, positions and document numbers, as long
+as the sequences of their phase. `labels[t]` is the token after `input_ids[t]` in the same use of the same document (already shifted),
+also across its chunks; -100 where there is none, where the loss mask excludes it, and on padding. No state: what has been trained is
+known by a step alone. Imports numpy, errors, manifest, store and mixture.batches.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 from curate.errors import CurateError
 from curate.manifest import read_manifest
 from curate.store import read_json
+from mixture import kernels
+from mixture.batches import Phase, Steps, in_rows, in_tokens, phases_of
 
 IGNORED = -100
 START = hashlib.sha256(b"veski-stream-1").digest()  # hash of the empty stream
@@ -27,7 +30,7 @@ CHUNK = np.dtype([("shard", "<u4"), ("start", "<u8"), ("length", "<u4"), ("docum
 
 
 class Row(NamedTuple):
-    """One sequence. A fully masked row (after the end of the stream) has component -1, no token and an empty hash."""
+    """One sequence. A fully masked row (in a phase's last global batch) has component -1, no token and an empty hash."""
 
     input_ids: np.ndarray  # uint32 (L,), 0 on padding
     labels: np.ndarray  # int64 (L,)
@@ -40,7 +43,7 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows stacked: (B, L) arrays, (B,) counts."""
+    """Rows of one phase, stacked: (B, L) arrays, (B,) counts."""
 
     input_ids: np.ndarray
     labels: np.ndarray
@@ -76,15 +79,15 @@ class Stream:
     """The rows of a manifest, by stream index. With `verify`, every row read is checked against its stored hash."""
 
     def __init__(self, manifest_path: Path | str, verify: bool = False) -> None:
-        path = Path(manifest_path)
-        self.manifest = read_manifest(path)
-        self.verify = verify
-        self.phases: list[dict] = self.manifest["phases"]
+        self.path, self.verify = Path(manifest_path).absolute(), verify
+        self.manifest = read_manifest(Path(manifest_path))
+        self.phases: tuple[Phase, ...] = phases_of(self.manifest)
         self.components: list[str] = [c["name"] for c in self.manifest["components"]]
-        self.n_sequences: int = sum(phase["order"]["n_sequences"] for phase in self.phases)
+        self.n_sequences: int = sum(phase.n_rows for phase in self.phases)
         self.n_held_out: int = self.manifest["held_out"]["sequences"]
-        self.sequence_length: int = self.phases[0]["sequence_length"]
-        folder = path.parent / "sequences"
+        self.held_out_length: int = self.manifest["held_out"].get("sequence_length", self.phases[0].sequence_length)
+        base = Path(manifest_path).parent
+        folder = base / "sequences"
         self._row_ptr, self._chunks, self._component, self._order, self._hashes = (
             _array(folder / name) for name in ("row_ptr.npy", "chunks.npy", "component.npy", "order.npy", "row_hash.npy")
         )
@@ -94,34 +97,53 @@ class Stream:
             )
         listed = _json(folder / "shards.json")
         self._dtype = np.dtype(f"<u{listed['token_bytes']}")
-        self._shards = [(path.parent / s["path"], s["n_tokens"], s["has_loss"]) for s in listed["shards"]]
+        self._shards = [(base / s["path"], s["n_tokens"], s["has_loss"]) for s in listed["shards"]]
         self._open: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    def __reduce__(self) -> tuple:
+        """A worker process gets the path and maps the files itself; a pickled map would be a copy of them."""
+        return Stream, (self.path, self.verify)
+
+    def steps(self, tokens: int | None = None, rows: int | None = None) -> Steps:
+        """The steps of a run with global batches of so many tokens, or of so many rows in every phase."""
+        if (tokens is None) == (rows is None):
+            raise ValueError("a global batch is given in tokens or in rows")
+        return in_tokens(self.phases, tokens) if tokens is not None else in_rows(self.phases, rows or 0)
+
+    def batch(
+        self, step: int, tokens: int | None = None, rank: int = 0, world_size: int = 1, *, rows: int | None = None
+    ) -> Batch:
+        """What a rank trains in global batch `step` (from 0) of `tokens`, or of `rows` rows: a function of its arguments alone."""
+        share = self.steps(tokens, rows).share(step, rank, world_size)
+        return self.read(share.rows, share.n_empty, share.phase)
+
+    def read(self, indices: Sequence[int], n_empty: int = 0, phase: int | None = None) -> Batch:
+        """Rows of one phase by stream index, then `n_empty` masked rows of it; `phase` may be left out where there is a row."""
+        at = np.asarray(indices, np.int64)
+        if at.size and not (at.min() >= 0 and at.max() < self.n_sequences):
+            raise IndexError(f"stream indices {at.min()} to {at.max()} are not in [0, {self.n_sequences})")
+        own = self.phases[self.phase_of(int(at[0])) if phase is None else phase]
+        if at.size and not (at.min() >= own.first_index and at.max() < own.end):
+            raise ValueError(f"a batch is rows of one phase; {own.name} is [{own.first_index}, {own.end})")
+        return self._sequences(self._order[at].astype(np.int64), own.sequence_length, n_empty)
 
     def row(self, i: int) -> Row:
         """Row `i` of the stream, 0 <= i < n_sequences."""
-        if not 0 <= i < self.n_sequences:
-            raise IndexError(f"stream index {i} is not in [0, {self.n_sequences})")
-        return self._sequence(int(self._order[i]))
+        return _only(self.read([i]))
 
     def held_out(self, j: int) -> Row:
         """Held-out row `j`, 0 <= j < n_held_out, in the order of the components."""
         if not 0 <= j < self.n_held_out:
             raise IndexError(f"held-out row {j} is not in [0, {self.n_held_out})")
-        return self._sequence(self.n_sequences + j)
+        return _only(self._sequences(np.array([self.n_sequences + j]), self.held_out_length))
 
-    def masked_row(self) -> Row:
-        """What fills the last global batch after the end of the stream: no token, no label."""
-        shape = self.sequence_length
-        ids, labels = np.zeros(shape, np.uint32), np.full(shape, IGNORED, np.int64)
-        return Row(ids, labels, np.arange(shape, dtype=np.int32), np.full(shape, -1, np.int32), 0, 0, -1, b"")
+    def masked_row(self, length: int) -> Row:
+        """What fills the last global batch of a phase: no token, no label."""
+        return _only(self._sequences(np.empty(0, np.int64), length, 1))
 
-    def batch(self, start: int | Sequence[int], n: int | None = None) -> Batch:
-        """Rows [start, start + n), or the rows of the given stream indices; masked rows past the end of the stream."""
-        indices = range(start, start + (1 if n is None else n)) if isinstance(start, int) else start
-        rows = [self.row(i) if i < self.n_sequences else self.masked_row() for i in indices]
-        ids, labels, positions, document, n_tokens, n_loss, component, hashes = zip(*rows, strict=True)
-        arrays = (np.stack(ids), np.stack(labels), np.stack(positions), np.stack(document))
-        return Batch(*arrays, np.array(n_tokens), np.array(n_loss), np.array(component), list(hashes))
+    def phase_of(self, i: int) -> int:
+        """Number of the phase of row `i`."""
+        return next(number for number, phase in enumerate(self.phases) if i < phase.end)
 
     def chunks(self, sequence: int) -> np.ndarray:
         """Records (CHUNK) of a sequence; its `document` fields are rows of selection.parquet."""
@@ -131,45 +153,81 @@ class Stream:
         """Sequence number of stream index `i`."""
         return int(self._order[i])
 
-    def _sequence(self, sequence: int) -> Row:
-        row = self.masked_row()
-        at = 0
-        for number, chunk in enumerate(self.chunks(sequence)):
-            length, more, start = int(chunk["length"]), int(chunk["more"]), int(chunk["start"])
-            tokens, loss = self._tokens(int(chunk["shard"]))
-            here = slice(at, at + length)
-            row.input_ids[here] = tokens[start : start + length]
-            row.document[here] = number
-            row.position_ids[here] = np.arange(length)
-            targets = tokens[start + 1 : start + length + more].astype(np.int64)
-            if loss is not None:
-                targets[loss[start + 1 : start + length + more] == 0] = IGNORED
-            row.labels[at : at + targets.size] = targets
-            at += length
-        row.position_ids[at:] = np.arange(self.sequence_length - at)
-        known = self._hashes[sequence].tobytes()
-        if self.verify and row_hash(row.input_ids, row.document) != known:
+    def _sequences(self, sequences: np.ndarray, length: int, n_empty: int = 0) -> Batch:
+        """Sequences by number, in rows of `length`, then empty rows."""
+        n_rows = sequences.size + n_empty
+        first, stop = (self._row_ptr[sequences + k].astype(np.int64) for k in (0, 1))
+        row_ptr = np.zeros(n_rows + 1, np.int64)
+        row_ptr[1 : sequences.size + 1] = np.cumsum(stop - first)
+        row_ptr[sequences.size + 1 :] = n_chunks = row_ptr[sequences.size]
+        chunks = self._chunks[np.arange(n_chunks) + np.repeat(first - row_ptr[: sequences.size], stop - first)]
+        sizes, more = chunks["length"].astype(np.int64), chunks["more"].astype(np.int64)
+        longest = np.add.reduceat(sizes, row_ptr[: sequences.size]).max() if sequences.size else 0
+        if longest > length:
             raise CurateError(
-                f"the tokens of sequence {sequence} are not those of the manifest", next="curate verify", exit_code=1
-            )
-        n_loss = int((row.labels != IGNORED).sum())
-        return row._replace(n_tokens=at, n_loss_tokens=n_loss, component=int(self._component[sequence]), row_hash=known)
+                "sequences and manifest do not belong together", where=str(self.path), found=f"a sequence of {longest} tokens",
+                allowed=f"at most {length}", next="curate verify", exit_code=1,
+            )  # fmt: skip
+        shape = (n_rows, length)
+        ids, labels = np.empty(shape, np.uint32), np.empty(shape, np.int64)
+        positions, document = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        n_tokens, n_loss = np.empty(n_rows, np.int64), np.empty(n_rows, np.int64)
+        tokens, counts = self._tokens(chunks["shard"].tolist(), chunks["start"].tolist(), (sizes + more).tolist())
+        kernels.fill_rows(row_ptr, sizes, more, tokens, counts, IGNORED, ids, labels, positions, document, n_tokens, n_loss)
+        component = np.full(n_rows, -1)
+        component[: sequences.size] = self._component[sequences]
+        hashes = [known.tobytes() for known in self._hashes[sequences]] + [b""] * n_empty
+        if self.verify:
+            self._check(sequences, ids, document, hashes)
+        return Batch(ids, labels, positions, document, n_tokens, n_loss, component, hashes)
 
-    def _tokens(self, shard: int) -> tuple[np.ndarray, np.ndarray | None]:
-        if shard not in self._open:
-            path, n_tokens, has_loss = self._shards[shard]
-            loss = map_tokens(path.with_name(path.name + ".loss"), np.dtype("u1"), n_tokens) if has_loss else None
-            if len(self._open) >= MAX_OPEN:
-                del self._open[next(iter(self._open))]
-            self._open[shard] = map_tokens(path, self._dtype, n_tokens), loss
-        return self._open[shard]
+    def _tokens(self, shards: list[int], starts: list[int], sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Stretches of tokens end to end, uint32, and beside them whether each counts as a label; no flags where no shard has any."""
+        tokens = np.empty(sum(sizes), np.uint32)
+        counts = np.empty(0, np.uint8)
+        at = 0
+        for shard, start, size in zip(shards, starts, sizes, strict=True):
+            ids, loss = self._shard(shard)
+            tokens[at : at + size] = ids[start : start + size]
+            if loss is not None:
+                if not counts.size:
+                    counts = np.ones(tokens.size, np.uint8)
+                counts[at : at + size] = loss[start : start + size]
+            at += size
+        return tokens, counts
+
+    def _check(self, sequences: np.ndarray, ids: np.ndarray, document: np.ndarray, hashes: list[bytes]) -> None:
+        for k, sequence in enumerate(sequences.tolist()):
+            if row_hash(ids[k], document[k]) != hashes[k]:
+                raise CurateError(
+                    f"the tokens of sequence {sequence} are not those of the manifest", next="curate verify", exit_code=1
+                )
+
+    def _shard(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Tokens and loss flags of a shard, mapped; of more than MAX_OPEN shards those used last."""
+        if number in self._open:
+            self._open[number] = found = self._open.pop(number)
+            return found
+        path, n_tokens, has_loss = self._shards[number]
+        loss = map_tokens(path.with_name(path.name + ".loss"), np.dtype("u1"), n_tokens) if has_loss else None
+        if len(self._open) >= MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[number] = map_tokens(path, self._dtype, n_tokens), loss
+        return self._open[number]
+
+
+def _only(batch: Batch) -> Row:
+    """The row of a batch of one."""
+    arrays = (batch.input_ids[0], batch.labels[0], batch.position_ids[0], batch.document[0])
+    return Row(*arrays, int(batch.n_tokens[0]), int(batch.n_loss_tokens[0]), int(batch.component[0]), batch.row_hash[0])
 
 
 def map_tokens(path: Path, dtype: np.dtype, n_tokens: int | None = None) -> np.ndarray:
     """A flat file of token ids (or loss flags), memory-mapped; CurateError when it is absent or has another length."""
     try:
         size = path.stat().st_size
-        tokens = np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
+        # asarray: the same map without memmap's own slicing, which costs five times a plain array's
+        tokens = np.asarray(np.memmap(path, dtype, "r")) if size else np.empty(0, dtype)
     except FileNotFoundError:
         raise CurateError(
             "a token shard is missing", where=str(path), next="curate build-mixture RECIPE makes it again"
@@ -184,7 +242,7 @@ def map_tokens(path: Path, dtype: np.dtype, n_tokens: int | None = None) -> np.n
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r")
+        return np.asarray(np.load(path, mmap_mode="r"))
     except FileNotFoundError:
         raise CurateError("the packed rows are missing", where=str(path), next="curate build-mixture RECIPE") from None
     except ValueError as error:

@@ -1,12 +1,12 @@
-"""Rows of the stream in, one rank's part of a global batch out, as tensors; rows past the end are empty, never repeats.
+"""Rows of the stream in, one rank's part of a global batch out, as tensors; what fills a phase's last batch is empty, never a repeat.
 
-Global batch g of G rows is stream rows [gG, (g+1)G); rank r of W takes the r-th of W equal runs of it. So which rows a
-step trains does not depend on W nor on the micro batch. May import mixture.stream (types), train.loss; torch.
+Which rows a step trains is said by mixture.batches: it depends neither on the number of processes nor on the micro batch.
+May import mixture.batches and mixture.stream (types), train.loss; torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,18 @@ import torch
 from train.loss import IGNORED
 
 if TYPE_CHECKING:
+    from mixture.batches import Share
     from mixture.stream import Row, Stream
 
-EMPTY = -1  # stream index and component of a row that only fills the last batch
+EMPTY = -1  # stream index and component of a row that only fills the last batch of a phase
 
 
 @dataclass(frozen=True)
 class Rows:
     """B rows of T tokens. `document` numbers the documents inside a row and is -1 on padding."""
 
-    index: np.ndarray  # (B,) int64 stream index, EMPTY where the stream had ended
-    component: np.ndarray  # (B,) int64 number of the component, EMPTY where the stream had ended
+    index: np.ndarray  # (B,) int64 stream index, EMPTY where the phase had ended
+    component: np.ndarray  # (B,) int64 number of the component, EMPTY where the phase had ended
     input_ids: torch.Tensor  # (B, T) int64
     position_ids: torch.Tensor  # (B, T) int64, 0 at each document's first token
     labels: torch.Tensor  # (B, T) int64, IGNORED where nothing is asked
@@ -50,22 +51,19 @@ class Rows:
         return Rows(self.index, self.component, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
-def rank_rows(step: int, batch_rows: int, rank: int, world: int) -> range:
-    """Stream indices of one rank at one step; they may pass the end of the stream."""
-    each = batch_rows // world
-    start = step * batch_rows + rank * each
-    return range(start, start + each)
-
-
-def read(stream: Stream, indices: Sequence[int]) -> Rows:
-    """Stream rows as tensors; an index past the end gives a fully masked row."""
-    inside = [i < stream.n_sequences for i in indices]
-    rows = [stream.row(i) if there else stream.masked_row() for i, there in zip(indices, inside, strict=True)]
-    return collate(rows, [i if there else EMPTY for i, there in zip(indices, inside, strict=True)])
+def read(stream: Stream, share: Share) -> Rows:
+    """A rank's rows of a step as tensors, empty rows after them."""
+    batch = stream.read(share.rows, share.n_empty, share.phase)
+    index = [*share.rows] + [EMPTY] * share.n_empty
+    return _rows(index, batch.component, (batch.input_ids, batch.position_ids, batch.labels, batch.document))
 
 
 def collate(rows: Sequence[Row], index: Sequence[int]) -> Rows:
-    columns = (np.stack(column).astype(np.int64) for column in list(zip(*rows, strict=True))[:4])
-    ids, labels, positions, document = (torch.from_numpy(column) for column in columns)
-    component = np.array([row.component for row in rows], np.int64)
-    return Rows(np.asarray(index, np.int64), component, ids, positions, labels, document)
+    """Rows of one length as tensors."""
+    arrays = [(row.input_ids, row.position_ids, row.labels, row.document) for row in rows]
+    return _rows(index, [row.component for row in rows], [np.stack(column) for column in zip(*arrays, strict=True)])
+
+
+def _rows(index: Sequence[int], component: Sequence[int] | np.ndarray, arrays: Iterable[np.ndarray]) -> Rows:
+    tensors = (torch.from_numpy(array.astype(np.int64)) for array in arrays)
+    return Rows(np.asarray(index, np.int64), np.asarray(component, np.int64), *tensors)

@@ -1,7 +1,7 @@
 """The run file: YAML in, a checked `RunFile` out; then, beside a manifest, a `Plan` in whole rows and steps.
 
 Every mistake is one CurateError naming file, line and key, before torch is loaded. Paths start where the command runs.
-May import curate.errors, curate.recipe, curate.units, train.schedule.
+May import curate.errors, curate.recipe, curate.units, mixture.batches, train.schedule.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from curate.recipe import Strict, Where, validate
 from curate.recipe.files import apply_set, load_extended
 from curate.recipe.strict import read_quantity
 from curate.units import Quantity
+from mixture.batches import Phase, Steps, in_tokens
 from train.schedule import Kind, Schedule
 
 LOGITS_BYTES = 2**28  # micro_batch auto: at most this many bytes of fp32 logits in one forward pass (guess)
@@ -96,7 +97,9 @@ class RunFile(Strict):
     manifest: str
     model: ModelSpec
     global_batch: Tokens
-    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # sequences of one forward pass on one device
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = (
+        "auto"  # sequences (of the first phase) in one forward pass on a device
+    )
     optimizer: Optimizer = Optimizer()
     schedule: ScheduleSpec
     stop: Stop = Stop()
@@ -142,27 +145,20 @@ def _check_files(run: RunFile, where: Where, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """The run beside its manifest: everything in whole rows and steps. `batch_rows` x sequence_length = global batch."""
+    """The run beside its manifest: everything in whole rows and steps. One schedule over the steps of all phases."""
 
-    n_rows: int  # rows of the stream
-    batch_rows: int
+    steps: Steps  # of the whole stream; rows of a batch x sequence_length = global batch, in every phase
     n_steps: int
     save_every: int | None  # steps
     held_out_every: int | None  # steps
     schedule: Schedule
 
 
-def plan_run(run: RunFile, n_rows: int, sequence_length: int) -> Plan:
+def plan_run(run: RunFile, phases: Sequence[Phase]) -> Plan:
     """Raises CurateError where the batch is not whole rows, or the manifest has fewer steps than asked."""
     tokens = run.global_batch.count
-    if tokens % sequence_length or not tokens:
-        low = max(1, tokens // sequence_length) * sequence_length
-        raise CurateError(
-            f"a global batch is whole sequences of {sequence_length} tokens", where="global_batch", found=f"{tokens} tokens",
-            allowed=f"{low} tokens or {low + sequence_length} tokens",
-        )  # fmt: skip
-    batch_rows = tokens // sequence_length
-    available = math.ceil(n_rows / batch_rows)
+    stream = in_tokens(phases, tokens)
+    available = stream.n_steps
     n_steps = available if run.stop.after == "end_of_manifest" else run.stop.after.count
     if not 1 <= n_steps <= available:
         raise CurateError(
@@ -185,12 +181,13 @@ def plan_run(run: RunFile, n_rows: int, sequence_length: int) -> Plan:
             found=f"{schedule.n_warmup} + {schedule.n_decay} steps", allowed=f"{n_steps} steps together",
         )  # fmt: skip
     save, held_out = steps(run.save.every), steps(run.evaluate.held_out_every)
-    return Plan(n_rows, batch_rows, n_steps, save or None, held_out or None, schedule)
+    return Plan(stream, n_steps, save or None, held_out or None, schedule)
 
 
 def micro_rows(settings: RunFile, plan: Plan, vocabulary: int, length: int, world: int) -> int:
-    """Rows of one forward pass: as asked, or as many as keep the logits under LOGITS_BYTES."""
-    each = plan.batch_rows // world
+    """Rows of `length` tokens in one forward pass: as many tokens as asked for rows of the first phase, so that longer rows need no
+    more memory; or as many rows as keep the logits under LOGITS_BYTES."""
+    each = max(1, settings.global_batch.count // length // world)
     if settings.micro_batch != "auto":
-        return min(settings.micro_batch, each)
+        return max(1, min(each, settings.micro_batch * plan.steps.phases[0].sequence_length // length))
     return max(1, min(each, LOGITS_BYTES // (4 * length * vocabulary)))

@@ -1,7 +1,8 @@
 """Continued pretraining from a manifest: one flat loop over the stream. A run file in; checkpoints, receipt and log out.
 
-Step g trains rows [gG, (g+1)G) of the stream, whatever the number of processes or the micro batch. The gradient is of
-(sum of the losses of all loss tokens of the global batch) / (their number), over all processes. Resume is the step number.
+Step g trains global batch g of the stream (mixture.batches), whatever the number of processes or the micro batch; phases follow each
+other, each with rows of its own length. The gradient is of (sum of the losses of all loss tokens of the global batch) / (their number),
+over all processes. Resume is the step number.
 May import curate.errors, curate.manifest, mixture.stream, train.*; torch, accelerate. curate/cli.py calls `run`.
 """
 
@@ -24,7 +25,7 @@ from curate.errors import CurateError
 from curate.manifest import read_manifest
 from mixture.stream import Stream
 from train import checkpoint, isolation, tokenizer
-from train.batch import EMPTY, rank_rows, read
+from train.batch import EMPTY, read
 from train.config import Plan, RunFile, load_run, micro_rows, plan_run
 from train.evaluate import HeldOut
 from train.model import build, config_of, identity_of, losses
@@ -40,16 +41,20 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     settings = load_run(Path(run_file), sets)
     manifest = read_manifest(Path(settings.manifest))
     stream = Stream(Path(settings.manifest))
-    plan = plan_run(settings, stream.n_sequences, stream.sequence_length)
+    plan = plan_run(settings, stream.phases)
     config = config_of(settings.model, manifest)
     found = tokenizer.find(manifest, Path(settings.manifest), settings.model)
     accelerator = _accelerator(plan)
     folder, speaks = Path(settings.save.to), accelerator.is_main_process
-    size = micro_rows(settings, plan, config.vocab_size, stream.sequence_length, accelerator.num_processes)
+    lengths = [phase.sequence_length for phase in stream.phases]
+    sizes = {
+        length: micro_rows(settings, plan, config.vocab_size, length, accelerator.num_processes)
+        for length in (*lengths, stream.held_out_length)
+    }
     identity = {
         "stream_root": manifest["roots"]["stream"],
         "tokenizer_sha256": manifest["tokenizer"]["sha256"],
-        "sequence_length": stream.sequence_length,
+        "sequence_length": lengths[0] if len(lengths) == 1 else lengths,
         "global_batch": settings.global_batch.count,
         "model_config": identity_of(config),
     }
@@ -75,14 +80,17 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         optimizer = _optimizer(model, settings)
         if last:
             last.load_optimizer(optimizer)
-        watching.say(_summary(settings, plan, model, size, accelerator, stream.sequence_length))
-        watching.say(isolation.check(model, stream, settings.model.dtype, size, accelerator.device))
+        watching.say(_summary(settings, plan, model, sizes, accelerator))
+        for number, length in enumerate(lengths):
+            if length not in lengths[:number]:
+                said = isolation.check(model, stream, settings.model.dtype, sizes[length], accelerator.device, number)
+                watching.say(said + (f" (phase {stream.phases[number].name})" if len(lengths) > 1 else ""))
         watch = Watch(model)
         wrapped, optimizer = accelerator.prepare(model, optimizer)
         wrapped.train()
         if found.problem:
             watching.say(found.problem)
-        held_out = HeldOut(stream, accelerator, size, found.tokenizer)
+        held_out = HeldOut(stream, accelerator, sizes[stream.held_out_length], found.tokenizer)
 
         def measure_held_out(done: int) -> None:
             if held_out.n_rows:
@@ -92,7 +100,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
             path = folder / checkpoint.name_of(done)
             if speaks:
                 checkpoint.save(
-                    folder, done, min(done * plan.batch_rows, plan.n_rows), model, optimizer, keep=settings.save.keep,
+                    folder, done, plan.steps.cursor(done), model, optimizer, keep=settings.save.keep,
                     receipt=account(receipt, manifest), identity=identity, run=settings.canonical(), tokenizer=found.files,
                 )  # fmt: skip
             accelerator.wait_for_everyone()
@@ -103,7 +111,10 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
             measure_held_out(0)
         for step in range(start, plan.n_steps):
             clock = time.monotonic()
-            mine = rank_rows(step, plan.batch_rows, accelerator.process_index, accelerator.num_processes)
+            mine = plan.steps.share(step, accelerator.process_index, accelerator.num_processes)
+            size = sizes[lengths[mine.phase]]
+            if len(lengths) > 1 and step in (start, plan.steps.first_step(mine.phase)):
+                watching.phase(step, stream.phases[mine.phase].name, plan.steps.rows[mine.phase], lengths[mine.phase])
             rows = read(stream, mine)
             n_asked = int(accelerator.reduce(torch.tensor(rows.n_loss_tokens, device=accelerator.device), "sum"))
             rate = plan.schedule.rate(step)
@@ -111,10 +122,12 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
                 group["lr"] = rate
 
             sums = []
-            for first in range(0, len(mine), size):
+            for first in range(0, mine.size, size):
                 part = rows.part(first, size).to(accelerator.device)
-                torch.manual_seed(draw(settings.seed, step, mine[first]))  # dropout: the same however often one stopped
-                is_last = first + size >= len(mine)
+                torch.manual_seed(
+                    draw(settings.seed, step, mine.rows.start + first)
+                )  # dropout: the same however often one stopped
+                is_last = first + size >= mine.size
                 with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
                     loss = losses(wrapped, part, settings.model.dtype)
                     # accelerate averages gradients over processes: times their number, so that the sum remains
@@ -158,11 +171,12 @@ def _accelerator(plan: Plan) -> Accelerator:
             "sharded training is not built yet", found=str(accelerator.distributed_type),
             allowed="one process, or plain data parallel",
         )  # fmt: skip
-    if plan.batch_rows % (world := accelerator.num_processes):
-        raise CurateError(
-            "the global batch does not divide among the processes", where="global_batch",
-            found=f"{plan.batch_rows} sequences, {world} processes", allowed="a multiple of the number of processes",
-        )  # fmt: skip
+    for rows in plan.steps.rows:
+        if rows % (world := accelerator.num_processes):
+            raise CurateError(
+                "the global batch does not divide among the processes", where="global_batch",
+                found=f"{rows} sequences, {world} processes", allowed="a multiple of the number of processes",
+            )  # fmt: skip
     return accelerator
 
 
@@ -195,10 +209,9 @@ def _by_component(names: list[str], lines: np.ndarray, nats: np.ndarray) -> dict
 def _check_finite(losses_now: dict[str, list[float]], norm: float, step: int, plan: Plan, folder: Path) -> None:
     bad = [name for name, (nats, _) in losses_now.items() if not math.isfinite(nats)]
     if bad or not math.isfinite(norm):
-        first = step * plan.batch_rows
+        rows = plan.steps.share(step).rows
         raise CurateError(
-            f"step {step + 1} gave no finite number",
-            where=f"stream rows {first} to {min(first + plan.batch_rows, plan.n_rows) - 1}",
+            f"step {step + 1} gave no finite number", where=f"stream rows {rows.start} to {rows.stop - 1}",
             found=f"loss of {', '.join(bad)}" if bad else f"gradient norm {norm}", exit_code=1,
             next=f"lower schedule.peak_lr or optimizer.clip; checkpoints from before are in {folder}",
         )  # fmt: skip
@@ -219,11 +232,14 @@ def _changed(old: dict, new: dict) -> str:
     return f" (changed since: {', '.join(keys)})" if keys else ""
 
 
-def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, size: int, accelerator: Accelerator, length: int) -> str:
+def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, sizes: dict[int, int], accelerator: Accelerator) -> str:
     n = sum(p.numel() for p in model.parameters())
-    world = accelerator.num_processes
+    world, steps = accelerator.num_processes, plan.steps
+    sequences = " and ".join(f"{phase.n_rows:,} sequences of {phase.sequence_length} tokens" for phase in steps.phases)
+    rows = " and ".join(dict.fromkeys(map(str, steps.rows)))
+    size = " and ".join(dict.fromkeys(str(sizes[phase.sequence_length]) for phase in steps.phases))
     return (
-        f"{settings.name}: {n:,} parameters on {accelerator.device}; {plan.n_rows:,} sequences of {length} tokens\n"
-        f"{plan.n_steps} steps of {plan.batch_rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
+        f"{settings.name}: {n:,} parameters on {accelerator.device}; {sequences}\n"
+        f"{plan.n_steps} steps of {rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
         f"loss in nats per token; a blind guess among {model.config.vocab_size:,} tokens costs {math.log(model.config.vocab_size):.2f}"
     )

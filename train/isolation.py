@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from curate.errors import CurateError
-from train.batch import Rows, read
+from train.batch import Rows, collate
 from train.model import logits, losses
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ LOGIT_TOLERANCE = 1e-5
 LOOK_AT = 256  # rows searched for documents that share a row
 
 
-def check(model: torch.nn.Module, stream: Stream, dtype: str, n_rows: int, device: torch.device) -> str:
-    """Compares up to `n_rows` rows at once, as the micro batch will; says in one line what was found."""
-    indices = shared_rows(stream, n_rows)
+def check(model: torch.nn.Module, stream: Stream, dtype: str, n_rows: int, device: torch.device, phase: int = 0) -> str:
+    """Compares up to `n_rows` rows of a phase at once, as the micro batch will; says in one line what was found."""
+    indices = shared_rows(stream, n_rows, phase)
     if not indices:
-        return f"isolation: no two documents share a row in the first {min(LOOK_AT, stream.n_sequences)}, nothing to check"
-    rows = read(stream, indices).to(device)
+        looked = min(LOOK_AT, stream.phases[phase].n_rows)
+        return f"isolation: no two documents share a row in the first {looked}, nothing to check"
+    rows = collate([stream.row(i) for i in indices], indices).to(device)
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -55,10 +56,11 @@ def check(model: torch.nn.Module, stream: Stream, dtype: str, n_rows: int, devic
     return f"isolation: {n} documents in {len(rows)} rows cost the same alone (within {worst:.0e}), none sees another"
 
 
-def shared_rows(stream: Stream, n_rows: int) -> list[int]:
-    """Stream indices of the first rows that hold two documents or more."""
+def shared_rows(stream: Stream, n_rows: int, phase: int) -> list[int]:
+    """Stream indices of a phase's first rows that hold two documents or more."""
     found: list[int] = []
-    for i in range(min(LOOK_AT, stream.n_sequences)):
+    own = stream.phases[phase]
+    for i in range(own.first_index, min(own.first_index + LOOK_AT, own.end)):
         if int(np.max(stream.row(i).document)) >= 1:
             found.append(i)
         if len(found) == n_rows:

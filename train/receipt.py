@@ -145,8 +145,8 @@ def n_planned(manifest: dict) -> int:
 
 
 def realised(manifest: dict) -> dict[str, int]:
-    """Planned training tokens per component, all phases."""
-    return {c["name"]: sum(phase["realised"] for phase in c["phases"]) for c in manifest["components"]}
+    """Planned training tokens per component, all phases. `realised` is in the unit of the budget, which older manifests had in tokens."""
+    return {c["name"]: sum(phase.get("tokens", phase["realised"]) for phase in c["phases"]) for c in manifest["components"]}
 
 
 def account(receipt: Receipt, manifest: dict) -> dict:

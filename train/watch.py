@@ -68,6 +68,11 @@ class Watching:
             self.file.write(json.dumps({"event": kind, **values}) + "\n")
             self.file.flush()
 
+    def phase(self, done: int, name: str, batch_rows: int, sequence_length: int) -> None:
+        """`done` steps are done; the next is of this phase. Only said of streams with several."""
+        self.event("phase", step=done, phase=name, batch_rows=batch_rows, sequence_length=sequence_length)
+        self.say(f"phase {name} from step {done + 1} on: {batch_rows} sequences of {sequence_length} tokens a step")
+
     def step(self, done: int, losses: dict[str, list[float]], rate: float, norm: float, n_tokens: int, seconds: float) -> None:
         """`losses`: component -> [sum of nats, loss tokens] of this global batch; `n_tokens` without padding."""
         nats, asked = (sum(pair[i] for pair in losses.values()) for i in range(2))

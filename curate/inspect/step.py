@@ -1,8 +1,8 @@
 """`curate step BUILD S`: the packed rows of one training step and the documents in them.
 
-In: a build folder and stream indices (mixture.steps makes them of a step); for texts, whoever decodes a row. Out: plain data, and its
-text. Read: selection.parquet by stream index, and titles of the documents listed. Imports errors, manifest, inspect.corpus,
-inspect.tables.
+In: a build folder and stream indices of one phase (mixture.steps makes them of a step); for texts, whoever decodes a row. Out: plain
+data, and its text. Read: selection.parquet by stream index, and titles of the documents listed. Imports errors, manifest,
+inspect.corpus, inspect.tables.
 """
 
 from __future__ import annotations
@@ -42,34 +42,43 @@ def passes_per_epoch(manifest: Mapping[str, Any]) -> dict[str, int]:
 
 
 def step(
-    build_dir: Path, asked: range, n_rows: int | None = N_ROWS, read: Callable[[int], list[str]] | None = None
+    build_dir: Path, asked: range, n_rows: int | None = N_ROWS, read: Callable[[int], list[str]] | None = None, n_empty: int = 0
 ) -> dict[str, Any]:
-    """Rows `asked` of the stream: totals by component and source, and of the first `n_rows` (None: all) their documents.
+    """Rows `asked` of the stream, all of one phase: totals by component and source, and of the first `n_rows` (None: all) their documents.
 
-    {build, first, last, sequences, empty, components: [{component, sequences, chunks, tokens, loss_tokens, padding, passes, epochs,
-    sources: {source: tokens}}], total, rows: [{stream_index, sequence, phase, component, pass, epoch, tokens, padding, documents}]}.
-    `empty`: indices past the end of the stream. `epoch` counts from 1. `read(stream index)` gives the texts of a row's chunks.
+    {build, phase, sequence_length, n_phases, first, last, sequences, empty, components: [{component, sequences, chunks, tokens,
+    loss_tokens, padding, passes, epochs, sources: {source: tokens}}], total, rows: [{stream_index, sequence, phase, component, pass,
+    epoch, tokens, padding, documents}]}. `empty`: the rows that fill the phase's last global batch. `epoch` counts from 1, in each
+    phase. `read(stream index)` gives the texts of a row's chunks.
     """
     build_dir = Path(build_dir)
     manifest = read_manifest(build_dir / "manifest.json")
-    n = sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
     length = {phase["name"]: phase["sequence_length"] for phase in manifest["phases"]}
-    inside = range(asked.start, max(asked.start, min(asked.stop, n)))
     per_epoch = passes_per_epoch(manifest)
     with open_corpus(build_dir) as corpus:
-        totals = rows(corpus, _TOTALS, inside.start, inside.stop)
-        listed = inside if n_rows is None else inside[:n_rows]
-        found = _rows(corpus, listed, length, per_epoch)
+        totals = rows(corpus, _TOTALS, asked.start, asked.stop)
+        found = _rows(corpus, asked if n_rows is None else asked[:n_rows], length, per_epoch)
     for row in found if read else []:
         assert read is not None
         for document, text in zip(row["documents"], read(row["stream_index"]), strict=True):
             document["text"] = text
     components = _components(totals, length, per_epoch, [c["name"] for c in manifest["components"]])
     numbers = ("sequences", "chunks", "tokens", "loss_tokens", "padding")
+    phase = _phase(manifest, asked)
     return {
-        "build": str(build_dir), "first": asked.start, "last": asked.stop - 1, "sequences": n, "empty": len(asked) - len(inside),
+        "build": str(build_dir), "phase": phase["name"], "sequence_length": phase["sequence_length"], "n_phases": len(length),
+        "first": asked.start, "last": asked.stop - 1, "sequences": _end(manifest["phases"][-1]), "empty": n_empty,
         "components": components, "total": {name: sum(c[name] for c in components) for name in numbers}, "rows": found,
     }  # fmt: skip
+
+
+def _end(phase: Mapping[str, Any]) -> int:
+    return phase["order"]["first_index"] + phase["order"]["n_sequences"]
+
+
+def _phase(manifest: Mapping[str, Any], asked: range) -> Mapping[str, Any]:
+    """The phase of the rows; of no rows, as a rank has them in a last batch, the phase that ends there."""
+    return next(phase for phase in manifest["phases"] if asked.stop <= _end(phase) and phase["order"]["n_sequences"])
 
 
 def _components(
@@ -138,19 +147,23 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
             lines.append(cells[at])
             lines += [f"      | {text}" for text in wrapped(document.get("text", ""), WIDTH - 8, TEXT_LINES)]
             at += 1
-    left = data["last"] + 1 - data["first"] - data["empty"] - len(data["rows"])
+    left = data["last"] + 1 - data["first"] - len(data["rows"])
     lines += ["", f"and {count(left)} more rows: --json lists all, --rank those of one process"] if left > 0 else []
     return "\n".join(lines)
 
 
 def _head(data: Mapping[str, Any]) -> str:
-    first, last, n = data["first"], min(data["last"], data["sequences"] - 1), data["sequences"]
+    first, last, n = data["first"], data["last"], data["sequences"]
+    phase = f" (phase {data['phase']}, rows of {count(data['sequence_length'])} tokens)" if data["n_phases"] > 1 else ""
     if data["step"] is None:
-        return f"row {first} of {count(n)} (--global-batch makes S a training step)"
+        return f"row {first} of {count(n)}{phase} (--global-batch makes S a training step)"
     of = f", rank {data['rank']} of {data['world']}" if data["rank"] is not None else ""
-    rows_ = f"rows {first} to {last} of {count(n)}" if last >= first else "no row, the stream has ended"
+    ended = "phase" if data["n_phases"] > 1 else "stream"
+    rows_ = f"rows {first} to {last} of {count(n)}" if last >= first else f"no row, the {ended} has ended"
     empty = f", then {data['empty']} empty" if data["empty"] and last >= first else ""
-    return f"step {data['step']} of {count(data['n_steps'])}, {count(data['batch_rows'])} sequences each{of}: {rows_}{empty}"
+    return (
+        f"step {data['step']} of {count(data['n_steps'])}{phase}, {count(data['batch_rows'])} sequences each{of}: {rows_}{empty}"
+    )
 
 
 def _totals(data: Mapping[str, Any]) -> list[str]:

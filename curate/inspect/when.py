@@ -1,7 +1,8 @@
 """`curate when BUILD ID|SOURCE_ID`: every time one document is trained on, or in plain words why it never is.
 
 In: a build folder, a document's id (or its beginning) or the id its origin gave it; for steps, whoever knows a global batch. Out: plain
-data, and its text. No text is read. Imports errors, manifest, inspect.corpus, inspect.samples (evidence), inspect.step, inspect.tables.
+data, and its text. No text is read. Imports errors, manifest, membership, recipe, inspect.corpus, inspect.outcomes (folders),
+inspect.samples (evidence), inspect.step, inspect.tables.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.inspect.corpus import Connection, open_corpus, rows
+from curate.inspect.corpus import Connection, open_corpus, quote, rows
+from curate.inspect.outcomes import folders
 from curate.inspect.samples import evidence
 from curate.inspect.step import name_of, passes_per_epoch
 from curate.inspect.tables import WIDTH, count, cut, flowed, paint, table
 from curate.manifest import read_manifest
+from curate.membership import matches
+from curate.recipe import load_recipe
 
 N_USES = 100  # shown on the screen
 N_MATCHES = 5  # documents named when a name fits several
@@ -29,11 +33,13 @@ FROM selection WHERE source = ? AND id = ? ORDER BY split DESC, stream_index, se
 
 
 def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | None = None) -> dict[str, Any]:
-    """{document, fate, why, component, n_tokens, cluster_size, uses, n_passes, trained_tokens}.
+    """{document, fate, why, component, components, n_tokens, cluster_size, uses, n_passes, trained_tokens, n_phases}.
 
     fate: trained | held_out | over_budget | no_component | no_tokens | dropped | no_mixture | undecided; `why` says it in words. A use has
-    phase, component, split, epoch (from 1), pass, chunk, tokens, sequence, position, stream_index (held out: held_out_row instead), and
-    with `place` (stream index -> step, row of its batch) step and row. Raises CurateError when no document, or several, have this name.
+    phase, sequence_length of its row, component, split, epoch (of the phase, from 1), pass, chunk, tokens, sequence, position,
+    stream_index (held out: held_out_row instead), and with `place` (stream index -> step, row of its batch) step and row. `components`:
+    those that it belongs to, in one phase or another; `component` is the first. Raises CurateError when no document, or several, have
+    this name.
     """
     build_dir = Path(build_dir)
     manifest = read_manifest(build_dir / "manifest.json") if (build_dir / "manifest.json").exists() else None
@@ -42,17 +48,19 @@ def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | N
         key = (document["source"], document["id"])
         uses = [_use(use, manifest, place) for use in rows(corpus, _USES, *key)]
         found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates")}
-        component = _component(corpus, manifest, document["source"])
+        components = _components(corpus, build_dir, uses, *key) if manifest else []
         witness = _witness(corpus, found["decisions"])
         named = [row["component"] for row in rows(corpus, "SELECT component FROM components")]
         has_tokens = bool(rows(corpus, "SELECT 1 FROM stages WHERE stage = 'tokens' LIMIT 1"))
     trained = [use for use in uses if use["split"] == "train"]
-    fate, why = _fate(document["source"], found, witness, uses, component, named, manifest is not None, has_tokens)
+    fate, why = _fate(document["source"], found, witness, uses, components, named, manifest is not None, has_tokens)
+    mine = [component["component"] for component in components]
     return {
-        "build": str(build_dir), "document": document, "fate": fate, "why": why,
-        "component": component["component"] if component else None, "n_tokens": found["tokens"]["n_tokens"] if found["tokens"] else None,
+        "build": str(build_dir), "document": document, "fate": fate, "why": why, "component": mine[0] if mine else None,
+        "components": mine, "n_phases": len(manifest["phases"]) if manifest else 0,
+        "n_tokens": found["tokens"]["n_tokens"] if found["tokens"] else None,
         "cluster_size": found["duplicates"]["cluster_size"] if found["duplicates"] else 1, "uses": uses,
-        "n_passes": len({use["pass"] for use in trained}), "trained_tokens": sum(use["n_tokens"] for use in trained),
+        "n_passes": len(_begun(trained)), "trained_tokens": sum(use["n_tokens"] for use in trained),
     }  # fmt: skip
 
 
@@ -90,21 +98,48 @@ def _use(
     assert manifest is not None  # a use is a row of selection.parquet, which only a build with a manifest shows
     if use["split"] == "held_out":
         n = sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
-        return use | {"epoch": None, "held_out_row": use["sequence"] - n}
+        length = manifest["held_out"].get("sequence_length", manifest["phases"][0]["sequence_length"])
+        return use | {"epoch": None, "sequence_length": length, "held_out_row": use["sequence"] - n}
+    length = next(phase["sequence_length"] for phase in manifest["phases"] if phase["name"] == use["phase"])
     step, row = place(use["stream_index"]) if place else (None, None)
     per_epoch = passes_per_epoch(manifest)[use["component"]]
-    return use | {"epoch": use["pass"] // per_epoch + 1, **({"step": step, "row": row} if place else {})}
+    return use | {
+        "sequence_length": length,
+        "epoch": use["pass"] // per_epoch + 1,
+        **({"step": step, "row": row} if place else {}),
+    }
 
 
-def _component(corpus: Connection, manifest: Mapping[str, Any] | None, source: str) -> dict[str, Any] | None:
-    """The row of `components` that takes from this source."""
-    found = rows(corpus, "FROM components WHERE list_contains(sources, ?)", source) if manifest else []
-    return found[0] if found else None
+def _components(corpus: Connection, build_dir: Path, uses: list[dict[str, Any]], source: str, id_: str) -> list[dict[str, Any]]:
+    """The rows of `components` that the document belongs to: where it is used, else in each phase the first that it satisfies."""
+    known = {row["component"]: row for row in rows(corpus, "FROM components")}
+    if uses:
+        return [known[name] for name in dict.fromkeys(use["component"] for use in uses)]
+    mixture = load_recipe(build_dir / "recipe.yaml").mixture
+    mine = {name: _satisfies(corpus, build_dir, name, source, id_) for name, c in mixture.leaves.items() if source in c.from_}
+    phases = [
+        [name for name, ask in zip(phase.leaves, phase.asks, strict=True) if ask and mine.get(name)]
+        for phase in mixture.phase_list
+    ]
+    return [known[name] for name in dict.fromkeys(names[0] for names in phases if names) if name in known]
+
+
+def _satisfies(corpus: Connection, build_dir: Path, component: str, source: str, id_: str) -> bool:
+    """Whether the where: of a component holds for one document of its sources: asked of the shard that it lies in."""
+    recipe = load_recipe(build_dir / "recipe.yaml")
+    if not recipe.mixture.leaves[component].where:
+        return True
+    known = folders(build_dir)
+    shards = quote(f"{known['documents', source, '']}/*/documents.parquet")
+    at = f"SELECT filename, file_row_number FROM read_parquet({shards}, filename=true, file_row_number=true) WHERE id = ?"
+    [found] = rows(corpus, at, id_)
+    holds = matches(recipe.mixture.leaves[component], recipe.sources[source], Path(found["filename"]).parent.name, known)
+    return holds is None or bool(holds[found["file_row_number"]])
 
 
 def _fate(
     source: str, found: Mapping[str, dict[str, Any] | None], witness: str, uses: list[dict[str, Any]],
-    component: Mapping[str, Any] | None, named: list[str], has_mixture: bool, has_tokens: bool,
+    components: list[dict[str, Any]], named: list[str], has_mixture: bool, has_tokens: bool,
 ) -> tuple[str, str]:  # fmt: skip
     """(fate, the same in a sentence)."""
     decision, tokens, cluster = found["decisions"], found["tokens"], found["duplicates"]
@@ -126,12 +161,16 @@ def _fate(
         return "held_out", f"never trained on: held out of component {uses[0]['component']}{with_}, to watch the loss on"
     if trained:
         return "trained", _times(trained, tokens["n_tokens"])
-    if component is None:
-        return "no_component", f"never trained on: no component takes from source {source} (components: {', '.join(named)})"
-    return "over_budget", (
-        f"never trained on: over budget. Component {component['component']} trains {count(component['train_tokens'])} tokens, "
-        f"{component['epochs']:.2f} epochs of {count(component['unique_tokens'])} unique ones, and this document was not reached"
-    )
+    if not components:
+        return "no_component", (
+            f"never trained on: it belongs to no component, by its source {source} or by their conditions (components: {', '.join(named)})"
+        )
+    reached = [
+        f"Component {c['component']} trains {count(c['train_tokens'])} tokens, {c['epochs']:.2f} epochs of "
+        f"{count(c['unique_tokens'])} unique ones"
+        for c in components
+    ]
+    return "over_budget", f"never trained on: over budget. {'. '.join(reached)}, and this document was not reached"
 
 
 def _witness(corpus: Connection, decision: Mapping[str, Any] | None) -> str:
@@ -145,15 +184,19 @@ def _witness(corpus: Connection, decision: Mapping[str, Any] | None) -> str:
     return f"{source} {decision['witness_id']}{kept}{similar}"
 
 
+def _begun(trained: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first chunks of the document's uses, in the order of the stream. A use that a phase left unfinished goes on in another, from
+    the token where its budget ended."""
+    return [use for use in trained if use["token_start"] == 0]
+
+
 def _times(trained: list[dict[str, Any]], n_tokens: int) -> str:
-    passes = sorted({use["pass"] for use in trained})
-    total = sum(use["n_tokens"] for use in trained)
-    last = sum(use["n_tokens"] for use in trained if use["pass"] == passes[-1])
-    times = {1: "once", 2: "twice"}.get(len(passes), f"{len(passes)} times")
+    begun, total = len(_begun(trained)), sum(use["n_tokens"] for use in trained)
+    last = {name: trained[-1][name] for name in ("phase", "component", "pass")}
+    end = max(use["token_start"] + use["n_tokens"] for use in trained if use | last == use)
+    times = {1: "once", 2: "twice"}.get(begun, f"{begun} times")
     part = (
-        ""
-        if last == n_tokens
-        else f"; in the last pass only its first {count(last)} of {count(n_tokens)}, where the budget ended"
+        "" if end == n_tokens else f"; in the last pass only its first {count(end)} of {count(n_tokens)}, where the budget ended"
     )
     return f"trained on {times}, {count(total)} tokens{part}"
 
@@ -165,19 +208,21 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines = [paint(cut(f"{document['source']}  {document['id']}  {name_of(document)}", WIDTH), "bold", colour),
              cut(f"  from    {document['file']}{at}" + (f", source_id {document['source_id']}" if document["source_id"] else ""), WIDTH)]  # fmt: skip
     if data["n_tokens"]:
-        lines.append(f"  tokens  {count(data['n_tokens'])}" + (f", component {data['component']}" if data["component"] else ""))
+        named = f", component{'s' * (len(data['components']) > 1)} {', '.join(data['components'])}" if data["components"] else ""
+        lines.append(f"  tokens  {count(data['n_tokens'])}{named}")
     style = "green" if data["fate"] == "trained" else "yellow"
     lines += [paint(line, style, colour) for line in flowed(data["why"].split(" "), "  ", "  ", " ")]
     if data["uses"]:
-        lines += ["", *_uses(data["uses"], data["n_steps"])]
+        lines += ["", *_uses(data["uses"], data["n_steps"], data["n_phases"])]
     if data["fate"] == "trained" and not data["batch_rows"]:
         lines.append("  --global-batch '512 sequences', or a run file, says in which training step")
     return "\n".join([*lines, f"  more: curate explain {data['build']} {document['id']}"])
 
 
-def _uses(uses: list[dict[str, Any]], n_steps: int | None) -> list[str]:
+def _uses(uses: list[dict[str, Any]], n_steps: int | None, n_phases: int) -> list[str]:
     steps = [f"step (of {count(n_steps)})", "row"] if n_steps else []
-    head = ["phase", "epoch", "pass", "chunk", "tokens", *steps, "stream index", "position", "sequence"]
+    lengths = ["of"] if n_phases > 1 else []  # tokens of the row that the position is in
+    head = ["phase", "epoch", "pass", "chunk", "tokens", *steps, "stream index", "position", *lengths, "sequence"]
     shown = []
     for use in uses[:N_USES]:
         is_held = use["split"] == "held_out"
@@ -185,7 +230,8 @@ def _uses(uses: list[dict[str, Any]], n_steps: int | None) -> list[str]:
         shown.append([
             "held out" if is_held else use["phase"], "-" if is_held else str(use["epoch"]), str(use["pass"]),
             f"{use['chunk'] + 1}/{use['n_chunks']}", count(use["n_tokens"]), *where,
-            f"held-out row {use['held_out_row']}" if is_held else str(use["stream_index"]), str(use["position"]), str(use["sequence"]),
+            f"held-out row {use['held_out_row']}" if is_held else str(use["stream_index"]), str(use["position"]),
+            *(count(use["sequence_length"]) for _ in lengths), str(use["sequence"]),
         ])  # fmt: skip
     left = len(uses) - len(shown)
     return [*table(head, shown, "<" + ">" * (len(head) - 1), "  "), *([f"  and {count(left)} more: --json"] if left else [])]

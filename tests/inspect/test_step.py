@@ -55,13 +55,14 @@ def test_an_epoch_of_copies_is_several_passes(small, tmp_path):
 
 
 def test_the_last_step_is_filled_with_empty_rows(small):
-    data = step.step(small.build, range(6, 9))
-    assert (data["empty"], data["total"]["sequences"], data["last"]) == (2, 1, 8)
+    data = step.step(small.build, range(6, 7), n_empty=2)
+    assert (data["empty"], data["total"]["sequences"], data["last"]) == (2, 1, 6)
     text = step.render({**data, **asked(step=3, n_steps=3, batch_rows=3)})
     assert text.splitlines()[0] == "step 3 of 3, 3 sequences each: rows 6 to 6 of 7, then 2 empty"
-    nothing = step.step(small.build, range(9, 12))
-    assert nothing["rows"] == [] and nothing["total"]["tokens"] == 0 and nothing["empty"] == 3
-    assert "no row, the stream has ended" in step.render({**nothing, **asked(step=4, n_steps=4, batch_rows=3, rank=1, world=2)})
+    nothing = step.step(small.build, range(7, 7), n_empty=1)
+    assert nothing["rows"] == [] and nothing["total"]["tokens"] == 0 and nothing["empty"] == 1
+    text = step.render({**nothing, **asked(step=3, n_steps=3, batch_rows=3, rank=2, world=3)})
+    assert "step 3 of 3, 3 sequences each, rank 2 of 3: no row, the stream has ended" in text
 
 
 def asked(**given):
@@ -101,11 +102,13 @@ def packed(tmp_path_factory):
 def test_every_row_is_the_streams(packed):
     stream = Stream(packed / "manifest.json", verify=True)
     manifest = read_manifest(packed / "manifest.json")
+    run = steps.steps_of(manifest, "24 sequences")
     seen = []
-    for number in range(1, steps.n_steps(stream.n_sequences, 24) + 1):
+    for number in range(1, run.n_steps + 1):
         for rank in range(3):
-            rows = steps.ask(manifest, number, 24, rank=rank, world=3).rows
-            data, batch = step.step(packed, rows, None), stream.batch(list(rows))
+            share = steps.ask(manifest, number, run, rank=rank, world=3)
+            data = step.step(packed, share.rows, None, n_empty=share.n_empty)
+            batch = stream.batch(number - 1, rank=rank, world_size=3, rows=24)
             by_component = {c["component"]: c for c in data["components"]}
             for number_, name in enumerate(stream.components):
                 mine = batch.component == number_

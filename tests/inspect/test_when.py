@@ -23,7 +23,7 @@ NO_BATCH = {"batch_rows": None, "n_steps": None}
 
 
 def test_every_use_with_its_step(small):
-    data = when.when(small.build, doc_id("b1"), partial(steps.place, batch_rows=2))
+    data = when.when(small.build, doc_id("b1"), partial(steps.place, steps.steps_of(small.manifest, "2 sequences")))
     assert (data["fate"], data["why"]) == ("trained", "trained on twice, 20 tokens")
     # rows 3 and 5: the second row of step 2, the second of step 3
     assert [(u["stream_index"], u["step"], u["row"], u["pass"], u["epoch"], u["n_tokens"]) for u in data["uses"]] == [
@@ -76,7 +76,7 @@ def test_in_no_component(small, tmp_path):
     data = when.when(build, "b1")
     assert (data["fate"], data["why"]) == (
         "no_component",
-        "never trained on: no component takes from source book (components: et)",
+        "never trained on: it belongs to no component, by its source book or by their conditions (components: et)",
     )
 
 

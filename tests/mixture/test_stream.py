@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import CurateError
+from mixture.batches import Phase
 from mixture.stream import START, Stream, advance, row_hash
 from tests.mixture.small_build import build, documents_of, recipe_of
 
@@ -74,7 +75,8 @@ def expected_rows(small):
 def test_rows_are_those_of_the_documents(small, stream):
     rows = expected_rows(small)
     assert len(rows) == stream.n_sequences + stream.n_held_out
-    assert stream.n_held_out > 0 and stream.components == ["a", "chat"] and stream.sequence_length == LENGTH
+    assert stream.n_held_out > 0 and stream.components == ["a", "chat"]
+    assert stream.phases == (Phase("main", 0, stream.n_sequences, LENGTH),) and stream.held_out_length == LENGTH
     for sequence, expected in rows.items():
         in_stream = expected["stream_index"] is not None
         row = stream.row(expected["stream_index"]) if in_stream else stream.held_out(sequence - stream.n_sequences)
@@ -121,14 +123,16 @@ def test_row_hash_depends_on_document_borders_and_not_on_padding():
     assert advance(START, one) == hashlib.sha256(START + one).digest()
 
 
-def test_batches_by_range_and_by_indices(stream):
+def test_the_last_batch_is_filled_with_masked_rows(stream):
     n = stream.n_sequences
-    batch = stream.batch(n - 2, 4)
+    batch = stream.read([n - 2, n - 1], n_empty=2)
     assert batch.input_ids.shape == batch.labels.shape == batch.position_ids.shape == batch.document.shape == (4, LENGTH)
     assert batch.component.tolist()[2:] == [-1, -1] and batch.row_hash[2:] == [b"", b""] and batch.n_tokens.tolist()[2:] == [0, 0]
-    assert (batch.labels[2:] == -100).all() and (batch.document[2:] == -1).all()
-    again = stream.batch([n - 1, n - 2])
+    assert (batch.labels[2:] == -100).all() and (batch.document[2:] == -1).all() and not batch.input_ids[2:].any()
+    assert batch.position_ids[2:].tolist() == [list(range(LENGTH))] * 2
+    again = stream.read([n - 1, n - 2])
     assert (again.input_ids == batch.input_ids[[1, 0]]).all() and again.row_hash == [batch.row_hash[1], batch.row_hash[0]]
+    assert stream.masked_row(LENGTH).document.tolist() == [-1] * LENGTH
 
 
 def test_indices_outside_are_errors(stream):

@@ -1,13 +1,15 @@
-"""A stream of random documents with the interface of mixture.stream.Stream, and the manifest that belongs to it."""
+"""A stream of random documents in one phase with the interface of mixture.stream.Stream, and the manifest that belongs to it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from curate.manifest import write_manifest
-from mixture.stream import START, Row, advance, row_hash
+from mixture.batches import Phase
+from mixture.stream import START, Batch, Row, advance, row_hash
 
 COMPONENTS = ["et", "en"]
 NO_TOKENIZER = {"name": "none", "sha256": "0" * 64, "vocab_size": 64, "special": {"bos": None, "eos": None, "pad": None}}
@@ -17,15 +19,20 @@ class FakeStream:
     """Rows of 2-5 whole documents each, the first token of a document without a label, a little padding at the end of a row."""
 
     def __init__(self, n_sequences: int = 22, length: int = 32, vocabulary: int = 64, seed: int = 0, n_held_out: int = 3) -> None:
-        self.n_sequences, self.sequence_length, self.components, self.n_held_out = n_sequences, length, COMPONENTS, n_held_out
+        self.n_sequences, self.components, self.n_held_out = n_sequences, COMPONENTS, n_held_out
+        self.phases, self.held_out_length = (Phase("main", 0, n_sequences, length),), length
         random = np.random.default_rng(seed)
         self.rows = [make_row(random, length, vocabulary, i % 3 // 2) for i in range(n_sequences + n_held_out)]
 
     def row(self, i: int) -> Row:
         return self.rows[i]
 
-    def masked_row(self) -> Row:
-        length = self.sequence_length
+    def read(self, indices: Sequence[int], n_empty: int = 0, phase: int | None = None) -> Batch:
+        rows = [*(self.rows[i] for i in indices), *[self.masked_row(self.held_out_length)] * n_empty]
+        columns = list(zip(*rows, strict=True))
+        return Batch(*map(np.stack, columns[:4]), *map(np.array, columns[4:7]), list(columns[7]))
+
+    def masked_row(self, length: int) -> Row:
         ids, labels, nothing = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.full(length, -1, np.int32)
         return Row(ids, labels, np.arange(length, dtype=np.int32), nothing, 0, 0, -1, b"")
 
@@ -62,7 +69,7 @@ def write_fake_manifest(path: Path, stream: FakeStream, *, name: str = "fake", t
         "schema_version": 1, "kind": "cpt", "name": name, "tool_versions": {}, "recipe_sha256": "", "seed": 0,
         "roots": {"stream": state.hex()},
         "tokenizer": tokenizer or NO_TOKENIZER,
-        "phases": [{"name": "main", "sequence_length": stream.sequence_length, "order": {"n_sequences": stream.n_sequences}}],
+        "phases": [{"name": "main", "sequence_length": stream.held_out_length, "order": {"n_sequences": stream.n_sequences}}],
         "components": [{"name": n, "phases": [{"realised": t}]} for n, t in zip(COMPONENTS, realised, strict=True)],
         "held_out": {}, "stream_checkpoints": marks, "outputs": [], "lineage": [],
     }  # fmt: skip

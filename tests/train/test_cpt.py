@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from curate.errors import CurateError
 from curate.store import read_json
+from mixture.batches import Share, in_rows
 from tests.train.conftest import TINY, last, weights
 from tests.train.fake import FakeStream, write_fake_manifest
 from train import batch, cpt
@@ -64,8 +65,9 @@ def test_receipt_equals_plan(run_file: RunFile, stream: FakeStream, tmp_path: Pa
 
 
 def test_a_skipped_row_shows(run_file: RunFile, tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:
-    def without_row_8(stream: FakeStream, indices: range) -> batch.Rows:
-        return batch.read(stream, [22 if i == 8 else i for i in indices])  # 22 is past the end: a masked row in its place
+    def without_row_8(stream: FakeStream, share: Share) -> batch.Rows:
+        rows = [i for i in share.rows if i != 8]
+        return batch.read(stream, share._replace(rows=rows, n_empty=share.size - len(rows)))  # a masked row in its place
 
     monkeypatch.setattr(cpt, "read", without_row_8)
     assert cpt.run(run_file()) == 1
@@ -121,10 +123,10 @@ def test_resume_refuses_another_training(
 
 
 def test_sigterm_finishes_the_step_and_saves(run_file: RunFile, tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:
-    def read(stream: FakeStream, indices: range) -> batch.Rows:
-        if indices[0] == 8:
+    def read(stream: FakeStream, share: Share) -> batch.Rows:
+        if share.rows[0] == 8:
             os.kill(os.getpid(), signal.SIGTERM)
-        return batch.read(stream, indices)
+        return batch.read(stream, share)
 
     monkeypatch.setattr(cpt, "read", read)
     assert cpt.run(run_file()) == 0
@@ -159,13 +161,9 @@ def test_accumulation_does_not_matter(run_file: RunFile, tmp_path: Path) -> None
 
 
 def test_the_last_batch_is_filled_with_empty_rows(stream: FakeStream) -> None:
-    rows = batch.read(stream, batch.rank_rows(5, 4, 0, 1))
+    rows = batch.read(stream, in_rows(stream.phases, 4).share(5))
     assert rows.index.tolist() == [20, 21, -1, -1]
     assert (rows.labels[2:] == -100).all() and (rows.document[2:] == -1).all()
-
-
-def test_ranks_cover_the_global_batch_in_stream_order() -> None:
-    assert [list(batch.rank_rows(3, 6, rank, 2)) for rank in range(2)] == [[18, 19, 20], [21, 22, 23]]
 
 
 def test_checkpoint_opens_with_transformers(run_file: RunFile, tmp_path: Path) -> None:

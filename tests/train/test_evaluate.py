@@ -55,7 +55,7 @@ def test_bytes_are_those_of_the_labels(tokenizer: Tokenizer) -> None:
 
 def test_loss_and_bits_per_byte(tokenizer: Tokenizer) -> None:
     held_out = [row(1, [2, 3, 4, 1], [0, 5, 2, 1]), row(1, [2, 2, 1]), row(0, [4, 1])]
-    stream = SimpleNamespace(n_held_out=3, components=["et", "en", "code"], held_out=lambda j: held_out[j], sequence_length=10)
+    stream = SimpleNamespace(n_held_out=3, components=["et", "en", "code"], held_out=lambda j: held_out[j])
     accelerator = Accelerator()
     result = HeldOut(stream, accelerator, 2, tokenizer).measure(Flat(), accelerator, "fp32")  # type: ignore[arg-type]
     assert set(result) == {"et", "en"}

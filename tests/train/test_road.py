@@ -58,7 +58,7 @@ SHORT = {"global_batch": "2048 tokens", "stop": {"after": f"{N_SHORT} steps"}, "
 SKIPS_A_ROW = """
 import sys
 from train import __main__, batch, cpt
-cpt.read = lambda stream, rows: batch.read(stream, [i + (i >= 40) for i in rows])
+cpt.read = lambda stream, share: batch.read(stream, share._replace(rows=[i + (i >= 40) for i in share.rows]))
 sys.exit(__main__.main())
 """
 
