@@ -1,12 +1,10 @@
-"""Which rows a step takes: by hand, against the trainer's own arithmetic, and the texts of a row decoded."""
+"""What people ask about steps: by hand, in one phase and in two, what is refused, and the texts of a row decoded."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest, write_manifest
@@ -19,43 +17,52 @@ from tests.mixture import tiny_tokenizer
 from tests.mixture.small_build import recipe_of, write_tokens
 
 
-def manifest(n_rows, length=1024, root="a" * 64):
-    return {"phases": [{"sequence_length": length, "order": {"n_sequences": n_rows}}], "roots": {"stream": root}}
+def manifest(*phases, root="a" * 64):
+    """Phases as (rows, sequence length)."""
+    stated, at = [], 0
+    for number, (n_rows, length) in enumerate(phases or ((21, 1024),)):
+        name = "main" if number == 0 else f"later{number}"
+        stated.append({"name": name, "sequence_length": length, "order": {"first_index": at, "n_sequences": n_rows}})
+        at += n_rows
+    return {"phases": stated, "roots": {"stream": root}}
+
+
+def asked(given, text, number, **rank):
+    return steps.ask(given, number, steps.steps_of(given, text), **rank)
 
 
 def test_steps_by_hand():
-    # 21 rows, 8 a step: steps 1 to 3 are rows 0-7, 8-15, 16-23 (the last three of them past the end)
-    asked = [steps.ask(manifest(21), s, 8) for s in (1, 2, 3)]
-    assert [a.rows for a in asked] == [range(0, 8), range(8, 16), range(16, 24)]
-    assert {(a.n_rows, a.n_steps, a.batch_rows, a.rank, a.world) for a in asked} == {(21, 3, 8, None, None)}
-    assert [steps.ask(manifest(21), 2, 8, rank=r, world=4).rows for r in range(4)] == [
+    # 21 rows, 8 a step: steps 1 to 3 are rows 0-7, 8-15, 16-20 and three empty rows
+    found = [asked(manifest(), "8 sequences", s) for s in (1, 2, 3)]
+    assert [(a.rows, a.n_empty) for a in found] == [(range(0, 8), 0), (range(8, 16), 0), (range(16, 21), 3)]
+    assert {(a.n_steps, a.batch_rows, a.rank, a.world) for a in found} == {(3, 8, None, None)}
+    assert [asked(manifest(), "8 sequences", 2, rank=r, world=4).rows for r in range(4)] == [
         range(8, 10), range(10, 12), range(12, 14), range(14, 16)
     ]  # fmt: skip
-    assert [steps.place(i, 8) for i in (0, 7, 8, 20)] == [(1, 0), (1, 7), (2, 0), (3, 4)]
-    alone = steps.ask(manifest(21), 20)
+    run = steps.steps_of(manifest(), "8 sequences")
+    assert [steps.place(run, i) for i in (0, 7, 8, 20)] == [(1, 0), (1, 7), (2, 0), (3, 4)]
+    alone = steps.ask(manifest(), 20)
     assert (alone.rows, alone.step) == (range(20, 21), None)
 
 
-@given(st.integers(1, 200), st.integers(1, 16), st.integers(1, 6), st.integers(1, 8))
-def test_ranks_share_a_step_and_steps_share_the_stream(n_rows, each, world, step):
-    batch = each * world
-    whole = steps.ask(manifest(n_rows), min(step, steps.n_steps(n_rows, batch)), batch)
-    parts = [steps.ask(manifest(n_rows), whole.step, batch, rank=r, world=world).rows for r in range(world)]
-    assert [i for part in parts for i in part] == list(whole.rows)
-    assert all(steps.place(i, batch) == (whole.step, k) for k, i in enumerate(whole.rows))
-    every = [i for s in range(1, steps.n_steps(n_rows, batch) + 1) for i in steps.ask(manifest(n_rows), s, batch).rows]
-    assert every == list(range(len(every))) and n_rows <= len(every) < n_rows + batch
-
-
-@pytest.fixture(scope="module")
-def trainer():
-    return pytest.importorskip("train.batch", reason="needs torch: the extra `train`", exc_type=ModuleNotFoundError)
-
-
-@given(step=st.integers(0, 10**9), each=st.integers(1, 512), world=st.integers(1, 64), data=st.data())
-def test_the_trainer_takes_the_same_rows(trainer, step, each, world, data):
-    rank = data.draw(st.integers(0, world - 1))
-    assert steps.rank_rows(step, each * world, rank, world) == trainer.rank_rows(step, each * world, rank, world)
+def test_a_step_belongs_to_one_phase():
+    # 3 rows of 1024 tokens, then 4 of 2048; 4096 tokens a step: 4 rows (one of them empty), then 2 and 2
+    two = manifest((3, 1024), (4, 2048))
+    found = [asked(two, "4096 tokens", s) for s in (1, 2, 3)]
+    assert [(a.rows, a.n_empty, a.batch_rows, a.n_steps) for a in found] == [
+        (range(0, 3), 1, 4, 3), (range(3, 5), 0, 2, 3), (range(5, 7), 0, 2, 3)
+    ]  # fmt: skip
+    assert asked(two, "4096 tokens", 1, rank=1, world=2) == steps.Asked(range(2, 3), 1, 1, 3, 4, 1, 2)
+    run = steps.steps_of(two, "4096 tokens")
+    assert [steps.place(run, i) for i in range(7)] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert (steps.said(run.rows), steps.said((8, 8))) == ("4 and 2", "8")
+    assert steps.steps_of(two, "2 sequences").rows == (2, 2)
+    with pytest.raises(CurateError, match="there is no such step") as caught:
+        asked(two, "4096 tokens", 4)
+    assert caught.value.allowed == "1 to 3, as a run's log counts them (7 sequences, 4 and 2 a step)"
+    with pytest.raises(CurateError) as caught:
+        asked(two, "4096 tokens", 1, rank=0, world=4)  # 4 rows divide by 4, but the 2 of the second phase do not
+    assert caught.value.found == "4 and 2 sequences, 4 processes"
 
 
 @pytest.mark.parametrize(
@@ -67,22 +74,25 @@ def test_the_trainer_takes_the_same_rows(trainer, step, each, world, data):
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_refused(number, batch_rows, rank, world, said):
+    run = steps.steps_of(manifest(), f"{batch_rows} sequences") if batch_rows else None
     with pytest.raises(CurateError) as caught:
-        steps.ask(manifest(21), number, batch_rows, rank=rank, world=world)
+        steps.ask(manifest(), number, run, rank=rank, world=world)
     assert said in str(caught.value) and caught.value.exit_code == 2
 
 
+def rows_of(text, *phases):
+    return steps.steps_of(manifest(*phases), text).rows
+
+
 def test_a_global_batch_in_sequences_or_tokens():
-    read = {
-        text: steps.batch_rows(manifest(21), text) for text in ("8 sequences", "1 sequence", "1_024 sequences", "2048 tokens")
-    }
-    assert list(read.values()) == [8, 1, 1024, 2]
+    read = {text: rows_of(text) for text in ("8 sequences", "1 sequence", "1_024 sequences", "2048 tokens")}
+    assert list(read.values()) == [(8,), (1,), (1024,), (2,)]
     for text, said in (
         ("8", "512 sequences"), ("0 sequences", "at least one"), ("1000 tokens", "1024 tokens or 2048 tokens"), ("0 tokens", "whole sequences"),
         ("8 rows", "512 sequences"), ("2 epochs", "512 sequences"), ("none.yaml", "no such file"),
     ):  # fmt: skip
         with pytest.raises(CurateError) as caught:
-            steps.batch_rows(manifest(21), text)
+            rows_of(text)
         assert said in str(caught.value)
 
 
@@ -90,19 +100,22 @@ def test_a_run_file_says_its_global_batch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base.yaml").write_text("global_batch: 4096 tokens\nmanifest: build/manifest.json\n")
     (tmp_path / "run.yaml").write_text("extends: base.yaml\nname: run\n")
-    assert steps.batch_rows(manifest(21), "run.yaml") == 4  # its manifest is not here: nothing to compare with
+    assert rows_of("run.yaml") == (4,)  # its manifest is not here: nothing to compare with
     (tmp_path / "build").mkdir()
     fields = dict.fromkeys(
         ("kind", "name", "tool_versions", "recipe_sha256", "tokenizer", "seed", "components", "held_out", "stream_checkpoints", "outputs", "lineage")
     )  # fmt: skip
-    write_manifest(tmp_path / "build" / "manifest.json", {"schema_version": 1, **fields, **manifest(21)})
-    assert steps.batch_rows(manifest(21), "run.yaml") == 4
+    write_manifest(tmp_path / "build" / "manifest.json", {"schema_version": 1, **fields, **manifest()})
+    assert rows_of("run.yaml") == (4,)
     with pytest.raises(CurateError) as caught:
-        steps.batch_rows(manifest(21, root="b" * 64), "run.yaml")
+        steps.steps_of(manifest(root="b" * 64), "run.yaml")
     assert "another stream" in caught.value.what and caught.value.where == "base.yaml:2"
+    with pytest.raises(CurateError) as caught:
+        rows_of("run.yaml", (3, 1024), (4, 8192))
+    assert caught.value.where == "base.yaml:1" and caught.value.allowed == "8192 tokens or 16384 tokens"
     (tmp_path / "other.yaml").write_text("name: recipe\n")
     with pytest.raises(CurateError) as caught:
-        steps.batch_rows(manifest(21), "other.yaml")
+        rows_of("other.yaml")
     assert "no global_batch" in caught.value.what
 
 
@@ -119,10 +132,10 @@ def test_texts_are_what_the_row_holds(tmp_path):
         {"id": f"{i:032x}", "cluster_id": None, "tokens": t, "loss": None, "language": "et", "license": "MIT"}
         for i, t in enumerate(tokens)
     ]
-    tables, shards = write_tokens(tmp_path / "tokens", {"et": documents})
+    tables, shards, patterns = write_tokens(tmp_path / "tokens", recipe, {"et": documents})
     facts = {"name": "tok", "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special}
     path = tmp_path / "build" / "manifest.json"
-    plan_and_pack(recipe, tables, shards, path.parent, tokenizer=facts, token_bytes=2, lineage=[])
+    plan_and_pack(recipe, tables, shards, path.parent, tokenizer=facts, token_bytes=2, lineage=[], patterns=patterns)
 
     read, stream = steps.reader(path, recipe), Stream(path)
     selection = pq.read_table(path.parent / "selection.parquet", columns=["id", "token_start"]).to_pylist()
