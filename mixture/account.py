@@ -1,97 +1,190 @@
 """The books of a build: every number counted from the rows as they were laid out, and the sums that must close.
 
-Documents and layout in; counts, document states, checks and the summary for the screen out. No total is a difference of others.
-Imports mixture's budget, selection, sequences.
+Documents, layout and what each phase had in; counts, document states, checks and the summary for the screen out. No total is a
+difference of others. Imports mixture's budget, kernels, selection, sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from mixture import budget
-from mixture.selection import Documents
+from mixture import budget, kernels
+from mixture.selection import Documents, Part, State
 from mixture.sequences import Layout
 
 
-class Counts(NamedTuple):
-    """By component (n_components,) or by document (n_documents,)."""
+class Membership(NamedTuple):
+    """The documents of one component in one phase, when the phase is over; uses are all so far."""
 
-    trained: np.ndarray  # tokens in trained rows, by component
+    documents: int
+    unique_tokens: int
+    copies: dict[str, int]  # uses -> documents
+    min_epochs: int
+    max_epochs: int
+    unused_documents: int
+    unused_tokens: int
+    out_of_step: int  # documents used neither as often as their history makes due, nor once more
+    above_cap: int  # documents used more than ceil(max_epochs) epochs
+
+
+@dataclass(frozen=True)
+class PhaseCounts:
+    """What the rows of one phase hold. Arrays int64 (n_components,)."""
+
+    tokens: np.ndarray
+    loss_tokens: np.ndarray
+    examples: np.ndarray  # uses begun
+    cut: np.ndarray  # uses that end before their document does
+    members: dict[int, Membership]  # component -> its documents; components of this phase
+
+    def measured(self, unit: str) -> np.ndarray:
+        return {"tokens": self.tokens, "loss_tokens": self.loss_tokens, "examples": self.examples}[unit]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Over the build: by component (n_components,) or by document (n_documents,)."""
+
+    phases: list[PhaseCounts]
     held_tokens: np.ndarray  # tokens in held-out rows, by component
     held_documents: np.ndarray  # documents in held-out rows, by component
-    unused_tokens: np.ndarray  # tokens never trained on of documents that are not held out, by component
-    uses: np.ndarray  # how often each document is trained on, at least in part
-    trained_of: np.ndarray  # tokens trained on, all uses together, by document
+    languages: list[np.ndarray]  # per component tokens trained on, by value of Documents.language; the last of none
+    licences: list[np.ndarray]
+    trained: dict[int, np.ndarray]  # component that has copies -> tokens trained on by document
+    is_used: np.ndarray  # bool: the document stands in a trained row
     is_held: np.ndarray  # bool: the document stands in a held-out row
 
 
-def count(layout: Layout, docs: Documents, chosen: Sequence[np.ndarray]) -> Counts:
-    """Everything the manifest states, counted from the chunks as they were laid out."""
+def count(
+    layout: Layout, docs: Documents, n_loss: np.ndarray, parts: Sequence[Sequence[Part]], caps: Sequence[Fraction], before: State
+) -> Counts:
+    """Everything the manifest states, counted from the chunks as they were laid out.
+
+    `parts`: per phase its components; `caps`: max_epochs of all components; `before`: what the recipe's `continues` consumed."""
     n = len(docs.components)
     row = layout.row
     component = np.array([use.component for use in layout.uses], np.int64)[layout.row_use[row]]
-    train = row < layout.n_trained
-    first = layout.chunk == 0
-    reached = np.zeros(docs.n, np.int64)  # tokens of each document that are trained on at least once
-    np.maximum.at(reached, layout.document[train], (layout.start + layout.length)[train])
+    begins = layout.chunk == 0
+    uses = before.used.copy()
+    reached = np.where(uses > 0, docs.n_tokens, 0)  # tokens of each document that are trained on at least once
+    phases = []
+    for number, own in enumerate(parts):
+        a, b = (int(layout.row_ptr[layout.first_row[number + k]]) for k in (0, 1))
+        document, of, end = layout.document[a:b], component[a:b], (layout.start + layout.length)[a:b]
+        begun = begins[a:b] & (layout.start[a:b] == 0)
+        last = ~layout.more[a:b]
+        already = [uses[part.own] for part in own]
+        kernels.add(document[begun], np.ones(int(begun.sum()), np.int64), uses)
+        kernels.reach(document, end, reached)
+        passes = {use.component: use.pass_ for use, _ in layout.of_phase(number)}  # the last one of each
+        members = {
+            part.component: _membership(docs, part, caps[part.component], uses, reached, had, passes.get(part.component))
+            for part, had in zip(own, already, strict=True)
+        }
+        phases.append(PhaseCounts(
+            _sum(of, layout.length[a:b], n), _sum(of, n_loss[a:b], n), np.bincount(of[begun], minlength=n),
+            np.bincount(of[last & (end < docs.n_tokens[document])], minlength=n), members,
+        ))  # fmt: skip
+    n_trained = int(layout.row_ptr[layout.n_trained])
+    trained, held = slice(0, n_trained), slice(n_trained, None)
+    is_used, is_held = np.zeros(docs.n, np.bool_), np.zeros(docs.n, np.bool_)
+    is_used[layout.document[trained]] = True
+    is_held[layout.document[held]] = True
+    rows_of = [np.flatnonzero(component[trained] == c) for c in range(n)]
     return Counts(
-        trained=_sum(component[train], layout.length[train], n),
-        held_tokens=_sum(component[~train], layout.length[~train], n),
-        held_documents=np.bincount(component[~train & first], minlength=n),
-        unused_tokens=np.array([int((docs.n_tokens[own] - reached[own]).sum()) for own in chosen], np.int64),
-        uses=np.bincount(layout.document[train & first], minlength=docs.n),
-        trained_of=_sum(layout.document[train], layout.length[train], docs.n),
-        is_held=np.bincount(layout.document[~train], minlength=docs.n) > 0,
-    )
+        phases, _sum(component[held], layout.length[held], n), np.bincount(component[held][begins[held]], minlength=n),
+        [_by_value(docs.language, layout, own) for own in rows_of], [_by_value(docs.license, layout, own) for own in rows_of],
+        {c: _sum(layout.document[own], layout.length[own], docs.n) for c, own in enumerate(rows_of) if docs.copies[c].size > 1},
+        is_used, is_held,
+    )  # fmt: skip
+
+
+def _membership(
+    docs: Documents, part: Part, max_epochs: Fraction, uses: np.ndarray, reached: np.ndarray, had: np.ndarray, last: int | None
+) -> Membership:
+    """`had`: uses of the part's documents before the phase; `last`: the number of its last pass, None where it has none."""
+    now, times, n_tokens = uses[part.own], part.copies, docs.n_tokens[part.own]
+    most = int(times.max(initial=1))
+    # The passes before the last are complete: a document without history has their share of uses, rounded, or that of one pass more.
+    due, at_most = had, had
+    if last is not None:
+        due, at_most = np.maximum(had, last * times // most), np.maximum(had, -(-(last + 1) * times // most))
+    return Membership(
+        int(now.size), int(n_tokens.sum()), {str(k): int(n) for k, n in enumerate(np.bincount(now)) if n},
+        int((now // times).min()) if now.size else 0, int((-(-now // times)).max(initial=0)), int((now == 0).sum()),
+        int((n_tokens - reached[part.own]).sum()), int(((now < due) | (now > at_most)).sum()),
+        int((now > np.maximum(had, times * -(-max_epochs.numerator // max_epochs.denominator))).sum()),
+    )  # fmt: skip
 
 
 def _sum(index: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """Exact sums of int64 values by index (bincount's weights would be floats)."""
+    """Exact sums of int64 values by index (bincount's weights would be floats); index -1 is the last."""
     out = np.zeros(n, np.int64)
-    np.add.at(out, index, values)
+    kernels.add(index, values, out)
     return out
 
 
-def summary(manifest: dict, layout: Layout, docs: Documents, held: np.ndarray, counts: Counts, plan: budget.Plan) -> dict:
-    """components: [{name, role, requested, to_train, share, unique, epochs, cap, padding_share, unavoidable_padding_share}];
+def _by_value(values: pa.DictionaryArray, layout: Layout, own: np.ndarray) -> np.ndarray:
+    """Tokens of the chunks `own` by their documents' value, and last those of documents that have none."""
+    code = np.asarray(values.indices.fill_null(-1)) if values.indices.null_count else values.indices.to_numpy()
+    return _sum(code[layout.document[own]], layout.length[own], len(values.dictionary) + 1)
+
+
+def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
+            plans: Sequence[budget.Plan]) -> dict:  # fmt: skip
+    """components: [{name, role, requested, to_train, share, unique, epochs, cap, padding_share, unavoidable_padding_share}], tokens over
+    all phases (`requested` only where every phase counts tokens, `epochs` in the last phase that has it);
+    phases: [{name, unit, requested, realised, tokens, sequences, padding_tokens, bent, binding, longer_rows}];
     total: {requested, to_train, unique, sequences, padding_tokens, padding_share}; held_out_tokens; stream_root;
-    token_shard_bytes; documents: {source: {kept, selected, over_budget, held_out, no_component}}; checks: [{check, left, right}];
-    bent, binding: as in budget.Plan."""
-    phase = manifest["phases"][0]
-    total = phase["budget"]["realised"]
+    token_shard_bytes; documents: {source: {kept, selected, over_budget, held_out, no_component}}; checks: [{check, left, right}]."""
+    stated = manifest["phases"]
+    total = sum(p["budget"]["tokens"] for p in stated)
+    in_tokens = all(p["budget"]["unit"] == "tokens" for p in stated)
     rows = []
     for c in manifest["components"]:
-        own, (numbers,) = [p for p in phase["packing"]["passes"] if p["component"] == c["name"]], c["phases"]
-        filled = max(1, sum(p["sequences"] for p in own) * phase["sequence_length"])
+        own = [(p, s["sequence_length"]) for s in stated for p in s["packing"]["passes"] if p["component"] == c["name"]]
+        filled = max(1, sum(p["sequences"] * length for p, length in own))
+        tokens = sum(p["tokens"] for p in c["phases"])
         rows.append({
-            "name": c["name"], "role": c["role"], "requested": numbers["requested"], "to_train": numbers["realised"],
-            "share": numbers["realised"] / total if total else 0.0, "unique": c["unique_tokens"],
-            "epochs": numbers["epochs"]["mean"], "cap": c["max_epochs"],
-            "padding_share": sum(p["padding_tokens"] for p in own) / filled,
-            "unavoidable_padding_share": sum(p["unavoidable_padding_tokens"] for p in own) / filled,
+            "name": c["name"], "role": c["role"], "requested": sum(p["requested"] for p in c["phases"]) if in_tokens else None,
+            "to_train": tokens, "share": tokens / total if total else 0.0, "unique": c["unique_tokens"],
+            "epochs": c["phases"][-1]["epochs"]["mean"] if c["phases"] else 0.0, "cap": c["max_epochs"],
+            "padding_share": sum(p["padding_tokens"] for p, _ in own) / filled,
+            "unavoidable_padding_share": sum(p["unavoidable_padding_tokens"] for p, _ in own) / filled,
         })  # fmt: skip
-    by_source = states(docs, counts)
-    padding = phase["budget"]["padding"]
+    by_source = states(docs, home, counts)
+    phases = [
+        {
+            "name": p["name"], "unit": p["budget"]["unit"], "requested": p["budget"]["requested"], "realised": p["budget"]["realised"],
+            "tokens": p["budget"]["tokens"], "sequences": p["order"]["n_sequences"], "padding_tokens": p["budget"]["padding"],
+            "bent": p["budget"]["bent"], "binding": p["budget"]["binding"], "longer_rows": p["packing"].get("longer_rows"),
+        }
+        for p in stated
+    ]  # fmt: skip
+    padding = sum(p["padding_tokens"] for p in phases)
     shards = [o["bytes"] for o in manifest["outputs"] if str(o["path"]).endswith(".ds")]
     return {
-        "components": rows,
+        "components": rows, "phases": phases,
         "total": {
-            "requested": phase["budget"]["requested"], "to_train": total, "unique": sum(r["unique"] for r in rows),
-            "sequences": layout.n_trained, "padding_tokens": padding,
-            "padding_share": padding / max(1, layout.n_trained * phase["sequence_length"]),
+            "requested": sum(p["requested"] for p in phases) if in_tokens else None, "to_train": total,
+            "unique": sum(r["unique"] for r in rows), "sequences": sum(p["sequences"] for p in phases), "padding_tokens": padding,
+            "padding_share": padding / max(1, sum(p["sequences"] * s["sequence_length"] for p, s in zip(phases, stated, strict=True))),
         },
         "held_out_tokens": sum(manifest["held_out"]["tokens"].values()), "stream_root": manifest["roots"]["stream"],
-        "token_shard_bytes": sum(shards), "documents": by_source, "bent": plan.bent, "binding": plan.binding,
-        "checks": checks(manifest, docs, held, counts, plan, by_source),
+        "token_shard_bytes": sum(shards), "documents": by_source,
+        "checks": checks(manifest, docs, held, counts, parts, plans, by_source),
     }  # fmt: skip
 
 
-def states(docs: Documents, counts: Counts) -> dict[str, dict[str, int]]:
-    """Per source, documents in each of the four states, every one by its own condition."""
-    used, held, assigned = counts.uses > 0, counts.is_held, docs.component >= 0
+def states(docs: Documents, home: np.ndarray, counts: Counts) -> dict[str, dict[str, int]]:
+    """Per source, documents in each of the four states, every one by its own condition. `home`: the component of each, -1 in none."""
+    used, held, assigned = counts.is_used, counts.is_held, home >= 0
     masks = {
         "kept": np.ones(docs.n, np.bool_), "selected": used, "over_budget": assigned & ~used & ~held, "held_out": held,
         "no_component": ~assigned,
@@ -101,26 +194,41 @@ def states(docs: Documents, counts: Counts) -> dict[str, dict[str, int]]:
     return {source: {state: int(by_source[state][i]) for state in masks} for i, source in enumerate(docs.sources)}
 
 
-def checks(manifest: dict, docs: Documents, held: np.ndarray, counts: Counts, plan: budget.Plan, by_source: dict) -> list[dict]:
+def checks(
+    manifest: dict, docs: Documents, held: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
+    plans: Sequence[budget.Plan], by_source: dict,
+) -> list[dict]:  # fmt: skip
     """[{check, left, right}]: every pair must be equal."""
     found: list[tuple[str, int, int]] = []
     for source, s in by_source.items():
-        parts = s["selected"] + s["over_budget"] + s["held_out"] + s["no_component"]
-        found.append((f"{source}: kept = selected + over budget + held out + in no component", s["kept"], parts))
-    for c, component in enumerate(manifest["components"]):
-        name, (numbers,), target = component["name"], component["phases"], plan.targets[c]
-        own = np.flatnonzero((docs.component == c) & ~held)
-        uses, times = counts.uses[own], docs.copies[own]
-        epoch = int((times * docs.n_tokens[own]).sum())
-        found.append((f"{name}: tokens in rows = budget", numbers["realised"], target))
-        found.append((f"{name}: tokens by licence = budget", sum(component["licences"].values()), target))
-        found.append((f"{name}: tokens by language = budget", sum(component["languages"].values()), target))
-        found.append((f"{name}: documents by uses = documents", sum(numbers["copies"].values()), component["documents"]))
-        if epoch:
-            whole = target // epoch
-            outside = int(((uses < whole * times) | (uses > (whole + 1) * times)).sum())
-            found.append((f"{name}: documents used neither k nor k + 1 epochs, nor between", outside, 0))
-            found.append((f"{name}: most epochs of a document", int((-(-uses // times)).max()), -(-target // epoch)))
+        kinds = s["selected"] + s["over_budget"] + s["held_out"] + s["no_component"]
+        found.append((f"{source}: kept = selected + over budget + held out + in no component", s["kept"], kinds))
+    for f, (phase, plan, now) in enumerate(zip(manifest["phases"], plans, counts.phases, strict=True)):
+        title, unit = phase["name"], phase["budget"]["unit"]
+        for part in parts[f]:
+            c = part.component
+            (numbers,) = [p for p in manifest["components"][c]["phases"] if p["phase"] == title]
+            name, own = f"{title}, {docs.components[c]}", now.members[c]
+            in_passes = [p for p in phase["packing"]["passes"] if p["component"] == docs.components[c]]
+            found += [
+                (f"{name}: {unit} in rows = budget", numbers["realised"], plan.targets[c]),
+                (f"{name}: {unit} above the cap", max(0, numbers["realised"] - part.cap), 0),
+                (f"{name}: tokens by pass = tokens in rows", sum(p["tokens"] for p in in_passes), numbers["tokens"]),
+                (f"{name}: documents by uses = documents", sum(numbers["copies"].values()), numbers["documents"]),
+                (f"{name}: documents not used k or k + 1 times, given what was used before", own.out_of_step, 0),
+                (f"{name}: documents used more than ceil(max_epochs) epochs", own.above_cap, 0),
+                (f"{name}: documents cut by the budget beyond one", max(0, int(now.cut[c]) - (unit != "examples")), 0),
+            ]
+        in_phase = [p for c in manifest["components"] for p in c["phases"] if p["phase"] == title]
+        for what in ("tokens", "loss_tokens", "realised"):
+            found.append((f"{title}: {what} of its components = {what}", sum(p[what] for p in in_phase), phase["budget"][what]))
+    for component in manifest["components"]:
+        name, tokens = component["name"], sum(p["tokens"] for p in component["phases"])
+        found.append((f"{name}: tokens by licence = tokens to train", sum(component["licences"].values()), tokens))
+        found.append((f"{name}: tokens by language = tokens to train", sum(component["languages"].values()), tokens))
+        if "copies_per_epoch" in component:
+            by_bin = [*component["copies_per_epoch"]["bins"], component["copies_per_epoch"]["no_bin"]]
+            found.append((f"{name}: tokens by bin of copies = tokens to train", sum(b["trained_tokens"] for b in by_bin), tokens))
     found.append(("documents in held-out rows = documents held out", int(counts.is_held.sum()), int(held.sum())))
-    found.append(("held-out documents that are trained on", int(((counts.uses > 0) & held).sum()), 0))
+    found.append(("held-out documents that are trained on", int((counts.is_used & held).sum()), 0))
     return [{"check": check, "left": left, "right": right} for check, left, right in found]

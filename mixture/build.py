@@ -1,13 +1,16 @@
 """Plan, pack, write: kept documents with their tokens in, a build folder with manifest.json out.
 
 In: per source a table of kept documents (columns selection.KEPT), the token shards they point into, the recipe. Out: recipe.yaml,
-selection.parquet, sequences/, and manifest.json last of all; the returned dict is what the screen shows. Every number is counted
-from rows, and sums that do not close stop the build. Imports curate's contract modules and mixture's rooms.
+selection.parquet, members.parquet, sequences/, and manifest.json last of all; the returned dict is what the screen shows. Every phase
+is planned before the first is packed, so what is impossible fails early. Every number is counted from rows, and sums that do not close
+stop the build. Imports curate's contract modules and mixture's rooms.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +18,80 @@ import numpy as np
 import pyarrow as pa
 
 from curate.manifest import SCHEMA_VERSION, write_manifest
-from curate.recipe import Recipe
+from curate.recipe import PhaseSpec, Recipe
 from curate.store import write_atomic
-from mixture import account, budget, order, statement
-from mixture.selection import Use, documents, hold_out, passes
+from mixture import account, budget, going_on, order, statement
+from mixture.labels import labels
+from mixture.members import by_query, write_members
+from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, hold_out, part, passes
 from mixture.sequences import Layout, lay_out, write_selection, write_sequences
-from mixture.statement import PHASE
-from mixture.stream import START, advance
+from mixture.stream import START
 
 CHECKPOINTS = 64
 
 
 def plan_and_pack(
     recipe: Recipe, tables: Mapping[str, pa.Table], shards: Sequence[Path], build_dir: Path, *, tokenizer: dict,
-    token_bytes: int, lineage: Sequence[dict], copies: Mapping[str, Mapping[str, Any]] | None = None,
+    token_bytes: int, lineage: Sequence[dict], patterns: Sequence[Pattern], copies: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:  # fmt: skip
     """Write the build folder of `recipe` and return its summary (see `account.summary`).
 
     `tables`: source -> kept documents, in recipe order; `shard` indexes `shards` (paths of .ds files of `token_bytes` 2 or 4).
-    `copies`: {component: {by, origin, bins: [{from, copies, ...}]}} of those that have copies; the tables' `bin` counts into `bins`.
+    `patterns`: what the tables' `pattern` counts into; `copies`: {component: {by, origin, bins: [{from, copies, ...}]}} of those that
+    have copies, whose bins the patterns name (both curate/membership.py).
     `tokenizer` and `lineage` go into the manifest as they are. Raises budget.Infeasible, and then leaves no manifest.
     """
     _clear(build_dir)
-    mixture, seed = recipe.mixture, recipe.seed
+    specs, seed, leaves = recipe.mixture.phase_list, recipe.seed, recipe.mixture.leaves
     times = {name: [b["copies"] for b in given["bins"]] for name, given in (copies or {}).items()}
-    docs = documents(tables, {name: c.from_ for name, c in mixture.components.items()}, times)
+    docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
+    counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
+    before = going_on.consumed(recipe, docs, tokenizer, counted is not None)
+    assigned = [docs.first_of(_present(spec)) for spec in specs]
+    home = docs.first_of({c for spec in specs for c in _present(spec)})
     held = np.zeros(docs.n, np.bool_)
-    if recipe.held_out is not None:
-        held = hold_out(docs, recipe.held_out.per_component.count, recipe.held_out.at_most.value, seed)
-    canonical = [[docs.sources.index(source) for source in c.from_] for c in mixture.components.values()]
-    owned = [docs.of(c, sources) for c, sources in enumerate(canonical)]
-    chosen = [own[~held[own]] for own in owned]
-    unique = [int(docs.n_tokens[own].sum()) for own in chosen]
-    epoch = [int((docs.copies[own] * docs.n_tokens[own]).sum()) for own in chosen]
-    plan = budget.plan(budget.requests(mixture), mixture.total.count, unique, mixture.on_shortage, epoch)
+    if recipe.held_out is not None or before.held.any():
+        most, at_most = (0, Fraction(0))
+        if recipe.held_out is not None:
+            most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
+        held = hold_out(docs, home, most, at_most, seed, before.state.used > 0, before.held)
+    state = before.state.copy()
+    parts, plans, trained = _plan(specs, docs, assigned, held, state, counted, seed)
 
-    per_component = [passes(docs, own, c, plan.targets[c], seed, PHASE) for c, own in enumerate(chosen)]
-    kept_back = [Use(c, 0, own[held[own]], docs.n_tokens[own[held[own]]]) for c, own in enumerate(owned) if held[own].any()]
-    layout = lay_out([use for uses in per_component for use in uses], kept_back, mixture.sequence_length)
-    stream_order = _order(layout, docs.components, seed)
+    kept_back = [Use(-1, c, 0, own, np.zeros(own.size, np.int64), docs.n_tokens[own]) for c, own in _held(docs, home, held)]
+    layout = lay_out(trained, kept_back, [(spec.sequence_length, spec.packing) for spec in specs])
+    stream_order = _order(layout, docs.components, specs, seed)
 
     write_atomic(build_dir / "recipe.yaml", recipe.canonical_yaml())
     hashes, n_loss = write_sequences(build_dir / "sequences", layout, docs, stream_order, shards, token_bytes, progress)
-    what, where = write_selection(build_dir / "selection.parquet", layout, docs, n_loss, stream_order, PHASE)
+    what, where = write_selection(
+        build_dir / "selection.parquet", layout, docs, n_loss, stream_order, [spec.name for spec in specs]
+    )
+    write_members(build_dir, docs, by_query(recipe))
     stream_root, checkpoints = _stream_hash(hashes, stream_order)
-    counts = account.count(layout, docs, chosen)
+    caps = [budget.exact(c.max_epochs) for c in leaves.values()]
+    counts = account.count(layout, docs, n_loss, parts, caps, before.state)
+    owned = [_ever(docs, assigned, c) for c in range(len(docs.components))]
     components = [
-        statement.component(c, name, recipe, docs, chosen[c], counts, plan, (copies or {}).get(name))
+        statement.component(c, name, recipe, docs, owned[c][~held[owned[c]]], counts, parts, plans, (copies or {}).get(name))
         for c, name in enumerate(docs.components)
     ]
     roots = {"components": statement.components_root(docs, owned, held), "selection": what, "order": where, "stream": stream_root}
     manifest = {
         "schema_version": SCHEMA_VERSION, "kind": recipe.kind, "name": recipe.name, "tool_versions": statement.tool_versions(),
         "recipe_sha256": recipe.sha256, "roots": roots, "tokenizer": tokenizer, "seed": seed,
-        "phases": [statement.phase(recipe, layout, plan, docs)], "components": components,
+        "phases": [statement.phase(f, spec, layout, plans[f], docs, counts) for f, spec in enumerate(specs)],
+        "components": components,
         "held_out": {
-            "sequences": layout.n_rows - layout.n_trained,
+            "sequences": layout.n_rows - layout.n_trained, "sequence_length": specs[0].sequence_length,
             "documents": {name: int(n) for name, n in zip(docs.components, counts.held_documents, strict=True)},
             "tokens": {name: int(n) for name, n in zip(docs.components, counts.held_tokens, strict=True)},
         },
+        **({"continues": before.stated} if before.stated else {}),
         "stream_checkpoints": checkpoints, "outputs": statement.outputs(build_dir, shards), "lineage": list(lineage),
     }  # fmt: skip
-    summary = account.summary(manifest, layout, docs, held, counts, plan)
+    summary = account.summary(manifest, docs, home, held, counts, parts, plans)
     if wrong := [check for check in summary["checks"] if check["left"] != check["right"]]:
         raise AssertionError(f"sums do not close, no manifest is written: {wrong}")
     write_manifest(build_dir / "manifest.json", manifest)
@@ -88,27 +102,77 @@ def _clear(build_dir: Path) -> None:
     """No manifest, no mixture: the old one stops being true now. Half-written files of a killed attempt go too."""
     (build_dir / "sequences").mkdir(parents=True, exist_ok=True)
     (build_dir / "manifest.json").unlink(missing_ok=True)
-    for name in ("recipe.yaml", "manifest.json", "selection.parquet", "sequences/shards.json", "sequences/*.npy"):
+    files = ("recipe.yaml", "manifest.json", "selection.parquet", "members.parquet", "sequences/shards.json", "sequences/*.npy")
+    for name in files:
         for stale in build_dir.glob(str(Path(name).parent / f".{Path(name).name}.*")):
             stale.unlink()
 
 
-def _order(layout: Layout, components: Sequence[str], seed: int) -> np.ndarray:
-    rows: list[list[int]] = [[] for _ in components]
-    keys: list[list[int]] = [[] for _ in components]
-    for use, packed in zip(layout.uses[: layout.n_trained_uses], layout.packed, strict=False):
-        rows[use.component].append(packed.n_rows)
-        keys[use.component].append(order.key(seed, "sequences", PHASE, components[use.component], str(use.pass_)))
-    return order.stream_order(rows, keys)
+def _present(spec: PhaseSpec) -> set[int]:
+    return {c for c, ask in enumerate(spec.asks) if ask is not None}
+
+
+def _plan(
+    specs: Sequence[PhaseSpec], docs: Documents, assigned: Sequence[np.ndarray], held: np.ndarray, state: State,
+    counted: Labels | None, seed: int,
+) -> tuple[list[list[Part]], list[budget.Plan], list[Use]]:  # fmt: skip
+    """Phase after phase: what is there, the plan, its passes. `state` ends as it is after the last one."""
+    parts: list[list[Part]] = []
+    plans: list[budget.Plan] = []
+    uses: list[Use] = []
+    for f, spec in enumerate(specs):
+        in_phase, stocks = [], [budget.Stock(0, 0, 0, 0)] * len(docs.components)
+        for c, ask in enumerate(spec.asks):
+            if ask is None:
+                continue
+            own = docs.of(c, assigned[f])
+            own = own[~held[own]] if held.any() else own
+            found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted)
+            stocks[c] = budget.Stock(found.unique, found.epoch, found.epoch_documents, found.cap)
+            in_phase.append(found)
+        plan = budget.plan(spec, stocks)
+        for found in in_phase:
+            uses += passes(docs, state, found, plan.targets[found.component], seed, spec.name, f)
+        parts.append(in_phase)
+        plans.append(plan)
+    return parts, plans, uses
+
+
+def _ever(docs: Documents, assigned: Sequence[np.ndarray], component: int) -> np.ndarray:
+    """The documents that are a component's in some phase, in canonical order."""
+    if len(assigned) == 1:
+        return docs.of(component, assigned[0])
+    ever = np.logical_or.reduce([of == component for of in assigned])
+    return docs.of(component, np.where(ever, component, -1))
+
+
+def _held(docs: Documents, home: np.ndarray, held: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(component, its held-out documents), of those that have any."""
+    of = np.where(held, home, -1)
+    return [(c, own) for c in range(len(docs.components)) if (own := docs.of(c, of)).size] if held.any() else []
+
+
+def _order(layout: Layout, components: Sequence[str], specs: Sequence[PhaseSpec], seed: int) -> np.ndarray:
+    """Sequence of every stream index, uint64: each phase on its own, one after the other."""
+    found = [np.empty(0, np.uint64)]
+    for f, spec in enumerate(specs):
+        rows: list[list[int]] = [[] for _ in components]
+        keys: list[list[int]] = [[] for _ in components]
+        for use, filled in layout.of_phase(f):
+            rows[use.component].append(filled.n_rows)
+            keys[use.component].append(order.key(seed, "sequences", spec.name, components[use.component], str(use.pass_)))
+        found.append(order.stream_order(rows, keys) + np.uint64(layout.first_row[f]))
+    return np.concatenate(found)
 
 
 def _stream_hash(hashes: np.ndarray, stream_order: np.ndarray) -> tuple[str, list[dict]]:
-    """Root of the stream, and its running hash at up to 64 evenly spaced stream indices, the last one included."""
+    """Root of the stream, and its running hash (stream.advance) at up to 64 evenly spaced stream indices, the last one included."""
     n = stream_order.size
-    marks = {n * k // CHECKPOINTS for k in range(1, CHECKPOINTS + 1)} - {0}
-    running, found = START, []
-    for i, sequence in enumerate(stream_order.tolist(), 1):
-        running = advance(running, hashes[sequence].tobytes())
-        if i in marks:
-            found.append({"stream_index": i, "sha256": running.hex()})
+    in_order = hashes[stream_order.astype(np.int64)].tobytes()
+    sha256, running, found, done = hashlib.sha256, START, [], 0
+    for mark in sorted({n * k // CHECKPOINTS for k in range(1, CHECKPOINTS + 1)} - {0}):
+        for at in range(16 * done, 16 * mark, 16):
+            running = sha256(running + in_order[at : at + 16]).digest()
+        done = mark
+        found.append({"stream_index": mark, "sha256": running.hex()})
     return running.hex(), found

@@ -27,7 +27,7 @@ def mix64(z: np.uint64) -> np.uint64:
     return z ^ (z >> _U31)
 
 
-@kernel
+@kernel(allocates=True)
 def permute(first: int, out: np.ndarray, n: int, key: np.uint64) -> None:
     """out[i] = image of first + i under the permutation of [0, n) that `key` names. out: int64."""
     half = np.uint64(1)
@@ -49,7 +49,7 @@ def permute(first: int, out: np.ndarray, n: int, key: np.uint64) -> None:
         out[i] = np.int64(x)
 
 
-@kernel
+@kernel(allocates=True)
 def keyed_hash(high: np.ndarray, low: np.ndarray, key: np.uint64) -> np.ndarray:
     """uint64 (n,): mix64(mix64(high ^ key) + low) per element."""
     out = np.empty(high.size, np.uint64)
@@ -85,7 +85,7 @@ def hex_halves(digits: np.ndarray, high: np.ndarray, low: np.ndarray) -> bool:
 _DIGIT = 11  # bits a turn of the radix sort; six turns
 
 
-@kernel
+@kernel(allocates=True)
 def argsort(values: np.ndarray) -> np.ndarray:
     """Stable order of uint64 values, int64 (n,)."""
     n = values.size
@@ -111,7 +111,7 @@ def argsort(values: np.ndarray) -> np.ndarray:
     return order
 
 
-@kernel
+@kernel(allocates=True)
 def group(number: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Stable order by number in [0, n), and where each begins in it: int64 (size,), int64 (n + 1,)."""
     ptr = np.zeros(n + 1, np.int64)
@@ -140,7 +140,7 @@ def add(number: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
         out[number[i]] += values[i]
 
 
-@kernel
+@kernel(allocates=True)
 def find(high: np.ndarray, low: np.ndarray, in_high: np.ndarray, in_low: np.ndarray) -> np.ndarray:
     """Where each name (two uint64 halves) stands among sorted names, all different; -1 where it does not. int64 (n,).
 
@@ -168,7 +168,7 @@ def find(high: np.ndarray, low: np.ndarray, in_high: np.ndarray, in_low: np.ndar
 # --- interleave (specified in order.py) ------------------------------------------------------------------------------
 
 
-@kernel
+@kernel(allocates=True)
 def interleave(counts: np.ndarray, out: np.ndarray) -> int:
     """out[t] = component of slot t; component i gets counts[i] slots (all > 0). Returns the first slot without a job, or -1.
 
@@ -252,7 +252,7 @@ def _next_set(words: np.ndarray, blocks: np.ndarray, start: int) -> int:
     return (word << 6) + _lowest_bit(words[word])
 
 
-@kernel
+@kernel(allocates=True)
 def n_chunks_of(lengths: np.ndarray, capacity: int) -> np.ndarray:
     """int64 (n,): ceil(length / capacity); 0 for an empty document."""
     out = np.empty(lengths.size, np.int64)
@@ -261,7 +261,7 @@ def n_chunks_of(lengths: np.ndarray, capacity: int) -> np.ndarray:
     return out
 
 
-@kernel
+@kernel(allocates=True)
 def best_fit(
     lengths: np.ndarray, capacity: int, window: int, item: np.ndarray, chunk: np.ndarray, start: np.ndarray, size: np.ndarray,
     row: np.ndarray,
@@ -333,7 +333,7 @@ def _present(below: np.ndarray, s: int) -> int:
     return s
 
 
-@kernel
+@kernel(allocates=True)
 def least_slack(size: np.ndarray, capacity: int, effort: int, row: np.ndarray) -> int:
     """Place items sorted by size, longest first: each row takes the longest left and the set that best fills the rest.
 
@@ -433,7 +433,7 @@ def rows_needed(per_size: np.ndarray, capacity: int, max_k: int) -> np.int64:
 # --- held-out (specified in selection.py) ----------------------------------------------------------------------------
 
 
-@kernel
+@kernel(allocates=True)
 def hold_out(
     order: np.ndarray, order_ptr: np.ndarray, cluster: np.ndarray, member: np.ndarray, member_ptr: np.ndarray,
     component: np.ndarray, n_tokens: np.ndarray, limits: np.ndarray, taken: np.ndarray, held: np.ndarray,

@@ -1,22 +1,33 @@
 """Which documents are trained on, how often, and which are held out: kept documents and budgets in, uses out.
 
-In: one table of kept documents per source, recipe order. Canonical order of a component's documents: its sources in `from` order,
-then id. Held-out comes first, by whole duplicate clusters. Every pass lists its documents in its own keyed permutation (order.py);
-passes follow each other until the budget is reached, so at most one document is used in part. Imports numpy, pyarrow, order, kernels.
+In: one table of kept documents per source, recipe order; per phase how much of which component. Canonical order of a component's
+documents: its sources in `from` order, then id. Held-out comes first, by whole duplicate clusters. Every pass lists its documents in
+its own keyed permutation (order.py); passes follow each other until the budget is reached, so at most one document per component and
+phase is cut. Imports numpy, pyarrow, order, kernels.
 
+**Membership.** A document has a pattern: the components that it matches, in recipe order, each with the bin of its copies. In a phase
+it belongs to the first of them that has a budget there. Its home, where held-out text is counted, is the first of them that has a
+budget in any phase.
 **Epochs.** Document d has m_d copies (1 unless the component has `copies`). An epoch uses it m_d times: W = sum m_d n_tokens tokens, in
 M passes, M = the largest m_d. Pass p (from 0, over all epochs) holds d iff floor((p + 1 + o_d) m_d / M) > floor((p + o_d) m_d / M), with
 o_d = keyed_hash(id, key(seed, "copies", phase, component)) mod M: any M passes in a row hold d exactly m_d times, any P passes hold it
 floor or ceiling of P m_d / M times, never twice in one pass. So copies are spread over the epoch, every part of an epoch is a sample of
 the whole of it, and T = k W + r tokens (0 <= r < W) use d at least k m_d times and at most (k + 1) m_d, k m_d if r = 0. With
 max_epochs c, T <= floor(c W): never more than ceil(c) m_d. Without copies M = 1, W = U and every pass holds all documents.
+**Phases.** `used` counts the uses of d begun so far, in any phase and component; `rest` is how many tokens were taken of the last one
+where a budget cut it, else 0. In pass p of a phase d has the index floor((p + o_d) m_d / M) - floor(o_d m_d / M), its uses in the passes
+before p; it stands there only if that is at least used_d (used_d - 1 if rest_d > 0: that use then goes on at token rest_d). So the
+least used come first, what one phase left of a pass the next one takes, and among documents of equal history uses are k or k + 1.
+**Units.** A budget counts tokens; or loss_tokens, the labels that count (a use's first token is none, nor what the loss mask leaves
+out), the last document cut at the token where they are reached; or examples, uses begun, and then no document is cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +38,11 @@ from mixture import kernels, order
 # large strings: a hundred million ids do not fit 32-bit offsets
 KEPT = pa.schema([
     ("id", pa.large_string()), ("cluster_id", pa.large_string()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64()),
-    ("shard", pa.int64()), ("token_start", pa.int64()), ("language", pa.large_string()), ("license", pa.large_string()),
-    ("bin", pa.int64()),  # of its component's copies, -1 in none
+    ("shard", pa.int64()), ("token_start", pa.int64()), ("language", pa.dictionary(pa.int32(), pa.string())),
+    ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
+Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
+BLOCK = 1 << 22  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
 
 
 @dataclass(frozen=True)
@@ -38,110 +51,235 @@ class Documents:
 
     sources: list[str]
     components: list[str]
-    source: np.ndarray  # int64, index into sources
-    component: np.ndarray  # int64, index into components, -1 in none
+    canonical: list[list[int]]  # per component its sources in `from` order
+    copies: list[np.ndarray]  # per component int64: uses in an epoch of documents in each bin, and last of those in none
+    patterns: list[Pattern]
+    pattern: np.ndarray  # int64, index into patterns
+    source: np.ndarray  # int16, index into sources
     n_tokens: np.ndarray  # int64
     n_loss_tokens: np.ndarray  # int64
     shard: np.ndarray  # int64, index into the list of token shards
     token_start: np.ndarray  # int64, in tokens from the start of the shard
-    bin: np.ndarray  # int64, of its component's copies, -1 in none
-    copies: np.ndarray  # int64, uses in one epoch, >= 1
     id: pa.Array
-    cluster: pa.Array  # cluster_id, or the document's own id
-    language: pa.Array
-    license: pa.Array
+    cluster: pa.Array  # cluster_id, null where the document stands alone
+    language: pa.DictionaryArray
+    license: pa.DictionaryArray
 
     @property
     def n(self) -> int:
         return self.source.size
 
-    def of(self, component: int, canonical: Sequence[int]) -> np.ndarray:
-        """Documents of a component, `canonical` giving its sources in `from` order."""
-        own = np.flatnonzero(self.component == component)
-        rank = np.full(len(self.sources), len(canonical), np.int64)
-        rank[list(canonical)] = np.arange(len(canonical))
+    def first_of(self, present: Collection[int]) -> np.ndarray:
+        """int16 (n,): of the components in `present` the first that each document matches, -1 where there is none."""
+        first = [next((c for c, _ in pattern if c in present), -1) for pattern in self.patterns]
+        return np.array(first, np.int16)[self.pattern]
+
+    def of(self, component: int, assigned: np.ndarray) -> np.ndarray:
+        """The documents that `assigned` (of first_of) gives to a component, in canonical order."""
+        own = np.flatnonzero(assigned == component)
+        rank = np.full(len(self.sources), len(self.sources), np.int16)
+        rank[self.canonical[component]] = np.arange(len(self.canonical[component]))
+        if (np.diff(rank) >= 0).all():  # the recipe's order
+            return own
         return own[np.argsort(rank[self.source[own]], kind="stable")]
+
+    def bins(self, component: int, own: np.ndarray) -> np.ndarray:
+        """int64: the bin that a component's copies put its documents `own` in, -1 none."""
+        return np.array([dict(pattern).get(component, -1) for pattern in self.patterns], np.int64)[self.pattern[own]]
+
+    def copies_of(self, component: int, own: np.ndarray) -> np.ndarray:
+        """int64: uses of the component's documents `own` in one epoch, >= 1."""
+        times = self.copies[component]
+        if (times == 1).all():
+            return np.ones(own.size, np.int64)
+        return times[self.bins(component, own)]  # bin -1 is the last
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which tokens count as labels, where a budget is in loss_tokens."""
+
+    whole: np.ndarray  # int64 (n_documents,): labels of one whole use of each
+    mask: Callable[[int], np.ndarray]  # of a document, bool (n_tokens,): its tokens that the loss mask lets count
+
+
+@dataclass(frozen=True)
+class State:
+    """What was consumed of every document, over the phases so far and whatever the recipe continues. Arrays int64 (n,), changed by `add`.
+
+    `labels` only where some budget is in loss_tokens, else empty."""
+
+    used: np.ndarray  # uses begun
+    rest: np.ndarray  # tokens taken of the last use where a budget cut it, 0 where none did
+    tokens: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def fresh(cls, n: int, with_labels: bool = False) -> State:
+        used, rest, tokens = (np.zeros(n, np.int64) for _ in range(3))
+        return cls(used, rest, tokens, np.zeros(n if with_labels else 0, np.int64))
+
+    def copy(self) -> State:
+        return State(self.used.copy(), self.rest.copy(), self.tokens.copy(), self.labels.copy())
+
+    def add(self, use: Use, docs: Documents, labels: Labels | None = None) -> None:
+        """A use has at most one part of a document, so every document stands here once."""
+        self.used[use.documents] += use.start == 0
+        end = use.start + use.n_tokens
+        self.rest[use.documents] = np.where(end < docs.n_tokens[use.documents], end, 0)
+        self.tokens[use.documents] += use.n_tokens
+        if self.labels.size:
+            assert labels is not None
+            self.labels[use.documents] += _labels_of(use, docs, labels)
 
 
 @dataclass(frozen=True)
 class Use:
-    """One pass of one component (component index, pass number), or its held-out documents (pass 0)."""
+    """One pass of one component in one phase (their numbers), or its held-out documents (phase -1, pass 0)."""
 
+    phase: int
     component: int
     pass_: int
     documents: np.ndarray  # int64, in the pass's order
-    n_tokens: np.ndarray  # int64, tokens used of each, from its first
+    start: np.ndarray  # int64, the first token used of each; 0 unless an earlier phase began this use
+    n_tokens: np.ndarray  # int64, tokens used of each
+
+
+@dataclass(frozen=True)
+class Part:
+    """The members of a component in one phase, before the phase begins."""
+
+    component: int
+    own: np.ndarray  # int64, their documents in canonical order
+    copies: np.ndarray  # int64 (own,)
+    unit: str  # tokens | loss_tokens | examples
+    epoch: int  # of all of them, each times its copies, in the unit
+    unique: int  # each once, in the unit
+    cap: int  # what the phase can have at most, in the unit
+    labels: Labels | None = field(default=None, repr=False)
+
+    @property
+    def epoch_documents(self) -> int:
+        return int(self.copies.sum())
 
 
 def documents(
-    tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[str]], copies: Mapping[str, Sequence[int]] | None = None
-) -> Documents:
-    """Join the sources' tables (columns of KEPT) and assign components by their sources. A document without tokens is in none.
+    tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[str]], patterns: Sequence[Pattern],
+    copies: Mapping[str, Sequence[int]] | None = None,
+) -> Documents:  # fmt: skip
+    """Join the sources' tables (columns of KEPT). A document without tokens matches nothing.
 
-    `copies`: component -> copies of each of its bins; a document in no bin has one."""
-    of_source = {source: i for i, sources in enumerate(components.values()) for source in sources}
-    whole, source, component = [], [], []
-    for number, (name, table) in enumerate(tables.items()):
-        table = table.select(KEPT.names).cast(KEPT)
-        whole.append(table.take(pc.sort_indices(table, sort_keys=[("id", "ascending")])))
-        source.append(np.full(table.num_rows, number, np.int64))
-        component.append(np.full(table.num_rows, of_source.get(name, -1), np.int64))
-    rows = {name: pa.concat_tables(whole)[name].combine_chunks() for name in KEPT.names}
-    columns = {name: rows[name].to_numpy() for name in ("n_tokens", "n_loss_tokens", "shard", "token_start", "bin")}
-    assigned = np.where(columns["n_tokens"] > 0, np.concatenate(component), -1)
-    times = np.ones(assigned.size, np.int64)
-    for number, name in enumerate(components):
-        if copies and name in copies:
-            own = assigned == number
-            times[own] = np.array([*copies[name], 1], np.int64)[columns["bin"][own]]  # bin -1 is the last
+    `components`: name -> its sources in `from` order. `copies`: name -> copies of each of its bins."""
+    tables = {name: _by_id(table.select(KEPT.names).cast(KEPT)) for name, table in tables.items()}
+    rows = pa.concat_tables(tables.values()).unify_dictionaries()
+    column = {name: _one(rows[name]) for name in KEPT.names}
+    numbers = {name: column[name].to_numpy() for name in ("n_tokens", "n_loss_tokens", "shard", "token_start", "pattern")}
+    patterns = list(patterns)
+    if numbers["n_tokens"].size and numbers["n_tokens"].min() < 1:
+        numbers["pattern"] = np.where(numbers["n_tokens"] > 0, numbers["pattern"], len(patterns))
+        patterns.append(())
+    sources = list(tables)
     return Documents(
-        sources=list(tables), components=list(components), source=np.concatenate(source), component=assigned, copies=times,
-        id=rows["id"], cluster=pc.coalesce(rows["cluster_id"], rows["id"]), language=rows["language"], license=rows["license"],
-        **columns,
+        sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
+        copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=patterns,
+        source=np.repeat(np.arange(len(sources), dtype=np.int16), [table.num_rows for table in tables.values()]),
+        id=column["id"], cluster=column["cluster_id"], language=column["language"], license=column["license"], **numbers,
     )  # fmt: skip
 
 
-def hold_out(docs: Documents, per_component: int, at_most: Fraction, seed: int) -> np.ndarray:
+def _by_id(table: pa.Table) -> pa.Table:
+    """Sorted by id; token shards are, one after the other, so mostly nothing is to do."""
+    ids = table["id"]
+    in_order = len(ids) < 2 or pc.all(pc.less_equal(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+    return table if in_order else table.take(pc.sort_indices(table, sort_keys=[("id", "ascending")]))
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def names(values: pa.Array, at: np.ndarray) -> pa.Array:
+    """`values` at these places; a run of them is not copied."""
+    if at.size and at[-1] - at[0] + 1 == at.size and (np.diff(at) == 1).all():
+        return values.slice(int(at[0]), at.size)
+    return values.take(pa.array(at))
+
+
+# --- held-out -----------------------------------------------------------------------------------------------------------
+
+
+def hold_out(
+    docs: Documents, home: np.ndarray, per_component: int, at_most: Fraction, seed: int, trained: np.ndarray | None = None,
+    before: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """bool (n,): held-out documents. Clusters in order of keyed hash, whole, until a component's limit would be passed.
 
-    The limit is the smaller of `per_component` tokens and `at_most` of the component's tokens. A cluster that does not fit is
-    passed over; a cluster held out for one component is held out in all, and counts there.
+    `home` (n,): the component where a document counts, -1 in none. The limit is the smaller of `per_component` tokens and `at_most` of
+    the component's tokens. A cluster that does not fit is passed over; a cluster held out for one component is held out in all, and
+    counts there. `trained`: documents trained on before are not held out, nor is any other of their cluster. `before`: documents held
+    out before stay it, with what has joined their clusters since, also beyond the limit.
     """
     held = np.zeros(docs.n, np.bool_)
-    high, low = halves(docs.cluster)
-    rank = order.keyed_hash(high, low, order.key(seed, "held-out"))
-    by_hash = np.lexsort((low, high, rank))  # names decide between equal hashes
-    changes = np.zeros(docs.n, np.int64)
-    changes[1:] = (np.diff(high[by_hash]) != 0) | (np.diff(low[by_hash]) != 0)
-    number = np.cumsum(changes)
-    cluster = np.empty(docs.n, np.int64)
-    cluster[by_hash] = number
-    member_ptr = np.searchsorted(number, np.arange(number[-1] + 2 if docs.n else 1)).astype(np.int64)
-    assigned = by_hash[docs.component[by_hash] >= 0]
-    by_component = assigned[np.argsort(docs.component[assigned], kind="stable")]
+    if not docs.n:
+        return held
+    by_hash, cluster = _clusters(docs, order.key(seed, "held-out"))
+    member_ptr = np.flatnonzero(np.diff(cluster[by_hash], prepend=-1, append=-1)).astype(np.int64)
+    barred = np.zeros(member_ptr.size - 1, np.bool_)
+    if trained is not None and trained.any():
+        barred[cluster[trained]] = True
+    if before is not None and before.any():
+        joined = np.zeros(barred.size, np.bool_)
+        joined[cluster[before & (home >= 0)]] = True
+        held |= joined[cluster] & (home >= 0)
+        if trained is not None:
+            held &= ~trained
+        barred |= joined
+    assigned = by_hash[(home[by_hash] >= 0) & ~barred[cluster[by_hash]]]
+    by_component = assigned[np.argsort(home[assigned], kind="stable")]
     n_components = len(docs.components)
-    order_ptr = np.searchsorted(docs.component[by_component], np.arange(n_components + 1)).astype(np.int64)
-    limits = np.zeros(n_components, np.int64)
-    for c in range(n_components):
-        tokens = int(docs.n_tokens[docs.component == c].sum())
-        limits[c] = min(per_component, int(at_most * tokens // 1))
-    kernels.hold_out(by_component, order_ptr, cluster, by_hash, member_ptr, docs.component, docs.n_tokens, limits, held)
+    order_ptr = np.searchsorted(home[by_component], np.arange(n_components + 1)).astype(np.int64)
+    tokens, taken = np.zeros(n_components + 1, np.int64), np.zeros(n_components + 1, np.int64)
+    kernels.add(home, docs.n_tokens, tokens)  # home -1 is the last
+    kernels.add(home[held], docs.n_tokens[held], taken)
+    limits = np.array([min(per_component, int(at_most * n // 1)) for n in tokens[:-1].tolist()], np.int64)
+    kernels.hold_out(
+        by_component, order_ptr, cluster, by_hash, member_ptr, home, docs.n_tokens, limits, taken[:-1].copy(), held,
+    )  # fmt: skip
     return held
+
+
+def _clusters(docs: Documents, key: int) -> tuple[np.ndarray, np.ndarray]:
+    """The documents ordered by their cluster's keyed hash, and every document's cluster, numbered in that order."""
+    alone = docs.cluster.null_count
+    named = docs.id if alone == docs.n else docs.cluster if not alone else pc.coalesce(docs.cluster, docs.id)
+    high, low = halves(named)
+    rank = order.keyed_hash(high, low, key)
+    by_hash = kernels.argsort(rank)
+    rank, high, low = rank[by_hash], high[by_hash], low[by_hash]
+    other = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    if (other & (rank[1:] == rank[:-1])).any():  # names decide between equal hashes
+        again = np.lexsort((low, high, rank))
+        by_hash, high, low = by_hash[again], high[again], low[again]
+        other = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    cluster = np.empty(docs.n, np.int64)
+    cluster[by_hash] = np.concatenate(([0], np.cumsum(other)))
+    return by_hash, cluster
 
 
 def halves(names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """The two halves of names of 32 hex digits, uint64 (n,) each."""
     names = names.cast(pa.large_string())
     ends = np.frombuffer(names.buffers()[1] or b"", np.int64)[names.offset : names.offset + len(names) + 1]
-    if names.null_count or (len(names) and (np.diff(ends) != 32).any()):
+    high, low = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
+    if not len(names):
+        return high, low
+    text = np.frombuffer(names.buffers()[2] or b"", np.uint8)[ends[0] :]
+    if names.null_count or (np.diff(ends) != 32).any() or not kernels.hex_halves(text, high, low):
         raise AssertionError("a document or cluster without a name of 32 hex digits")
-    text = np.frombuffer(names.buffers()[2] or b"", np.uint8)[ends[0] if len(names) else 0 :]
-    both = np.empty((len(names), 2), np.uint64)
-    for first in range(0, len(names), 1 << 20):
-        digits = text[32 * first : 32 * min(first + (1 << 20), len(names))].reshape(-1, 32)
-        values = np.where(digits >= ord("a"), digits - (ord("a") - 10), digits - ord("0")).astype(np.uint8)
-        both[first : first + len(digits)] = (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8")
-    return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+    return high, low
+
+
+# --- passes -------------------------------------------------------------------------------------------------------------
 
 
 def offsets(ids: pa.Array, per_epoch: int, key: int) -> np.ndarray:
@@ -157,30 +295,142 @@ def copies_key(seed: int, phase: str, component: str) -> int:
 
 
 def stands_in(copies: np.ndarray, offset: np.ndarray, per_epoch: int, number: int) -> np.ndarray:
-    """bool (n,): the documents that pass `number` holds."""
+    """bool (n,): the documents that pass `number` holds, if none of their uses are consumed yet."""
     at = number % per_epoch + offset
     return (at + 1) * copies // per_epoch > at * copies // per_epoch
 
 
-def passes(docs: Documents, chosen: np.ndarray, component: int, target: int, seed: int, phase: str) -> list[Use]:
-    """The passes of one component over the documents `chosen` (canonical order), together exactly `target` tokens."""
-    if not chosen.size:
-        return []
-    name, copies = docs.components[component], docs.copies[chosen]
-    per_epoch = int(copies.max())
-    offset = offsets(docs.id.take(pa.array(chosen)), per_epoch, copies_key(seed, phase, name))
+def uses_before(copies: np.ndarray, offset: np.ndarray, per_epoch: int, number: int) -> np.ndarray:
+    """int64 (n,): how often the passes before `number` hold each document; in pass `number` the index of its use."""
+    return (number + offset) * copies // per_epoch - offset * copies // per_epoch
+
+
+def first_pass(copies: np.ndarray, offset: np.ndarray, per_epoch: int, due: np.ndarray) -> int:
+    """The first pass that holds a document whose uses before `due` (n,) are consumed."""
+    before = offset * copies // per_epoch
+    return int((-(-(due + before + 1) * per_epoch // copies) - 1 - offset).min())
+
+
+def part(
+    docs: Documents, state: State, component: int, own: np.ndarray, max_epochs: Fraction, unit: str, labels: Labels | None = None
+) -> Part:
+    """What a phase has of a component: `own` in canonical order, held-out documents left out.
+
+    Its cap is the smaller of what floor(max_epochs * epoch) leaves after all that was consumed of `own`, and of what the passes below
+    ceil(max_epochs) * M still hold."""
+    copies = docs.copies_of(component, own)
+    whole = _whole(docs, own, unit, labels)
+    epoch = int((copies * whole).sum()) if (copies > 1).any() else int(whole.sum())
+    used, cut = state.used[own], np.flatnonzero(state.rest[own])
+    allowed = copies * -(-max_epochs.numerator // max_epochs.denominator)
+    left = int((np.maximum(allowed - used, 0) * whole).sum())
+    going_on = cut[used[cut] <= allowed[cut]]
+    left += int(_rest(docs, own[going_on], state.rest[own[going_on]], unit, labels).sum())
+    consumed = {"tokens": state.tokens, "loss_tokens": state.labels, "examples": state.used}[unit][own]
+    cap = max(0, min(int(max_epochs * epoch // 1) - int(consumed.sum()), left))
+    return Part(component, own, copies, unit, epoch, int(whole.sum()), cap, labels)
+
+
+def passes(docs: Documents, state: State, part: Part, target: int, seed: int, phase: str, number: int = 0) -> list[Use]:
+    """The passes of one component in a phase (its name and number), together exactly `target` of the part's unit. Adds them to `state`."""
+    name, own, copies = docs.components[part.component], part.own, part.copies
+    if target > part.cap:
+        raise ValueError(f"{target} {part.unit} of {name}, which has {part.cap}")
+    per_epoch = int(copies.max(initial=1))
+    offset = offsets(names(docs.id, own) if per_epoch > 1 else pa.nulls(own.size), per_epoch, copies_key(seed, phase, name))
+    due = state.used[own] - (state.rest[own] > 0)
+    is_fresh = not due.any()
     uses: list[Use] = []
-    left = target
+    left, pass_ = target, 0
+    if left and not is_fresh:
+        pass_ = first_pass(copies, offset, per_epoch, due)
     while left:
-        number = len(uses)
-        members = chosen[stands_in(copies, offset, per_epoch, number)]
-        permuted = members[order.permutation(members.size, order.key(seed, "documents", phase, name, str(number)))]
-        used = docs.n_tokens[permuted]
-        before = np.cumsum(used)
-        if before[-1] > left:
-            last = int(np.searchsorted(before, left))  # the first document at which the budget is reached
-            permuted, used = permuted[: last + 1], used[: last + 1].copy()
-            used[-1] -= before[last] - left
-        left -= int(used.sum())
-        uses.append(Use(component, number, permuted, used))
+        holds = stands_in(copies, offset, per_epoch, pass_) if per_epoch > 1 else np.ones(own.size, np.bool_)
+        if not is_fresh:
+            holds &= uses_before(copies, offset, per_epoch, pass_) >= due
+        members = own[holds] if per_epoch > 1 or not is_fresh else own
+        if members.size:
+            key = order.key(seed, "documents", phase, name, str(pass_))
+            use, left = _pass(docs, state, part, members, key, left, (number, part.component, pass_))
+            state.add(use, docs, part.labels)
+            uses.append(use)
+        pass_ += 1
     return uses
+
+
+def _pass(
+    docs: Documents, state: State, part: Part, members: np.ndarray, key: int, left: int, of: tuple[int, int, int]
+) -> tuple[Use, int]:
+    """One pass over `members`, or as much of it as brings the budget to its end; and what is left of the budget after it."""
+    chosen, starts, sizes = [], [], []
+    for first in range(0, members.size, BLOCK):
+        at = order.permutation(members.size, key, first, min(BLOCK, members.size - first))
+        documents = members[at]
+        start = state.rest[documents]
+        n_tokens = docs.n_tokens[documents] - start
+        before = np.cumsum(_measure(docs, documents, start, part.unit, part.labels))
+        is_last = before[-1] >= left
+        if is_last:
+            last = int(np.searchsorted(before, left))  # the first document at which the budget is reached
+            documents, start, n_tokens = documents[: last + 1], start[: last + 1], n_tokens[: last + 1]
+            if over := int(before[last]) - left:
+                n_tokens[-1] -= _tail(docs, int(documents[-1]), int(start[-1]), over, part)
+            left = 0
+        else:
+            left -= int(before[-1])
+        chosen.append(documents)
+        starts.append(start)
+        sizes.append(n_tokens)
+        if is_last:
+            break
+    return Use(*of, *(np.concatenate(arrays) for arrays in (chosen, starts, sizes))), left
+
+
+def _whole(docs: Documents, own: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
+    """int64 (own,): what one whole use of each document counts."""
+    if unit == "examples":
+        return np.ones(own.size, np.int64)
+    if unit == "tokens":
+        return docs.n_tokens[own]
+    assert labels is not None
+    return labels.whole[own]
+
+
+def _measure(docs: Documents, own: np.ndarray, start: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
+    """int64 (own,): what the uses from `start` on count."""
+    if unit == "tokens":
+        return docs.n_tokens[own] - start
+    found = _whole(docs, own, unit, labels)
+    cut = np.flatnonzero(start)
+    if cut.size:
+        found = found.copy()
+        found[cut] = _rest(docs, own[cut], start[cut], unit, labels)
+    return found
+
+
+def _rest(docs: Documents, cut: np.ndarray, start: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
+    """int64 (cut,): what the rest of uses that a budget has cut counts. They are few."""
+    if unit == "tokens":
+        return docs.n_tokens[cut] - start
+    if unit == "examples":  # they began before
+        return np.zeros(cut.size, np.int64)
+    assert labels is not None
+    pairs = zip(cut.tolist(), start.tolist(), strict=True)
+    return np.array([np.count_nonzero(labels.mask(d)[a + 1 :]) for d, a in pairs], np.int64)
+
+
+def _tail(docs: Documents, document: int, start: int, over: int, part: Part) -> int:
+    """How many tokens at the end of a document's use the budget leaves, where they count `over`."""
+    if part.unit == "tokens":
+        return over
+    assert part.labels is not None and part.unit == "loss_tokens"
+    counts = np.flatnonzero(part.labels.mask(document)[start + 1 :]) + start + 1  # which tokens are labels
+    return int(docs.n_tokens[document] - counts[-over - 1] - 1)  # the last label that the budget has is the last token of the use
+
+
+def _labels_of(use: Use, docs: Documents, labels: Labels) -> np.ndarray:
+    found = labels.whole[use.documents]
+    end = use.start + use.n_tokens
+    for i in np.flatnonzero((use.start > 0) | (end < docs.n_tokens[use.documents])).tolist():
+        found[i] = np.count_nonzero(labels.mask(int(use.documents[i]))[use.start[i] + 1 : end[i]])
+    return found

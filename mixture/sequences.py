@@ -1,15 +1,16 @@
 """The packed rows on disk: uses of documents in, sequences/ and selection.parquet out.
 
-Sequences are numbered by component, then pass; those of held-out documents follow the trained ones. Chunk i of chunks.npy is row
+Sequences are numbered by phase, component, pass; those of held-out documents follow the trained ones. Chunk i of chunks.npy is row
 i of selection.parquet. Every file is written under a temporary name, then renamed; equal input gives equal bytes. `token_start`
 in the selection counts from the first token of the document (so it does not depend on shards), `position` from that of the row.
-Imports schema, store and mixture's order, pack, selection, stream.
+Imports schema, store and mixture's hashes, pack, selection, stream.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,37 @@ import pyarrow.parquet as pq
 
 from curate.schema import SELECTION
 from curate.store import digest, table_root, write_json
-from mixture.pack import Packed, pack
+from mixture.hashes import count_learned, row_hashes
+from mixture.pack import Packed, concat, pack
 from mixture.selection import Documents, Use
-from mixture.stream import CHUNK, hash_row, map_tokens
+from mixture.stream import CHUNK, map_tokens
 
 SLICE = 1 << 20  # rows of the selection made at once; part of the root's definition
+READ = 1 << 22  # tokens read and hashed at once by a thread
 # What stands in selection.parquet about who is used how often; the rest of its columns says where and when.
 WHAT = ("phase", "component", "source", "id", "pass", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens", "split")
 
 
 @dataclass(frozen=True)
+class Filled:
+    """What packing made of one use (one pass of one component in one phase, or held-out documents)."""
+
+    n_rows: int
+    n_tokens: int
+    padding: int  # tokens
+    unavoidable: int  # tokens of padding that no packing can do without
+    cut_that_fit: int  # documents no longer than a row that stand in two
+    overlong: int  # documents longer than a row
+
+
+@dataclass(frozen=True)
 class Layout:
-    """All sequences. Chunk arrays (n_chunks,), row arrays (n_rows,); `packed` per use, trained ones first."""
+    """All sequences. Chunk arrays (n_chunks,), row arrays (n_rows,); `filled` per use, trained ones first."""
 
     uses: list[Use]
-    packed: list[Packed]
-    n_trained_uses: int
+    filled: list[Filled]
+    row_lengths: list[int]  # tokens of a row, by phase
+    first_row: list[int]  # sequences of phase f are [first_row[f], first_row[f + 1]), held-out ones begin at the last
     row_ptr: np.ndarray  # int64 (n_rows + 1,)
     document: np.ndarray  # int64, index into Documents
     chunk: np.ndarray
@@ -46,30 +62,55 @@ class Layout:
     more: np.ndarray  # bool: another chunk of this use follows
     row_use: np.ndarray  # int64 (n_rows,), index into uses
     n_rows: int
-    n_trained: int  # trained sequences are [0, n_trained)
+
+    @property
+    def n_trained(self) -> int:
+        """Trained sequences are [0, n_trained)."""
+        return self.first_row[-1]
 
     @property
     def row(self) -> np.ndarray:
         """Sequence of every chunk, int64."""
         return np.repeat(np.arange(self.n_rows), np.diff(self.row_ptr))
 
+    def of_phase(self, phase: int) -> list[tuple[Use, Filled]]:
+        """A phase's passes, by component, then pass; -1: the held-out documents."""
+        return [(use, filled) for use, filled in zip(self.uses, self.filled, strict=True) if use.phase == phase]
 
-def lay_out(trained: Sequence[Use], held_out: Sequence[Use], sequence_length: int) -> Layout:
-    """Pack every use on its own: rows are pure in one component and pass."""
+
+def lay_out(trained: Sequence[Use], held_out: Sequence[Use], phases: Sequence[tuple[int, str]]) -> Layout:
+    """Pack every use on its own: rows are pure in one phase, component and pass. `phases`: sequence_length and packing of each.
+
+    `trained` stands by phase, component, pass. Held-out documents are packed best-fit into rows of the first phase's length."""
     uses = [*trained, *held_out]
-    packed = [pack(use.n_tokens, sequence_length) for use in uses]
+    packed, filled = [], []
+    for use in uses:
+        length, how = phases[use.phase] if use.phase >= 0 else (phases[0][0], "best_fit")
+        packed.append(pack(use.n_tokens, length) if how == "best_fit" else concat(use.n_tokens, length))
+        filled.append(_filled(packed[-1], use, length))
 
     def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.empty(0, np.int64), *parts])
 
     rows = [p.n_rows for p in packed]
+    in_phase = [sum(n for n, use in zip(rows, uses, strict=True) if use.phase == f) for f in range(len(phases))]
     ptr = np.concatenate(([0], np.cumsum(joined([np.diff(p.row_ptr) for p in packed]))))
     chunk, n_chunks = joined([p.chunk for p in packed]), joined([p.n_chunks for p in packed])
+    pairs = list(zip(uses, packed, strict=True))
     return Layout(
-        uses, packed, len(trained), ptr, joined([u.documents[p.item] for u, p in zip(uses, packed, strict=True)]),
-        chunk, n_chunks, joined([p.start for p in packed]), joined([p.length for p in packed]),
-        joined([p.position for p in packed]), chunk + 1 < n_chunks, np.repeat(np.arange(len(uses)), rows),
-        sum(rows), sum(rows[: len(trained)]),
+        uses, filled, [length for length, _ in phases], [0, *np.cumsum(in_phase).tolist()], ptr,
+        joined([u.documents[p.item] for u, p in pairs]), chunk, n_chunks, joined([u.start[p.item] + p.start for u, p in pairs]),
+        joined([p.length for p in packed]), joined([p.position for p in packed]), chunk + 1 < n_chunks,
+        np.repeat(np.arange(len(uses)), rows), sum(rows),
+    )  # fmt: skip
+
+
+def _filled(packed: Packed, use: Use, length: int) -> Filled:
+    cut = (packed.chunk == 0) & (packed.n_chunks > 1)
+    long = use.n_tokens[packed.item[cut]] > length
+    return Filled(
+        packed.n_rows, int(packed.length.sum()), packed.padding(length), packed.unavoidable(length), int((~long).sum()),
+        int(long.sum()),
     )  # fmt: skip
 
 
@@ -81,8 +122,9 @@ def write_sequences(
     folder.mkdir(parents=True, exist_ok=True)
     base = folder.parent.resolve()
     losses = [shard.with_name(shard.name + ".loss") for shard in shards]
-    tokens = [map_tokens(shard, np.dtype(f"<u{token_bytes}")) for shard in shards]
-    masks = [map_tokens(loss, np.dtype("u1"), t.size) if loss.exists() else None for loss, t in zip(losses, tokens, strict=True)]
+    tokens = [np.asarray(map_tokens(shard, np.dtype(f"<u{token_bytes}"))) for shard in shards]
+    masks = [np.asarray(map_tokens(loss, np.dtype("u1"), t.size)) if loss.exists() else None
+             for loss, t in zip(losses, tokens, strict=True)]  # fmt: skip
     listed = [
         {"path": os.path.relpath(shard.resolve(), base), "n_tokens": t.size, "has_loss": mask is not None}
         for shard, t, mask in zip(shards, tokens, masks, strict=True)
@@ -106,29 +148,39 @@ def _read_rows(
     layout: Layout, chunks: np.ndarray, tokens: Sequence[np.ndarray], masks: Sequence[np.ndarray | None],
     progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Every token once, through memory maps: row hashes, and the labels that count per chunk."""
-    hashes = np.empty((layout.n_rows, 16), np.uint8)
-    n_loss = layout.length - 1 + layout.more
-    shard, start = chunks["shard"].tolist(), chunks["start"].tolist()
-    for i in np.flatnonzero(np.array([mask is not None for mask in masks], np.bool_)[chunks["shard"]]).tolist():
-        mask = masks[shard[i]]
-        assert mask is not None
-        n_loss[i] = np.count_nonzero(mask[start[i] + 1 : start[i] + 1 + n_loss[i]])
-    length, ptr = layout.length.tolist(), layout.row_ptr.tolist()
-    for row in range(layout.n_rows):
-        own = range(ptr[row], ptr[row + 1])
-        parts = [tokens[shard[i]][start[i] : start[i] + length[i]] for i in own]
-        hashes[row] = np.frombuffer(hash_row(layout.length[own.start : own.stop], parts), np.uint8)
-        if row % 4096 == 0:
-            progress(row, layout.n_rows)
-    progress(layout.n_rows, layout.n_rows)
+    """Every token once, through memory maps: row hashes, and the labels that count per chunk. Rows are read in blocks, by threads."""
+    ptr, n_rows = layout.row_ptr, layout.n_rows
+    before = np.concatenate(([0], np.cumsum(layout.length)))[ptr]  # tokens before every row
+    hashes, n_loss = np.empty((n_rows, 16), np.uint8), layout.length - 1 + layout.more
+
+    def read(first: int, stop: int) -> int:
+        a, b = int(ptr[first]), int(ptr[stop])
+        hashes[first:stop] = row_hashes(ptr[first : stop + 1] - a, chunks[a:b], tokens)
+        _count_labels(chunks["shard"][a:b], chunks["start"][a:b], n_loss[a:b], masks)
+        return stop
+
+    # whole rows of about READ tokens together, one row at least
+    starts = np.unique(np.searchsorted(before[:-1], np.arange(0, max(int(before[-1]), 1), READ))).tolist() if n_rows else []
+    blocks = zip(starts, [*starts[1:], n_rows], strict=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(lambda block: read(*block), blocks):
+            progress(done, n_rows)
+    progress(n_rows, n_rows)
     return hashes, n_loss
 
 
+def _count_labels(shard: np.ndarray, start: np.ndarray, n_loss: np.ndarray, masks: Sequence[np.ndarray | None]) -> None:
+    """n_loss of the chunks whose shard has a loss mask, from what it would be without."""
+    for s in np.unique(shard).tolist():
+        if (mask := masks[s]) is not None:
+            own = np.flatnonzero(shard == s)
+            n_loss[own] = count_learned(mask, start[own].astype(np.int64) + 1, n_loss[own])
+
+
 def write_selection(
-    path: Path, layout: Layout, docs: Documents, n_loss: np.ndarray, order: np.ndarray, phase: str
+    path: Path, layout: Layout, docs: Documents, n_loss: np.ndarray, order: np.ndarray, phases: Sequence[str]
 ) -> tuple[str, str]:
-    """Write selection.parquet; returns (root of what is selected, root of where and when it stands)."""
+    """Write selection.parquet (`phases`: their names); returns (root of what is selected, root of where and when it stands)."""
     stream_index = np.empty(layout.n_trained, np.int64)
     stream_index[order.astype(np.int64)] = np.arange(layout.n_trained)
     row = layout.row
@@ -138,7 +190,7 @@ def write_selection(
     with pq.ParquetWriter(temporary, SELECTION, compression="zstd", compression_level=3, version="2.6") as writer:
         for first in range(0, row.size, SLICE):
             at = slice(first, first + SLICE)
-            table = _slice(layout, docs, n_loss[at], stream_index, row[at], at, phase)
+            table = _slice(layout, docs, n_loss[at], stream_index, row[at], at, phases)
             what.append(table_root(table.select(list(WHAT))))
             where.append(table_root(table.select([n for n in table.column_names if n not in WHAT])))
             writer.write_table(table, row_group_size=1 << 17)
@@ -147,16 +199,18 @@ def write_selection(
 
 
 def _slice(
-    layout: Layout, docs: Documents, n_loss: np.ndarray, stream_index: np.ndarray, row: np.ndarray, at: slice, phase: str
-) -> pa.Table:
+    layout: Layout, docs: Documents, n_loss: np.ndarray, stream_index: np.ndarray, row: np.ndarray, at: slice,
+    phases: Sequence[str],
+) -> pa.Table:  # fmt: skip
     document, use = layout.document[at], layout.row_use[row]
     held = row >= layout.n_trained
-    pass_ = np.array([u.pass_ for u in layout.uses], np.int32)[use]
-    component = np.array([u.component for u in layout.uses], np.int64)[use]
+    phase, component, pass_ = (
+        np.array([getattr(u, what) for u in layout.uses], np.int64)[use] for what in ("phase", "component", "pass_")
+    )
     index = np.where(held, 0, stream_index[np.where(held, 0, row)]) if layout.n_trained else np.zeros(row.size, np.int64)
     columns: dict[str, Any] = {
-        "phase": _words([phase], np.zeros(row.size, np.int64), held),
-        "component": _words(docs.components, component), "source": _words(docs.sources, docs.source[document]),
+        "phase": _words(phases, np.where(held, 0, phase), held),
+        "component": _words(docs.components, component), "source": _words(docs.sources, docs.source[document].astype(np.int64)),
         "id": docs.id.take(pa.array(document)), "pass": pass_, "chunk": layout.chunk[at], "n_chunks": layout.n_chunks[at],
         "token_start": layout.start[at], "n_tokens": layout.length[at], "n_loss_tokens": n_loss,
         "split": _words(["train", "held_out"], held.astype(np.int64)), "sequence": row, "position": layout.position[at],

@@ -1,6 +1,7 @@
 """The sections of manifest.json: what was counted, put into the words of the contract (design.md, section 4).
 
-Documents, layout, plan and counts in; plain dicts out. Imports curate's contract modules and mixture's budget, order, pack.
+Documents, layout, plans and counts in; plain dicts out. Imports curate's contract modules and mixture's account, budget, order, pack,
+selection, sequences.
 """
 
 from __future__ import annotations
@@ -14,45 +15,47 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.recipe import Recipe
+from curate.recipe import PhaseSpec, Recipe
 from curate.store import digest, file_sha256, read_json, table_root
 from mixture import budget, order, pack
 from mixture.account import Counts
-from mixture.selection import Documents
+from mixture.selection import Documents, Part, names
 from mixture.sequences import Layout
 
-PHASE = "main"  # until recipes have several
+GROUP = "/"  # leaves of a group are named group/leaf
 
 
 def component(
-    c: int, name: str, recipe: Recipe, docs: Documents, own: np.ndarray, counts: Counts, plan: budget.Plan,
-    copies: Mapping[str, Any] | None,
+    c: int, name: str, recipe: Recipe, docs: Documents, own: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
+    plans: Sequence[budget.Plan], copies: Mapping[str, Any] | None,
 ) -> dict:  # fmt: skip
-    """`copies`: of a component that has them, {by, origin, bins: [{from, copies, ...}], ...}."""
+    """`own`: documents that are the component's in some phase; `copies`: where it has them, {by, origin, bins: [{from, copies, ...}]}."""
     asked = recipe.mixture.leaves[name]
-    uses, unique, trained = counts.uses[own], int(docs.n_tokens[own].sum()), int(counts.trained[c])
-    by_document, times = counts.trained_of[own], docs.copies[own]
-    epoch = int((times * docs.n_tokens[own]).sum())
-    stated = {"copies_per_epoch": per_epoch(copies, docs.bin[own], times, docs.n_tokens[own], by_document)} if copies else {}
+    in_bins = {} if copies is None else {
+        "copies_per_epoch": per_epoch(copies, docs.bins(c, own), docs.copies_of(c, own), docs.n_tokens[own], counts.trained[c][own])
+    }  # fmt: skip
+    found = [(f, part) for f, in_phase in enumerate(parts) for part in in_phase if part.component == c]
     return {
-        "name": name, "role": asked.role, "sources": list(asked.from_), "documents": int(own.size),
-        "languages": _tokens_by(docs.language.take(pa.array(own)), by_document),
-        "licences": _tokens_by(docs.license.take(pa.array(own)), by_document),
-        "unique_tokens": unique, "unique_loss_tokens": int(docs.n_loss_tokens[own].sum()), "max_epochs": asked.max_epochs,
-        **stated,
-        "phases": [
-            {
-                "phase": PHASE, "requested": plan.requested[c], "realised": trained, "cap_tokens": plan.caps[c],
-                "epochs": {
-                    "min": int((uses // times).min()) if own.size else 0, "mean": round(trained / epoch, 6) if epoch else 0.0,
-                    "max": int((-(-uses // times)).max(initial=0)),
-                },
-                "copies": {str(k): int(n) for k, n in enumerate(np.bincount(uses)) if n},
-                "over_budget": {"documents": int((uses == 0).sum()), "tokens": int(counts.unused_tokens[c])},
-            }
-        ],
+        "name": name, "group": name.rpartition(GROUP)[0], "role": asked.role, "sources": list(asked.from_),
+        "where": {key: bounds.model_dump(mode="json", exclude_none=True) for key, bounds in asked.where.items()},
+        "documents": int(own.size), "languages": _by_value(docs.language, counts.languages[c]),
+        "licences": _by_value(docs.license, counts.licences[c]), "unique_tokens": int(docs.n_tokens[own].sum()),
+        "unique_loss_tokens": int(docs.n_loss_tokens[own].sum()), "max_epochs": asked.max_epochs, **in_bins,
+        "phases": [_in_phase(recipe.mixture.phase_list[f], part, counts, plans[f], f) for f, part in found],
+    }  # fmt: skip
+
+
+def _in_phase(spec: PhaseSpec, part: Part, counts: Counts, plan: budget.Plan, f: int) -> dict:
+    """A component in one phase. Documents' uses, and so min, max, copies and over_budget, are all so far; the mean is of this phase."""
+    c, now = part.component, counts.phases[f]
+    own, realised = now.members[c], int(now.measured(spec.unit)[c])
+    return {
+        "phase": spec.name, "unit": spec.unit, "requested": plan.requested[c], "realised": realised, "tokens": int(now.tokens[c]),
+        "loss_tokens": int(now.loss_tokens[c]), "examples": int(now.examples[c]), "cap_tokens": plan.caps[c], "documents": own.documents,
+        "unique_tokens": own.unique_tokens,
+        "epochs": {"min": own.min_epochs, "mean": round(realised / part.epoch, 6) if part.epoch else 0.0, "max": own.max_epochs},
+        "copies": own.copies, "over_budget": {"documents": own.unused_documents, "tokens": own.unused_tokens},
     }  # fmt: skip
 
 
@@ -73,11 +76,13 @@ def per_epoch(
     }  # fmt: skip
 
 
-def _tokens_by(names: pa.Array, tokens: np.ndarray) -> dict[str, int]:
+def _by_value(values: pa.DictionaryArray, tokens: np.ndarray) -> dict[str, int]:
     """Trained tokens by value, most first; no value is "unknown"."""
-    table = pa.table({"name": pc.fill_null(names, "unknown"), "tokens": tokens}).group_by("name").aggregate([("tokens", "sum")])
-    pairs = sorted(zip(table["name"].to_pylist(), table["tokens_sum"].to_pylist(), strict=True), key=lambda p: (-p[1], p[0]))
-    return {name: n for name, n in pairs if n}
+    total: dict[str, int] = {}
+    for name, n in zip([*values.dictionary.to_pylist(), "unknown"], tokens.tolist(), strict=True):
+        if n:
+            total[name] = total.get(name, 0) + n
+    return dict(sorted(total.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def components_root(docs: Documents, owned: Sequence[np.ndarray], held: np.ndarray) -> str:
@@ -85,44 +90,57 @@ def components_root(docs: Documents, owned: Sequence[np.ndarray], held: np.ndarr
     parts = []
     for name, own in zip(docs.components, owned, strict=True):
         table = pa.table({
-            "id": docs.id.take(pa.array(own)), "n_tokens": docs.n_tokens[own], "n_loss_tokens": docs.n_loss_tokens[own],
-            "held_out": held[own],
+            "id": names(docs.id, own), "n_tokens": docs.n_tokens[own], "n_loss_tokens": docs.n_loss_tokens[own], "held_out": held[own],
         })  # fmt: skip
         parts += [name, table_root(table)]
     return digest(*parts)
 
 
-def phase(recipe: Recipe, layout: Layout, plan: budget.Plan, docs: Documents) -> dict:
-    length = recipe.mixture.sequence_length
-    trained = list(zip(layout.uses, layout.packed, strict=True))[: layout.n_trained_uses]
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "best_fit": {
+        "algorithm": "best-fit decreasing", "window_documents": pack.WINDOW,
+        "rule": "ceil(length / sequence_length) chunks, sizes equal to within one token",
+    },
+    "concat": {"algorithm": "concat and chunk", "rule": "documents end to end in the order of the pass, cut every sequence_length tokens"},
+}  # fmt: skip
+
+
+def phase(f: int, spec: PhaseSpec, layout: Layout, plan: budget.Plan, docs: Documents, counts: Counts) -> dict:
+    passes, now = layout.of_phase(f), counts.phases[f]
     by_pass = [
         {
-            "component": docs.components[use.component], "pass": use.pass_, "sequences": p.n_rows, "tokens": int(p.length.sum()),
-            "padding_tokens": p.padding(length), "unavoidable_padding_tokens": p.unavoidable(length),
+            "component": docs.components[use.component], "pass": use.pass_, "sequences": filled.n_rows, "tokens": filled.n_tokens,
+            "padding_tokens": filled.padding, "unavoidable_padding_tokens": filled.unavoidable,
         }
-        for use, p in trained
+        for use, filled in passes
     ]  # fmt: skip
-    tokens = int(layout.length[: layout.row_ptr[layout.n_trained]].sum())
+    first, n_rows = layout.first_row[f], layout.first_row[f + 1] - layout.first_row[f]
+    tokens = int(now.tokens.sum())
+    algorithm = dict(ALGORITHMS[spec.packing])
+    rule = algorithm.pop("rule")
+    longer = pack.longer_rows([use.n_tokens for use, _ in passes], spec.sequence_length) if spec.packing == "best_fit" else None
     return {
-        "name": PHASE,
+        "name": spec.name,
         "budget": {
-            "unit": "tokens", "requested": recipe.mixture.total.count, "realised": tokens,
-            "padding": layout.n_trained * length - tokens, "on_shortage": recipe.mixture.on_shortage, "bent": plan.bent,
-            "binding": plan.binding,
+            "unit": spec.unit, "requested": spec.total.count, "realised": int(now.measured(spec.unit).sum()), "tokens": tokens,
+            "loss_tokens": int(now.loss_tokens.sum()), "examples": int(now.examples.sum()),
+            "padding": n_rows * spec.sequence_length - tokens, "on_shortage": spec.on_shortage, "bent": plan.bent,
+            "binding": plan.binding, "policy": spec.policy.kind, "level": None if plan.level is None else float(plan.level),
         },
-        "sequence_length": length,
+        "sequence_length": spec.sequence_length,
         "packing": {
-            "algorithm": "best-fit decreasing", "window_documents": pack.WINDOW, "passes": by_pass,
+            **algorithm, "passes": by_pass,
             "cut": {
-                "documents_that_fit": 0,
-                "overlong_uses": sum(int(((p.n_chunks > 1) & (p.chunk == 0)).sum()) for _, p in trained),
-                "rule": "ceil(length / sequence_length) chunks, sizes equal to within one token",
+                "documents_that_fit": sum(filled.cut_that_fit for _, filled in passes),
+                "overlong_uses": sum(filled.overlong for _, filled in passes),
+                "rule": rule,
             },
             "padding": "at the end of a row: no document, no label",
             "end_of_document": "the tokenizer's bos and eos are tokens of their document and of its budget",
             "labels": "the next token of the same use of the document, across its chunks too; a use's first token is no label",
+            **({"longer_rows": {"unavoidable_padding_tokens": longer[0], "sequence_length": longer[1]}} if longer else {}),
         },
-        "order": {"algorithm": order.ALGORITHM, "version": order.VERSION, "first_index": 0, "n_sequences": layout.n_trained},
+        "order": {"algorithm": order.ALGORITHM, "version": order.VERSION, "first_index": first, "n_sequences": n_rows},
     }  # fmt: skip
 
 
@@ -130,6 +148,7 @@ def outputs(build_dir: Path, shards: Sequence[Path]) -> list[dict]:
     """Every file the manifest stands for. Hashes of token shards come from their stage's own record where there is one."""
     base = build_dir.resolve()
     files = [base / "recipe.yaml", base / "selection.parquet"]
+    files += [base / "members.parquet"] if (base / "members.parquet").exists() else []
     files += [p for p in (base / "sequences").iterdir() if not p.name.startswith(".")]
     for shard in shards:
         beside = (shard.with_name(shard.name + suffix) for suffix in ("", ".index", ".metadata", ".loss"))

@@ -11,6 +11,9 @@ import yaml
 
 from curate.recipe import Recipe, load_recipe
 from mixture.build import plan_and_pack
+from mixture.selection import KEPT, Pattern
+
+LOOSE = pa.schema([(f.name, pa.string() if not pa.types.is_integer(f.type) else f.type) for f in KEPT])  # as other rooms give it
 
 
 def name_of(*parts: object) -> str:
@@ -31,10 +34,12 @@ def documents_of(source: str, lengths: list[int], seed: int = 0) -> list[dict]:
 
 
 def write_tokens(
-    folder: Path, sources: dict[str, list[dict]], n_shards: int = 1, token_bytes: int = 2
-) -> tuple[dict[str, pa.Table], list[Path]]:
-    """Each source's documents cut into `n_shards` flat .ds files (and .ds.loss where a document has a mask), and their tables."""
-    tables, shards = {}, []
+    folder: Path, recipe: Recipe, sources: dict[str, list[dict]], n_shards: int = 1, token_bytes: int = 2,
+    copies: dict | None = None,
+) -> tuple[dict[str, pa.Table], list[Path], list[Pattern]]:  # fmt: skip
+    """Each source's documents cut into `n_shards` flat .ds files (and .ds.loss where a document has a mask), their tables, and the
+    patterns these count into. A document's other keys are what `where:` asks; `bin` is that of its component's copies."""
+    tables, shards, patterns = {}, [], []
     for source, documents in sources.items():
         rows = []
         for part in np.array_split(np.arange(len(documents)), n_shards):
@@ -43,34 +48,26 @@ def write_tokens(
             chosen = [documents[i] for i in part]
             start = 0
             for d in chosen:
-                n_loss = len(d["tokens"]) if d["loss"] is None else int(np.sum(d["loss"]))
-                rows.append(
-                    {
-                        "bin": -1,
-                        **d,
-                        "n_tokens": len(d["tokens"]),
-                        "n_loss_tokens": n_loss,
-                        "shard": len(shards),
-                        "token_start": start,
-                    }
+                pattern = tuple(
+                    (number, d.get("bin", -1) if name in (copies or {}) else -1)
+                    for number, (name, c) in enumerate(recipe.mixture.leaves.items())
+                    if source in c.from_ and all(bounds.holds(d.get(key)) for key, bounds in c.where.items())
                 )
+                if pattern not in patterns:
+                    patterns.append(pattern)
+                n_loss = len(d["tokens"]) if d["loss"] is None else int(np.sum(d["loss"]))
+                rows.append({
+                    **d, "n_tokens": len(d["tokens"]), "n_loss_tokens": n_loss, "shard": len(shards), "token_start": start,
+                    "pattern": patterns.index(pattern),
+                })  # fmt: skip
                 start += len(d["tokens"])
             np.concatenate([np.empty(0, int), *(d["tokens"] for d in chosen)]).astype(f"<u{token_bytes}").tofile(path)
             if any(d["loss"] is not None for d in documents):
                 masks = [np.ones(len(d["tokens"])) if d["loss"] is None else d["loss"] for d in chosen]
                 np.concatenate([np.empty(0), *masks]).astype("u1").tofile(path.with_name("tokens.ds.loss"))
             shards.append(path)
-        columns = {
-            name: [row[name] for row in rows]
-            for name in ("id", "cluster_id", "n_tokens", "n_loss_tokens", "shard", "token_start", "language", "license", "bin")
-        }
-        tables[source] = pa.table(
-            {
-                name: pa.array(v, None if name.startswith(("n_", "sh", "tok", "bin")) else pa.string())
-                for name, v in columns.items()
-            }
-        )
-    return tables, shards
+        tables[source] = pa.table({name: [row[name] for row in rows] for name in KEPT.names}, schema=LOOSE)
+    return tables, shards, patterns
 
 
 def recipe_of(
@@ -99,15 +96,9 @@ def build(
     copies: dict | None = None,
 ) -> dict:  # fmt: skip
     """Tokens under `folder`/tokens, the build under `folder`/`name`; the summary."""
-    tables, shards = write_tokens(folder / f"tokens-{name}", sources, n_shards, token_bytes)
+    tables, shards, patterns = write_tokens(folder / f"tokens-{name}", recipe, sources, n_shards, token_bytes, copies)
     tokenizer = {"name": "none", "sha256": "0" * 64, "vocab_size": 50_000, "special": {"bos": None, "eos": None, "pad": None}}
     return plan_and_pack(
-        recipe,
-        tables,
-        shards,
-        folder / name,
-        tokenizer=tokenizer,
-        token_bytes=token_bytes,
-        lineage=[{"stage": "tokens"}],
-        copies=copies,
-    )
+        recipe, tables, shards, folder / name, tokenizer=tokenizer, token_bytes=token_bytes, lineage=[{"stage": "tokens"}],
+        patterns=patterns, copies=copies,
+    )  # fmt: skip

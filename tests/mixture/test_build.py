@@ -16,7 +16,8 @@ from curate.manifest import read_manifest
 from curate.schema import SELECTION
 from curate.store import file_sha256
 from mixture import build as build_module
-from mixture.budget import Infeasible, exact, largest_remainder
+from mixture.budget import Infeasible, exact
+from mixture.policies import largest_remainder
 from mixture.stream import START, Stream, advance
 from tests.mixture.small_build import build, documents_of, name_of, recipe_of, write_tokens
 
@@ -138,11 +139,12 @@ def test_rebuild_is_byte_identical(built, tmp_path):
 
 def build_again(recipe, folder, sources, old):
     """Over the token shards of the first build, with the facts of its manifest."""
-    tables, _ = write_tokens(folder / "scratch", sources)
+    tables, _, patterns = write_tokens(folder / "scratch", recipe, sources)
     shards = sorted((folder / "tokens-build").rglob("tokens.ds"), key=lambda p: int(p.parent.name.rsplit("-", 1)[1]))
     build_module.plan_and_pack(
-        recipe, tables, shards, folder / "build", tokenizer=old["tokenizer"], token_bytes=2, lineage=old["lineage"]
-    )
+        recipe, tables, shards, folder / "build", tokenizer=old["tokenizer"], token_bytes=2, lineage=old["lineage"],
+        patterns=patterns,
+    )  # fmt: skip
 
 
 def test_layout_changes_no_root_and_no_row(built, tmp_path):
@@ -224,9 +226,10 @@ def test_infeasible_leaves_no_manifest_and_removes_the_old_one(built, tmp_path):
     short = recipe_of(tmp_path, TWO, 900_000, 64, sources=list("abcd"))
     with pytest.raises(Infeasible, match="not enough tokens"):
         build(short, tmp_path, sources, name="build2")
-    tables, shards = write_tokens(tmp_path / "more", sources)
+    tables, shards, patterns = write_tokens(tmp_path / "more", short, sources)
+    facts = {"tokenizer": {}, "token_bytes": 2, "lineage": [], "patterns": patterns}
     with pytest.raises(Infeasible):
-        build_module.plan_and_pack(short, tables, shards, tmp_path / "build", tokenizer={}, token_bytes=2, lineage=[])
+        build_module.plan_and_pack(short, tables, shards, tmp_path / "build", **facts)
     assert not (tmp_path / "build" / "manifest.json").exists() and not (tmp_path / "build2" / "manifest.json").exists()
 
 
@@ -242,8 +245,9 @@ def test_a_build_that_dies_leaves_no_manifest_and_the_next_is_the_same(built, tm
     with monkeypatch.context() as patch:
         patch.setattr(build_module, step, die)
         with pytest.raises(KeyboardInterrupt):
-            tables, shards = write_tokens(tmp_path / "dying", sources)
-            build_module.plan_and_pack(recipe, tables, shards, tmp_path / "build", tokenizer={}, token_bytes=2, lineage=[])
+            tables, shards, patterns = write_tokens(tmp_path / "dying", recipe, sources)
+            facts = {"tokenizer": {}, "token_bytes": 2, "lineage": [], "patterns": patterns}
+            build_module.plan_and_pack(recipe, tables, shards, tmp_path / "build", **facts)
     assert not (tmp_path / "build" / "manifest.json").exists()
     build_again(recipe, tmp_path, sources, json.loads(whole["manifest.json"]))
     assert files_of(tmp_path / "build") == whole
@@ -308,13 +312,13 @@ def test_tokens_in_the_stream_are_the_apportionment_of_the_recipe(seed, tmp_path
     held = {r["id"] for r in rows if r["split"] == "held_out"}
     unique = {
         name: sum(len(d["tokens"]) for s in c.from_ for d in sources[s] if d["id"] not in held)
-        for name, c in recipe.mixture.components.items()
+        for name, c in recipe.mixture.leaves.items()
     }  # fmt: skip
     asked = [
         c.budget.value * recipe.mixture.total.count if c.budget.unit == "share_of_tokens" else c.budget.value
-        for c in recipe.mixture.components.values()
+        for c in recipe.mixture.leaves.values()
     ]  # fmt: skip
-    caps = [int(exact(c.max_epochs) * unique[name] // 1) for name, c in recipe.mixture.components.items()]
+    caps = [int(exact(c.max_epochs) * unique[name] // 1) for name, c in recipe.mixture.leaves.items()]
     total = min(
         [recipe.mixture.total.count, *(int(Fraction(cap) * sum(asked) / q // 1) for cap, q in zip(caps, asked, strict=True) if q)]
     )
@@ -326,13 +330,13 @@ def test_tokens_in_the_stream_are_the_apportionment_of_the_recipe(seed, tmp_path
         row = stream.row(i)
         trained[row.component] += row.n_tokens
         running = advance(running, row.row_hash)
-        assert row.n_tokens == (row.document >= 0).sum() <= stream.sequence_length
+        assert row.n_tokens == (row.document >= 0).sum() <= stream.phases[0].sequence_length
     assert trained == targets == [c["phases"][0]["realised"] for c in manifest["components"]]
     assert running.hex() == manifest["roots"]["stream"] == manifest["stream_checkpoints"][-1]["sha256"]
     assert manifest["phases"][0]["budget"]["realised"] == total
 
     # every use: from the first token on, whole but for one per component; k or k + 1 uses, never above ceil(cap)
-    for c, (name, component) in enumerate(recipe.mixture.components.items()):
+    for c, (name, component) in enumerate(recipe.mixture.leaves.items()):
         mine = [r for r in rows if r["split"] == "train" and r["component"] == name]
         used, uses, in_part = Counter(), Counter(), 0
         for r in mine:
@@ -348,7 +352,7 @@ def test_tokens_in_the_stream_are_the_apportionment_of_the_recipe(seed, tmp_path
             assert manifest["components"][c]["phases"][0]["copies"] == {str(k): n for k, n in sorted(Counter(copies).items())}
         for r in mine:
             length = len(by_id[r["id"]]["tokens"])
-            assert r["n_chunks"] == 1 or length > stream.sequence_length  # nothing that fits is cut
+            assert r["n_chunks"] == 1 or length > stream.phases[0].sequence_length  # nothing that fits is cut
 
 
 def test_padding_is_stated_per_component_and_pass(built):
@@ -363,10 +367,9 @@ def test_padding_is_stated_per_component_and_pass(built):
         == summary["total"]["padding_tokens"]
     )
     assert (
-        sum(stream.sequence_length - stream.row(i).n_tokens for i in range(stream.n_sequences))
+        sum(stream.phases[0].sequence_length - stream.row(i).n_tokens for i in range(stream.n_sequences))
         == summary["total"]["padding_tokens"]
     )
     for p in passes:
-        assert (
-            p["unavoidable_padding_tokens"] <= p["padding_tokens"] <= p["unavoidable_padding_tokens"] + 2 * stream.sequence_length
-        )
+        least = p["unavoidable_padding_tokens"]
+        assert least <= p["padding_tokens"] <= least + 2 * stream.phases[0].sequence_length
