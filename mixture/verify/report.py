@@ -26,6 +26,7 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
+    lacks: list[str] = field(default_factory=list)  # what cannot be checked here, in words
     _per_file: dict[str, int] = field(default_factory=dict)
 
     def add(self, file: object, what: str, at: object = "") -> None:
@@ -52,15 +53,22 @@ class Report:
 
     def data(self) -> dict[str, Any]:
         found = [{"file": f.file, "at": f.at, "what": f.what} for f in self.findings]
-        return {"ok": self.ok, "checked": self.checked, "findings": found, "left_out": self._left_out()}
+        return {
+            "ok": self.ok,
+            "checked": self.checked,
+            "findings": found,
+            "left_out": self._left_out(),
+            "not_checked": self.lacks,
+        }
 
     def text(self) -> str:
         looked = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in self.checked.items())
+        lacks = ["what only the build can show:", *(f"  {what}" for what in self.lacks)] if self.lacks else []
         if self.ok:
-            return f"everything counts up: {looked}"
+            return "\n".join([f"everything counts up: {looked}", *lacks])
         lines = [str(finding) for finding in self.findings]
         lines += [f"{file}: and {n:,} more" for file, n in self._left_out().items()]
-        return "\n".join([*lines, f"{len(self.findings)} findings in {len(self._per_file)} files; looked at {looked}"])
+        return "\n".join([*lines, f"{len(self.findings)} findings in {len(self._per_file)} files; looked at {looked}", *lacks])
 
 
 def _shown(value: Any) -> str:
