@@ -28,6 +28,7 @@ HOMES = {
     "safetensors": ("train",),
     "typer": ("curate.cli",),
     "duckdb": ("curate.inspect",),
+    "datasets": ("mixture.dataset",),
     "datasketch": ("curate.recipe.bands", "curate.inspect.similar_index"),
     "datatrove": ("curate.text.tokenizers", "curate.engine", "curate.signals.datatrove_filter"),
     "multiprocess": ("curate.engine",),

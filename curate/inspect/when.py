@@ -1,8 +1,7 @@
 """`curate when BUILD ID|SOURCE_ID`: every time one document is trained on, or in plain words why it never is.
 
 In: a build folder, a document's id (or its beginning) or the id its origin gave it; for steps, whoever knows a global batch. Out: plain
-data, and its text. No text is read. Imports errors, manifest, membership, recipe, inspect.corpus, inspect.outcomes (folders),
-inspect.samples (evidence), inspect.step, inspect.tables.
+data, and its text. No text is read. Imports errors, manifest, inspect.corpus, inspect.samples (evidence), inspect.step, inspect.tables.
 """
 
 from __future__ import annotations
@@ -13,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.inspect.corpus import Connection, open_corpus, quote, rows
-from curate.inspect.outcomes import folders
+from curate.inspect.corpus import Connection, open_corpus, rows
 from curate.inspect.samples import evidence
 from curate.inspect.step import name_of, passes_per_epoch
 from curate.inspect.tables import WIDTH, count, cut, flowed, paint, table
 from curate.manifest import read_manifest
-from curate.membership import matches
-from curate.recipe import load_recipe
 
 N_USES = 100  # shown on the screen
 N_MATCHES = 5  # documents named when a name fits several
@@ -48,7 +44,7 @@ def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | N
         key = (document["source"], document["id"])
         uses = [_use(use, manifest, place) for use in rows(corpus, _USES, *key)]
         found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates")}
-        components = _components(corpus, build_dir, uses, *key) if manifest else []
+        components = _components(corpus, manifest, uses, *key) if manifest else []
         witness = _witness(corpus, found["decisions"])
         named = [row["component"] for row in rows(corpus, "SELECT component FROM components")]
         has_tokens = bool(rows(corpus, "SELECT 1 FROM stages WHERE stage = 'tokens' LIMIT 1"))
@@ -110,31 +106,23 @@ def _use(
     }
 
 
-def _components(corpus: Connection, build_dir: Path, uses: list[dict[str, Any]], source: str, id_: str) -> list[dict[str, Any]]:
-    """The rows of `components` that the document belongs to: where it is used, else in each phase the first that it satisfies."""
+def _components(
+    corpus: Connection, manifest: Mapping[str, Any], uses: list[dict[str, Any]], source: str, id_: str
+) -> list[dict[str, Any]]:
+    """The rows of `components` that the document belongs to: where it is used, else in each phase the first that it matches."""
     known = {row["component"]: row for row in rows(corpus, "FROM components")}
     if uses:
         return [known[name] for name in dict.fromkeys(use["component"] for use in uses)]
-    mixture = load_recipe(build_dir / "recipe.yaml").mixture
-    mine = {name: _satisfies(corpus, build_dir, name, source, id_) for name, c in mixture.leaves.items() if source in c.from_}
-    phases = [
-        [name for name, ask in zip(phase.leaves, phase.asks, strict=True) if ask and mine.get(name)]
-        for phase in mixture.phase_list
+    [matched] = rows(corpus, "SELECT components FROM members WHERE source = ? AND id = ?", source, id_) or [{"components": []}]
+    present = [
+        [name for name in matched["components"] if any(of["phase"] == phase["name"] for of in _stated(manifest, name)["phases"])]
+        for phase in manifest["phases"]
     ]
-    return [known[name] for name in dict.fromkeys(names[0] for names in phases if names) if name in known]
+    return [known[name] for name in dict.fromkeys(names[0] for names in present if names)]
 
 
-def _satisfies(corpus: Connection, build_dir: Path, component: str, source: str, id_: str) -> bool:
-    """Whether the where: of a component holds for one document of its sources: asked of the shard that it lies in."""
-    recipe = load_recipe(build_dir / "recipe.yaml")
-    if not recipe.mixture.leaves[component].where:
-        return True
-    known = folders(build_dir)
-    shards = quote(f"{known['documents', source, '']}/*/documents.parquet")
-    at = f"SELECT filename, file_row_number FROM read_parquet({shards}, filename=true, file_row_number=true) WHERE id = ?"
-    [found] = rows(corpus, at, id_)
-    holds = matches(recipe.mixture.leaves[component], recipe.sources[source], Path(found["filename"]).parent.name, known)
-    return holds is None or bool(holds[found["file_row_number"]])
+def _stated(manifest: Mapping[str, Any], component: str) -> Mapping[str, Any]:
+    return next(c for c in manifest["components"] if c["name"] == component)
 
 
 def _fate(
@@ -163,7 +151,7 @@ def _fate(
         return "trained", _times(trained, tokens["n_tokens"])
     if not components:
         return "no_component", (
-            f"never trained on: it belongs to no component, by its source {source} or by their conditions (components: {', '.join(named)})"
+            f"never trained on: it belongs to no component, by its source {source} or by their where: (components: {', '.join(named)})"
         )
     reached = [
         f"Component {c['component']} trains {count(c['train_tokens'])} tokens, {c['epochs']:.2f} epochs of "

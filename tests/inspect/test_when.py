@@ -76,7 +76,7 @@ def test_in_no_component(small, tmp_path):
     data = when.when(build, "b1")
     assert (data["fate"], data["why"]) == (
         "no_component",
-        "never trained on: it belongs to no component, by its source book or by their conditions (components: et)",
+        "never trained on: it belongs to no component, by its source book or by their where: (components: et)",
     )
 
 
