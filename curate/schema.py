@@ -59,6 +59,9 @@ CUTS = pa.schema([*SPANS, ("replacement", pa.string()), ("n_documents", pa.int64
 
 TOKENS = pa.schema([("id", ID), ("token_start", pa.int64()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64())])
 
+# The components that a tokenized document matches, in recipe order: in a phase it belongs to the first of them that the phase has.
+MEMBERS = pa.schema([("source", pa.string()), ("id", ID), ("components", pa.list_(pa.string()))])
+
 SELECTION = pa.schema([
     ("phase", pa.string()), ("component", pa.string()), ("source", pa.string()), ("id", ID), ("pass", pa.int32()),
     ("chunk", pa.int32()), ("n_chunks", pa.int32()), ("token_start", pa.int64()), ("n_tokens", pa.int64()),

@@ -19,12 +19,12 @@ from mixture.selection import KEPT
 
 
 def kept_tables(
-    documents: Mapping[str, Stage], clusters: Stage, tokens: Mapping[str, Stage],
-    bins: Callable[[str, str], np.ndarray | None] = lambda source, key: None,
-) -> tuple[dict[str, pa.Table], list[Path]]:  # fmt: skip
+    documents: Mapping[str, Stage], clusters: Stage, tokens: Mapping[str, Stage], pattern: Callable[[str, str], np.ndarray]
+) -> tuple[dict[str, pa.Table], list[Path]]:
     """{source: table of KEPT, by id} and the .ds files `shard` counts into. `clusters` has keys "<source>.<key>".
 
-    `bins(source, key)`: by row of the documents shard the bin of its component's copies, None where it has no copies."""
+    `pattern(source, key)`: int64 by row of the documents shard, the components that a document matches (curate/membership.py).
+    """
     tables: dict[str, pa.Table] = {}
     shards: list[Path] = []
     for source, stage in documents.items():
@@ -32,8 +32,7 @@ def kept_tables(
         for key in tokens[source].keys:
             index = pq.read_table(tokens[source].shard_path(key) / "tokens.parquet")
             rows = _row_aligned(stage.shard_path(key), clusters.shard_path(f"{source}.{key}"))
-            own = bins(source, key)
-            rows = rows.append_column("bin", pa.array(np.full(len(rows), -1, np.int64) if own is None else own))
+            rows = rows.append_column("pattern", pa.array(pattern(source, key), pa.int64()))
             at = pc.index_in(index["id"].cast(pa.string()), value_set=rows["id"].cast(pa.string()).combine_chunks())
             if at.null_count:
                 raise AssertionError(f"{tokens[source].shard_path(key)} holds tokens of documents that are not in the source")
@@ -44,7 +43,7 @@ def kept_tables(
                         "id": rows["id"], "cluster_id": rows["cluster_id"], "n_tokens": index["n_tokens"],
                         "n_loss_tokens": index["n_loss_tokens"], "shard": pa.array(np.full(len(index), len(shards), np.int64)),
                         "token_start": index["token_start"], "language": rows["language"], "license": rows["license"],
-                        "bin": rows["bin"],
+                        "pattern": rows["pattern"],
                     }
                 ).cast(KEPT)
             )  # fmt: skip

@@ -22,8 +22,14 @@ _COPIES = pa.schema([("component", pa.string()), ("by", pa.string()), ("origin",
 EVALUATION_SETS = pa.schema([("eval_set", pa.string()), ("items", pa.int64()), ("short_items", pa.int64()), ("bound", pa.float64()),
                              ("action", pa.string()), ("passages", pa.string())])  # fmt: skip
 _FED = pa.schema([("component", pa.string()), ("source", pa.string())])
-_PHASES = pa.schema([("phase", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()), ("padding", pa.int64()),
-                     ("sequence_length", pa.int64()), ("n_sequences", pa.int64()), ("first_index", pa.int64())])  # fmt: skip
+_IN_PHASE = pa.schema([("phase", pa.string()), ("component", pa.string()), ("unit", pa.string()), ("requested", pa.int64()),
+                       ("realised", pa.int64()), ("cap", pa.int64()), ("unique_tokens", pa.int64()), ("epochs", pa.float64()),
+                       ("max_epochs_used", pa.int64()), ("over_budget_tokens", pa.int64()), ("sequences", pa.int64()),
+                       ("padding", pa.int64()), ("position", pa.int32())])  # fmt: skip
+_PHASES = pa.schema([("phase", pa.string()), ("unit", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()),
+                     ("padding", pa.int64()), ("sequence_length", pa.int64()), ("n_sequences", pa.int64()), ("first_index", pa.int64()),
+                     ("packing", pa.string()), ("unavoidable_padding", pa.int64()), ("bent", pa.string()),
+                     ("binding", pa.list_(pa.string())), ("longer_rows", pa.int64())])  # fmt: skip
 
 
 def given_tables(
@@ -35,26 +41,54 @@ def given_tables(
             counts.items()
         )
     ]  # fmt: skip
-    planned, fed = [], []
+    planned, fed, in_phase = [], [], []
     for position, component in enumerate((manifest or {}).get("components", [])):
         name = component["name"]
         per_phase = phases_of(component)
         planned.append({
             "component": name, "role": component["role"], "max_epochs": component["max_epochs"], "position": position,
-            "requested": sum(p["requested"] for p in per_phase), "realised": sum(p["realised"] for p in per_phase),
+            "requested": _in_tokens(per_phase, "requested"), "realised": _in_tokens(per_phase, "realised"),
             "epoch_tokens": component.get("copies_per_epoch", {}).get("epoch_tokens"),
         })  # fmt: skip
         fed += [{"component": name, "source": source} for source in component["sources"]]
-    phases = [
-        {"phase": p["name"], "requested": p["budget"]["requested"], "realised": p["budget"]["realised"],
-         "padding": p["budget"]["padding"], "sequence_length": p["sequence_length"],
-         "n_sequences": p["order"]["n_sequences"], "first_index": p["order"]["first_index"]}
-        for p in (manifest or {}).get("phases", [])
-    ]  # fmt: skip
+    for phase in (manifest or {}).get("phases", []):
+        stated = [(i, c, p) for i, c in enumerate(manifest["components"]) for p in phases_of(c) if p["phase"] == phase["name"]]  # type: ignore[index]
+        in_phase += [_in_phase(phase, c["name"], p) | {"position": i} for i, c, p in stated]
+    phases = [_phase(phase) for phase in (manifest or {}).get("phases", [])]
     return {
         "stages": pa.Table.from_pylist(rows, _STAGES), "phases": pa.Table.from_pylist(phases, _PHASES),
         "_counts": pa.Table.from_pylist(read, _COUNTS), "_planned": pa.Table.from_pylist(planned, _PLANNED),
-        "_fed": pa.Table.from_pylist(fed, _FED), "copies": pa.Table.from_pylist(copies_of((manifest or {}).get("components", [])), _COPIES),
+        "_fed": pa.Table.from_pylist(fed, _FED), "_in_phase": pa.Table.from_pylist(in_phase, _IN_PHASE),
+        "copies": pa.Table.from_pylist(copies_of((manifest or {}).get("components", [])), _COPIES),
+    }  # fmt: skip
+
+
+def _in_tokens(per_phase: list[Mapping[str, Any]], what: str) -> int | None:
+    """Over all phases; None where one of them counts something else."""
+    units = {p.get("unit", "tokens") for p in per_phase}
+    return sum(p[what] for p in per_phase) if units <= {"tokens"} else None
+
+
+def _phase(phase: Mapping[str, Any]) -> dict[str, Any]:
+    budget, packing = phase["budget"], phase["packing"]
+    return {
+        "phase": phase["name"], **{name: budget.get(name) for name in ("unit", "requested", "realised", "padding", "bent", "binding")},
+        "sequence_length": phase["sequence_length"], "n_sequences": phase["order"]["n_sequences"],
+        "first_index": phase["order"]["first_index"], "packing": packing.get("algorithm"),
+        "unavoidable_padding": sum(p["unavoidable_padding_tokens"] for p in packing["passes"]),
+        "longer_rows": (packing.get("longer_rows") or {}).get("sequence_length"),
+    }  # fmt: skip
+
+
+def _in_phase(phase: Mapping[str, Any], name: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of a component in a phase; what the selection says is counted beside it."""
+    passes = [p for p in phase["packing"]["passes"] if p.get("component") == name]
+    return {
+        "phase": phase["name"], "component": name, "cap": stated.get("cap_tokens"),
+        **{key: stated.get(key) for key in ("unit", "requested", "realised", "unique_tokens")},
+        "epochs": (stated.get("epochs") or {}).get("mean"), "max_epochs_used": (stated.get("epochs") or {}).get("max"),
+        "over_budget_tokens": (stated.get("over_budget") or {}).get("tokens"),
+        "sequences": sum(p["sequences"] for p in passes), "padding": sum(p["padding_tokens"] for p in passes),
     }  # fmt: skip
 
 
@@ -78,15 +112,23 @@ def phases_of(component: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(component["phases"])
 
 
+# In a phase a document belongs to the first of the components it matches that the phase has. Lists of components are few.
+_FIRST = """
+first AS (
+  SELECT components, phase, arg_min(component, list_position(components, component)) AS component
+  FROM (SELECT DISTINCT components FROM members) JOIN _in_phase ON list_contains(components, component) GROUP BY ALL)
+"""
+
 # A document used in part counts as selected; the rest of its tokens is over budget (components.over_budget_tokens). One without
 # any token (an empty rendering) is in no component.
-_USES = """
+_USES = f"""
+{_FIRST},
 used AS (SELECT source, id, bool_or(split = 'train') AS is_train, bool_or(split = 'held_out') AS is_held_out
          FROM selection GROUP BY ALL),
 uses AS (
   SELECT d.source, coalesce(is_train, false) AS is_train, coalesce(is_held_out, false) AS is_held_out,
-    f.source IS NOT NULL AND coalesce(t.n_tokens, 0) > 0 AS in_component
-  FROM decisions d LEFT JOIN used u ON u.id = d.id AND u.source = d.source LEFT JOIN _fed f ON f.source = d.source
+    coalesce(m.components IN (SELECT components FROM first), false) AND coalesce(t.n_tokens, 0) > 0 AS in_component
+  FROM decisions d LEFT JOIN used u ON u.id = d.id AND u.source = d.source LEFT JOIN members m ON m.id = d.id AND m.source = d.source
   LEFT JOIN tokens t ON t.id = d.id AND t.source = d.source WHERE d.keep),
 fates AS (
   SELECT source, count_if(is_train) AS selected, count_if(is_held_out) AS held_out,
@@ -130,32 +172,33 @@ SELECT b.source, reason, dropped, failed, alone, CASE WHEN records > 0 THEN drop
 FROM both_ b LEFT JOIN _counts c USING (source) ORDER BY priority, dropped DESC, reason
 """
 
-_COMPONENTS = """
-WITH used AS (
+# `available`: documents that belong to the component in some phase. A document's tokens are used from its first on, so the end of its
+# furthest chunk says how many are; the rest is over budget after the last phase, whatever component used them.
+_COMPONENTS = f"""
+WITH {_FIRST},
+used AS (
   SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents,
-    sum(n_tokens) FILTER (split = 'train') AS train_tokens,
-    sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens, max(pass) FILTER (split = 'train') + 1 AS passes,
+    sum(n_tokens) FILTER (split = 'train') AS train_tokens, sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens,
     count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents,
     sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
   FROM selection GROUP BY component),
 held AS (SELECT DISTINCT id, source FROM selection WHERE split = 'held_out'),
-copied AS (SELECT component FROM _planned WHERE epoch_tokens IS NOT NULL),
-part AS (  -- pass 0 holds every document that is used at all, unless it has copies
-  SELECT component, id, source, pass, sum(n_tokens) AS n FROM selection
-  WHERE split = 'train' AND (pass = 0 OR component IN (FROM copied)) GROUP BY ALL),
-one AS (SELECT component, id, source, max(n) AS used_tokens, count(*) AS uses FROM part GROUP BY ALL),
-most AS (SELECT component, max(uses) AS uses FROM one WHERE component IN (FROM copied) GROUP BY component),
+reached AS (SELECT id, source, max(token_start + n_tokens) AS tokens FROM selection WHERE split = 'train' GROUP BY id, source),
+begun AS (SELECT component, count(*) AS uses FROM selection WHERE split = 'train' AND token_start = 0 GROUP BY component, id, source),
+most AS (SELECT component, max(uses) AS uses FROM begun GROUP BY component),
 available AS (
   SELECT f.component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
-    sum(n_tokens - coalesce(used_tokens, 0)) AS over_budget_tokens
-  FROM tokens t JOIN _fed f USING (source) ANTI JOIN held h ON h.id = t.id AND h.source = t.source
-  LEFT JOIN one o ON o.id = t.id AND o.source = t.source GROUP BY f.component)
+    sum(n_tokens - coalesce(r.tokens, 0)) AS over_budget_tokens
+  FROM tokens t JOIN members m ON m.id = t.id AND m.source = t.source
+  JOIN (SELECT DISTINCT component, components FROM first) f ON f.components = m.components
+  ANTI JOIN held h ON h.id = t.id AND h.source = t.source
+  LEFT JOIN reached r ON r.id = t.id AND r.source = t.source GROUP BY f.component)
 SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,
   requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens,
   coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
   coalesce(documents, 0) AS documents, coalesce(unique_tokens, 0)::BIGINT AS unique_tokens,
   epoch_tokens, CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / coalesce(epoch_tokens, unique_tokens) END AS epochs,
-  max_epochs, coalesce(m.uses, passes) AS max_copies,
+  max_epochs, m.uses AS max_copies,
   coalesce(over_budget_tokens, 0)::BIGINT AS over_budget_tokens,
   coalesce(held_out_documents, 0) AS held_out_documents, coalesce(held_out_tokens, 0)::BIGINT AS held_out_tokens
 FROM _planned p LEFT JOIN used USING (component) LEFT JOIN most m USING (component) LEFT JOIN available USING (component)
@@ -181,4 +224,38 @@ SELECT source, domain, documents, kept, dropped, dropped / documents AS dropped_
 FROM counted LEFT JOIN listed USING (source, domain) ORDER BY source, documents DESC, domain
 """
 
-COMPUTED = {"sources": _SOURCES, "reasons": _REASONS, "components": _COMPONENTS, "domains": _DOMAINS}
+# A component in one phase: what was asked and may be had, in the phase's unit, and what its rows hold. `epochs` of this phase alone;
+# the most epochs of a document, and what is over budget, of all phases up to it.
+_COMPONENT_PHASES = """
+WITH used AS (
+  SELECT phase, component, sum(n_tokens) AS train_tokens, sum(n_loss_tokens) AS train_loss_tokens,
+    count_if(chunk = 0 AND token_start = 0) AS examples, count(DISTINCT id) AS documents, max(pass) AS last_pass
+  FROM selection WHERE split = 'train' GROUP BY phase, component)
+SELECT p.phase, p.component, c.role, p.unit, p.requested, p.realised, p.cap, coalesce(train_tokens, 0)::BIGINT AS train_tokens,
+  coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens, coalesce(examples, 0) AS examples, coalesce(documents, 0) AS documents,
+  p.unique_tokens, p.epochs, p.max_epochs_used, c.max_epochs, last_pass, p.over_budget_tokens, p.sequences, p.padding
+FROM _in_phase p JOIN _planned c ON c.component = p.component JOIN phases o ON o.phase = p.phase
+LEFT JOIN used u ON u.phase = p.phase AND u.component = p.component ORDER BY o.first_index, o.rowid, p.position
+"""
+
+# By source, language and licence, as the documents state them. `unknown` where they do not.
+_KEPT_BY_ORIGIN = """
+SELECT d.source, coalesce(d.language, 'unknown') AS language, coalesce(d.license, 'unknown') AS license, count(*) AS documents,
+  coalesce(sum(t.n_tokens), 0)::BIGINT AS tokens
+FROM decisions k JOIN documents d ON d.id = k.id AND d.source = k.source
+LEFT JOIN tokens t ON t.id = k.id AND t.source = k.source WHERE k.keep GROUP BY ALL ORDER BY ALL
+"""
+
+_TRAINED_BY_ORIGIN = """
+WITH used AS (
+  SELECT component, source, id, sum(n_tokens) AS tokens, sum(n_loss_tokens) AS loss_tokens
+  FROM selection WHERE split = 'train' GROUP BY ALL)
+SELECT u.component, u.source, coalesce(d.language, 'unknown') AS language, coalesce(d.license, 'unknown') AS license,
+  count(*) AS documents, sum(u.tokens)::BIGINT AS tokens, sum(u.loss_tokens)::BIGINT AS loss_tokens
+FROM used u JOIN documents d ON d.id = u.id AND d.source = u.source GROUP BY ALL ORDER BY ALL
+"""
+
+COMPUTED = {
+    "sources": _SOURCES, "reasons": _REASONS, "components": _COMPONENTS, "component_phases": _COMPONENT_PHASES, "domains": _DOMAINS,
+    "kept_by_origin": _KEPT_BY_ORIGIN, "trained_by_origin": _TRAINED_BY_ORIGIN,
+}  # fmt: skip

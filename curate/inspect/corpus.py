@@ -25,10 +25,13 @@ from curate.store import Stage, read_json, write_atomic
 
 NAME = "corpus.duckdb"
 SEAL = Path("log") / "corpus.sha256"  # of the file as written: duckdb itself does not notice a flipped byte in an unused block
-STORED = ("sources", "reasons", "components", "copies", "phases", "stages", "domains", "evaluation_sets")
+STORED = (
+    "sources", "reasons", "components", "component_phases", "copies", "phases", "stages", "domains", "kept_by_origin",
+    "trained_by_origin", "evaluation_sets",
+)  # fmt: skip
 VIEWS = (
-    "documents", "texts", "signals", "addresses", "cuts", "contamination", "decisions", "duplicates", "quarantine", "tokens", "selection",
-    "reference_texts",
+    "documents", "texts", "signals", "addresses", "cuts", "contamination", "decisions", "duplicates", "quarantine", "tokens", "members",
+    "selection", "reference_texts",
 )  # fmt: skip
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -86,7 +89,7 @@ def write_corpus(build_dir: Path, stages: Mapping[Any, Any], aggregates: Mapping
 
 def fill(connection: Connection, build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | None) -> None:
     """Create every table and view in the connection's current database; relative paths resolve against its file_search_path."""
-    for name, body in _views(build_dir, rows, manifest is not None).items():
+    for name, body in _views(build_dir, rows, manifest).items():
         connection.execute(f"CREATE VIEW {name} AS {body}")
     for name, table in sql_text.given_tables(rows, _counts(build_dir, rows), manifest).items():
         connection.register("given", table)
@@ -110,7 +113,7 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _views(build_dir: Path, rows: list[StageRow], has_mixture: bool) -> dict[str, str]:
+def _views(build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | None) -> dict[str, str]:
     def union(stage: str, file: str, table: pa.Schema, columns: str = "*", where: str = "") -> str:
         globs = [f"{r['path']}/*/{file}" for r in rows if r["stage"] == stage and any(build_dir.glob(f"{r['path']}/*/{file}"))]
         if not globs:
@@ -130,7 +133,8 @@ def _views(build_dir: Path, rows: list[StageRow], has_mixture: bool) -> dict[str
         "decisions": union("decide", "decisions.parquet", schema.DECISIONS),
         "duplicates": union("clusters", "duplicates.parquet", schema.DUPLICATES, where=" WHERE cluster_size > 1"),
         "tokens": _tokens(rows),
-        "selection": "SELECT * FROM read_parquet('selection.parquet')" if has_mixture else _empty(schema.SELECTION),
+        "members": _members(rows, manifest),
+        "selection": "SELECT * FROM read_parquet('selection.parquet')" if manifest else _empty(schema.SELECTION),
     }
 
 
@@ -149,6 +153,21 @@ def _tokens(rows: list[StageRow]) -> str:
         for r in rows if r["stage"] == "tokens"
     ]  # fmt: skip
     return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.TOKENS]))
+
+
+def _members(rows: list[StageRow], manifest: Mapping[str, Any] | None) -> str:
+    """(source, id, components) of every tokenized document: the components that it matches, in recipe order. Where a component has a
+    where:, members.parquet says it of the documents of its sources; else the source of a document does."""
+    parts = []
+    components = (manifest or {}).get("components", [])
+    by_query = {source for c in components if c.get("where") for source in c["sources"]}
+    for row in rows if manifest else []:
+        if row["stage"] == "tokens" and row["source"] not in by_query:
+            names = ", ".join(quote(c["name"]) for c in components if row["source"] in c["sources"])
+            given = f"{quote(row['source'])} AS source, id, CAST([{names}] AS VARCHAR[]) AS components"
+            parts.append(f"SELECT {given} FROM read_parquet({quote(row['path'] + '/*/tokens.parquet')})")
+    parts += ["SELECT * FROM read_parquet('members.parquet')"] if by_query else []
+    return " UNION ALL ".join(parts) or _empty(schema.MEMBERS)
 
 
 def _addresses(rows: list[StageRow]) -> str:

@@ -18,12 +18,18 @@ from curate.inspect.samples import evidence, texts_of, witnesses_of
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import changed_words, count, flowed, number, paint, percent, side_by_side, table, wrapped
 from curate.recipe import Recipe, load_recipe
+from curate.recipe.phases import MAIN
 from curate.relate.passages import shared_passages
 from curate.rules import bound_text
 
 N_MEMBERS = 10  # of a cluster, shown
 N_USES = 100
 N_CUTS = 20  # shown
+
+_USES = f"""
+SELECT selection.* FROM selection LEFT JOIN phases USING (phase) WHERE id = ? AND source = ?
+ORDER BY first_index NULLS LAST, pass, chunk LIMIT {N_USES}
+"""
 
 
 def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
@@ -40,13 +46,15 @@ def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
         cuts = rows(corpus, "FROM cuts WHERE id = ? AND source = ? ORDER BY start", *key)
         hits = rows(corpus, "FROM contamination WHERE id = ? AND source = ? ORDER BY score DESC, eval_set, item, start", *key)
         tokens = rows(corpus, "FROM tokens WHERE id = ? AND source = ?", *key)
-        uses = rows(corpus, f"FROM selection WHERE id = ? AND source = ? ORDER BY pass, chunk LIMIT {N_USES}", *key)
+        members = rows(corpus, "FROM members WHERE id = ? AND source = ?", *key)
+        uses = rows(corpus, _USES, *key)
         result = {
             "document": document, "text": text["text"], "messages": text["messages"],
             "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None, cutoffs),
             "cuts": _cuts(text["text"] or "", cuts), "contamination": hits,
             "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
-            "witness": _witness(corpus, recipe, text["text"] or "", decision), "tokens": tokens[0] if tokens else None, "uses": uses,
+            "witness": _witness(corpus, recipe, text["text"] or "", decision), "tokens": tokens[0] if tokens else None,
+            "components": members[0]["components"] if members else None, "uses": uses,
         }  # fmt: skip
     return result
 
@@ -217,8 +225,14 @@ def _uses(data: Mapping[str, Any]) -> list[str]:
     if tokens is None:
         return ["  tokens    none: only kept documents are tokenized"] if data["decision"] else []
     lines = [f"  tokens    {count(tokens['n_tokens'])}, trained on {percent(tokens['n_loss_tokens'], tokens['n_tokens'])}"]
+    if data["components"] is None:
+        return [*lines, "  uses      none: the build has no mixture"]
+    more = ", in each phase the first of them that it has" if len(data["components"]) > 1 else ""
+    lines += [f"  component {', '.join(data['components']) or 'none'}{more}"] if tokens["n_tokens"] else []
     if not data["uses"]:
-        return [*lines, "  uses      none: over budget, or in no component"]
-    names = ["component", "split", "pass", "chunk", "n_chunks", "n_tokens", "sequence", "position", "stream_index"]
+        why = "it gives no token" if not tokens["n_tokens"] else "over budget" if data["components"] else "in no component"
+        return [*lines, f"  uses      none: {why}"]
+    phase = ["phase"] if {use["phase"] for use in data["uses"]} - {MAIN, None} else []
+    names = [*phase, "component", "split", "pass", "chunk", "n_chunks", "n_tokens", "sequence", "position", "stream_index"]
     shown = [["-" if use[name] is None else str(use[name]) for name in names] for use in data["uses"]]
-    return [*lines, *table(names, shown, "<<>>>>>>>", "  ")]
+    return [*lines, *table(names, shown, "<" * len(phase) + "<<>>>>>>>", "  ")]

@@ -2,7 +2,7 @@
 
 In: a build, and the folder of another decide stage over its documents. Out: plain counts per source, and the first documents of
 every change. Shards are read in pairs, rows in the order they have (one document, one row, everywhere): nothing is joined but
-the tokens of a shard. Imports errors, copies, inspect.corpus.
+the tokens of a shard. Imports errors, membership, inspect.corpus.
 """
 
 from __future__ import annotations
@@ -12,16 +12,25 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
 
-from curate.copies import Rehydration
 from curate.errors import CurateError
 from curate.inspect.corpus import open_corpus, rows
+from curate.membership import Membership, Pattern
 
 KEPT = "kept"  # where a reason would stand
+SIZES = (
+    "documents",
+    "known_tokens",
+    "known_bytes",
+    "new_documents",
+    "new_bytes",
+)  # of kept documents, by the components they match
+
+Sizes: TypeAlias = dict[Pattern, dict[str, int]]
 _COLUMNS = ["id", "keep", "reason", "failed_rules"]
 _EVIDENCE = [
     "id",
@@ -66,13 +75,14 @@ def folders(build_dir: Path) -> dict[tuple[str, str, str], Path]:
 
 
 def compare(
-    build_dir: Path, decide: Path, n_texts: int = 2, copies: tuple[Rehydration | None, Rehydration | None] = (None, None)
+    build_dir: Path, decide: Path, n_texts: int = 2, members: tuple[Membership | None, Membership | None] = (None, None)
 ) -> dict[str, Any]:
-    """{before, after: {source: counts}, moves: [{source, before, after, documents}], changed: [{side, reason, documents: [...]}]}.
+    """{before, after: {source: counts}, sizes: [before, after] of {source: Sizes}, moves: [{source, before, after, documents}],
+    changed: [{side, reason, documents: [...]}]}.
 
     counts: documents, kept, dropped, reasons {reason: n}, failed and alone {rule: n} (a rule removes alone what no other rule
-    fails), known_tokens and known_bytes of kept documents that the build has tokenized, new_documents and new_bytes of the others;
-    known_epoch_tokens and new_epoch_bytes are these times the documents' copies in one epoch (`copies`: before, after).
+    fails), known_tokens and known_bytes of kept documents that the build has tokenized, new_documents and new_bytes of the others.
+    sizes: these again for the documents of each pattern of components (`members`: before, after; None: all of the pattern ()).
     moves: reasons before and after, or "kept", of the documents where they differ. changed: of each reason the `n_texts` documents
     with the smallest ids, which are hashes: a sample that is the same every time. Raises CurateError when the documents are not
     those of the build.
@@ -80,27 +90,30 @@ def compare(
     build_dir = Path(build_dir)
     with open_corpus(build_dir) as corpus:
         names = [row["source"] for row in rows(corpus, "SELECT source FROM sources ORDER BY priority")]
-    return between(names, folders(build_dir), Path(decide), n_texts, copies)
+    return between(names, folders(build_dir), Path(decide), n_texts, members)
 
 
 def between(
     names: list[str], path: Mapping[tuple[str, str, str], Path], decide: Path, n_texts: int,
-    copies: tuple[Rehydration | None, Rehydration | None] = (None, None),
+    members: tuple[Membership | None, Membership | None] = (None, None),
 ) -> dict[str, Any]:  # fmt: skip
     """`compare`, given the sources and the folder of each (stage, source, family)."""
     shards = _shards(names, path, decide)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # polars reads and counts without the GIL
-        parts = list(pool.map(lambda shard: _one(shard, n_texts, copies), shards))
+        parts = list(pool.map(lambda shard: _one(shard, n_texts, members), shards))
     moves: Counter[tuple[str, str, str]] = Counter()
     sides = [{name: _nothing() for name in names} for _ in range(2)]
+    sizes: list[dict[str, Sizes]] = [{name: {} for name in names} for _ in range(2)]
     changed: list[Changed] = []
-    for shard, (counts, moved, samples) in zip(shards, parts, strict=True):
-        for total, own in zip(sides, counts, strict=True):
-            _add(total[shard.source], own)
+    for shard, (counts, sized, moved, samples) in zip(shards, parts, strict=True):
+        for i in range(2):
+            _add(sides[i][shard.source], counts[i])
+            for pattern, own in sized[i].items():
+                _add(sizes[i][shard.source].setdefault(pattern, dict.fromkeys(SIZES, 0)), own)
         moves.update({(shard.source, *pair): n for pair, n in moved.items()})
         changed += samples
     return {
-        "before": sides[0], "after": sides[1], "changed": _samples(changed, n_texts),
+        "before": sides[0], "after": sides[1], "sizes": sizes, "changed": _samples(changed, n_texts),
         "moves": [
             {"source": source, "before": b, "after": a, "documents": n}
             for (source, b, a), n in sorted(moves.items(), key=lambda item: (names.index(item[0][0]), -item[1], item[0]))
@@ -129,16 +142,15 @@ def _not_these_documents(path: Path) -> CurateError:
 
 
 def _one(
-    shard: Shard, n_texts: int, copies: tuple[Rehydration | None, Rehydration | None]
-) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]], list[Changed]]:
+    shard: Shard, n_texts: int, members: tuple[Membership | None, Membership | None]
+) -> tuple[list[dict[str, Any]], list[Sizes], Counter[tuple[str, str]], list[Changed]]:
     before, after = (pl.read_parquet(path, columns=_COLUMNS, glob=False) for path in (shard.before, shard.after))
     if not before["id"].equals(after["id"]):
         raise _not_these_documents(shard.after)
     sizes = pl.read_parquet(shard.length, columns=["n_bytes"], glob=False)["n_bytes"]
     n_tokens = _tokens(shard.tokens, before["id"])
-    key = shard.length.parent.name
-    times = [of.copies(shard.source, key) if of else None for of in copies]
-    counts = [_counts(side, sizes, n_tokens, n) for side, n in zip((before, after), times, strict=True)]
+    counts = [_counts(side, sizes, n_tokens) for side in (before, after)]
+    sized = [_sizes(side, sizes, n_tokens, shard, of) for side, of in zip((before, after), members, strict=True)]
     reasons = pl.DataFrame({"before": before["reason"].fill_null(KEPT), "after": after["reason"].fill_null(KEPT)})
     moved = reasons.filter(pl.col("before") != pl.col("after")).group_by("before", "after").len()
     changed: list[Changed] = []
@@ -148,7 +160,7 @@ def _one(
             # the first of every reason: rows are in the order of ids
             first = table.select("reason", "id").filter(which).group_by("reason").head(n_texts) if which.any() else table.head(0)
             changed += [Changed(side, reason, id_, path) for reason, id_ in first.select("reason", "id").iter_rows()]
-    return counts, Counter({(b, a): n for b, a, n in moved.iter_rows()}), changed
+    return counts, sized, Counter({(b, a): n for b, a, n in moved.iter_rows()}), changed
 
 
 def _tokens(path: Path, ids: pl.Series) -> pl.Series:
@@ -159,8 +171,23 @@ def _tokens(path: Path, ids: pl.Series) -> pl.Series:
     return ids.to_frame("id").join(known, on="id", how="left", maintain_order="left")["n_tokens"]
 
 
-def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series, copies: np.ndarray | None) -> dict[str, Any]:
-    keep, times = side["keep"], 1 if copies is None else pl.Series(copies)
+def _sizes(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series, shard: Shard, members: Membership | None) -> Sizes:
+    """SIZES of the kept documents of every pattern."""
+    pattern = np.zeros(len(sizes), np.int64) if members is None else members.pattern(shard.source, shard.length.parent.name)
+    known, new = pl.col("tokens").is_not_null(), pl.col("tokens").is_null()
+    table = pl.DataFrame({"pattern": pattern, "keep": side["keep"], "bytes": sizes, "tokens": n_tokens})
+    counted = table.filter("keep").group_by("pattern").agg(
+        pl.len().alias("documents"), pl.col("tokens").sum().alias("known_tokens"), pl.col("bytes").filter(known).sum().alias("known_bytes"),
+        new.sum().alias("new_documents"), pl.col("bytes").filter(new).sum().alias("new_bytes"),
+    )  # fmt: skip
+    return {
+        members.patterns[row.pop("pattern")] if members else (): {name: int(row[name]) for name in SIZES}
+        for row in counted.to_dicts()
+    }
+
+
+def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series) -> dict[str, Any]:
+    keep = side["keep"]
     is_known, is_new = keep & n_tokens.is_not_null(), keep & n_tokens.is_null()
     failed = side["failed_rules"]
     ruled = failed.filter(failed.list.len() > 0)
@@ -170,8 +197,6 @@ def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series, copies: n
         "alone": _of(ruled.filter(ruled.list.len() == 1).list.first()),
         "known_tokens": int(n_tokens.filter(is_known).sum()), "known_bytes": int(sizes.filter(is_known).sum()),
         "new_documents": int(is_new.sum()), "new_bytes": int(sizes.filter(is_new).sum()),
-        "known_epoch_tokens": int((n_tokens * times).filter(is_known).sum()),
-        "new_epoch_bytes": int((sizes * times).filter(is_new).sum()),
     }  # fmt: skip
 
 
@@ -180,8 +205,7 @@ def _of(values: pl.Series) -> dict[str, int]:
 
 
 def _nothing() -> dict[str, Any]:
-    names = ("documents", "kept", "dropped", "known_tokens", "known_bytes", "new_documents", "new_bytes",
-             "known_epoch_tokens", "new_epoch_bytes")  # fmt: skip
+    names = ("documents", "kept", "dropped", "known_tokens", "known_bytes", "new_documents", "new_bytes")
     return {**dict.fromkeys(names, 0), "reasons": {}, "failed": {}, "alone": {}}
 
 

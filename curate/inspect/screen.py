@@ -35,6 +35,7 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         phases = rows(corpus, "FROM phases")
         sets = rows(corpus, "FROM evaluation_sets ORDER BY eval_set")
         hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir) + _copies_hints(copies)
+        hints += _left_out_hints(recipe, sources)
         hints += duplicates.capped_hints(corpus, build_dir, recipe)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
@@ -61,6 +62,15 @@ def _unavoidable(manifest: Mapping[str, Any] | None) -> int:
 
 def _sample_hint(recipe: Recipe) -> list[str]:
     return [f"this is a sample: {recipe.sample} of the documents, token budgets scaled alike"] if recipe.sample.value < 1 else []
+
+
+def _left_out_hints(recipe: Recipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Kept documents that satisfy no component, of sources that components with conditions take from."""
+    asked = {name for c in recipe.mixture.leaves.values() if c.where for name in c.from_}
+    return [
+        f"{s['source']}: {s['no_component']:,} of {documents(s['kept'])} kept are in no component, by their conditions"
+        for s in sources if s["source"] in asked and s["no_component"]
+    ]  # fmt: skip
 
 
 def _size(folder: Path) -> int:

@@ -1,7 +1,7 @@
 """`curate what-if BUILD k=v ...`: two outcomes of decide and plan side by side, and the YAML to paste back.
 
 In: the comparison of two decision tables (outcomes.py), two recipes, the planner's verdict. Out: plain data; what_if_screen.py
-renders it. It decides and plans nothing itself. Imports recipe, inspect.{corpus, samples}.
+renders it. It decides and plans nothing itself. Imports recipe, membership, inspect.{corpus, outcomes, samples}.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from curate.inspect.corpus import open_corpus
-from curate.inspect.outcomes import KEPT
+from curate.inspect.outcomes import KEPT, Sizes
 from curate.inspect.samples import with_texts
+from curate.membership import first_of
 from curate.recipe import BROUGHT, Quantity, Recipe
+
+Bins: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 def what_if(
-    build_dir: Path, compared: Mapping[str, Any], recipes: tuple[Recipe, Recipe], problem: str = "", feasible: bool | None = None
-) -> dict[str, Any]:
-    """What changes. `compared`: of outcomes.compare. `problem`: the planner's message about the changed recipe, "" when it is
-    feasible; `feasible` None: it was not planned (nothing tokenized yet)."""
+    build_dir: Path, compared: Mapping[str, Any], recipes: tuple[Recipe, Recipe], copies: tuple[Bins, Bins], problem: str = "",
+    feasible: bool | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What changes. `compared`: of outcomes.compare; `copies` of the components that have some, before and after (curate/copies.py).
+    `problem`: the planner's message about the changed recipe, "" when it is feasible; `feasible` None: it was not planned (nothing
+    tokenized yet)."""
     old, new = recipes
     before, after = compared["before"], compared["after"]
     with open_corpus(build_dir) as corpus:
@@ -32,17 +37,20 @@ def what_if(
     return {
         "sources": {name: {"before": before[name], "after": after[name], **_moved(compared["moves"], name)} for name in after},
         "reasons": _reasons(before, after), "moves": _moves(compared["moves"]), "texts": texts,
-        "components": components(compared, recipes), "feasible": feasible, "problem": problem, "yaml": paste_lines(old, new),
+        "components": components(compared, recipes, copies), "feasible": feasible, "problem": problem, "yaml": paste_lines(old, new),
     }  # fmt: skip
 
 
-def components(compared: Mapping[str, Any], recipes: tuple[Recipe, Recipe]) -> dict[str, dict[str, dict[str, Any]]]:
+def components(
+    compared: Mapping[str, Any], recipes: tuple[Recipe, Recipe], copies: tuple[Bins, Bins]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """{before, after: tokens_by_component}; under another tokenizer, or other cuts, every token is an estimate."""
     old, new = recipes
     same = (old.tokenizer, old.cuts, _cut_items(old)) == (new.tokenizer, new.cuts, _cut_items(new))
+    before, after = compared["sizes"]
     return {
-        "before": tokens_by_component(old, compared["before"], compared["before"]),
-        "after": tokens_by_component(new, compared["after"], compared["before"], same),
+        "before": tokens_by_component(old, before, compared["before"], copies[0]),
+        "after": tokens_by_component(new, after, compared["before"], copies[1], same),
     }
 
 
@@ -87,28 +95,36 @@ def _reasons(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, d
 
 
 def tokens_by_component(
-    recipe: Recipe, sources: Mapping[str, Any], known: Mapping[str, Any], exact: bool = True
+    recipe: Recipe, sizes: Mapping[str, Sizes], known: Mapping[str, Any], copies: Bins, exact: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Unique tokens per component: exact where tokenized, else bytes times the source's tokens per byte as `known` has them
-    (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that are such a guess: all of them
-    unless `exact`. What the recipe may hold out at most is taken off, and of `epoch_tokens` (each document times its copies) alike."""
+    """Documents and unique tokens per component, of its documents in any phase: exact where tokenized, else bytes times the source's
+    tokens per byte as `known` has them (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that
+    are such a guess: all of them unless `exact`. What the recipe may hold out at most is taken off, and of `epoch_tokens` (each
+    document times its copies) alike."""
     all_tokens, all_bytes = (sum(s[key] for s in known.values()) for key in ("known_tokens", "known_bytes"))
+    phases = [{c for c, ask in enumerate(phase.asks) if ask is not None} for phase in recipe.mixture.phase_list]
     result = {}
-    for name, component in recipe.mixture.components.items():
-        tokenized, estimated, epoch, is_complete = 0, 0, 0, True
+    for number, (name, component) in enumerate(recipe.mixture.leaves.items()):
+        times = [bin_["copies"] for bin_ in copies.get(name, {}).get("bins", [])] + [1]  # bin -1 is the last, which is 1
+        documents, tokenized, estimated, epoch, is_complete = 0, 0, 0, 0, True
         for source in component.from_:
-            row, seen = sources[source], known.get(source, {"known_tokens": 0, "known_bytes": 0})
-            tokenized += row["known_tokens"]
+            seen = known.get(source, {"known_tokens": 0, "known_bytes": 0})
             tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
-            estimated += round(row["new_bytes"] * tokens / size) if size else 0
-            epoch += row["known_epoch_tokens"] + (round(row["new_epoch_bytes"] * tokens / size) if size else 0)
-            is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
+            for pattern, row in sizes[source].items():
+                if not any(first_of(pattern, phase) == number for phase in phases):
+                    continue
+                new = round(row["new_bytes"] * tokens / size) if size else 0
+                documents += row["documents"]
+                tokenized, estimated = tokenized + row["known_tokens"], estimated + new
+                epoch += (row["known_tokens"] + new) * times[dict(pattern)[number]]
+                is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
         total = tokenized + estimated
         left = total - _held_out(recipe, total)
-        result[name] = {"tokens": left if is_complete else None,
+        asked = [str(ask.budget) for phase in recipe.mixture.phase_list if (ask := phase.asks[number]) is not None and ask.budget]
+        result[name] = {"documents": documents, "tokens": left if is_complete else None,
                         "epoch_tokens": (epoch * left // total if total else 0) if is_complete else None,
                         "estimated": estimated if exact else total,
-                        "requested": str(component.budget), "max_epochs": component.max_epochs}  # fmt: skip
+                        "requested": ", ".join(asked), "max_epochs": component.max_epochs}  # fmt: skip
     return result
 
 
@@ -146,11 +162,13 @@ def paste_lines(old: Recipe, new: Recipe) -> list[str]:
     return (["rules:", *lines] if lines else []) + _changed({**a, "rules": None}, {**b, "rules": None}, 0)
 
 
-def _without_origins(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Where a table of copies comes from is not written by people."""
-    for component in recipe["mixture"]["components"].values():
+def _without_origins(node: dict[str, Any]) -> dict[str, Any]:
+    """A canonical recipe, or a group of its components, without what people do not write: where a table of copies comes from."""
+    for component in node.get("mixture", node)["components"].values():
         component.get("copies", {}).pop("origin", None)
-    return recipe
+        if "components" in component:
+            _without_origins(component)
+    return node
 
 
 def _changed(old: Any, new: Mapping[str, Any], depth: int) -> list[str]:

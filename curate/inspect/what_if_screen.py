@@ -77,13 +77,14 @@ def _texts(changed: Mapping[str, Any], colour: bool) -> list[str]:
 def _components(data: Mapping[str, Any]) -> list[str]:
     shown = []
     for name, a in data["components"]["after"].items():
-        b = data["components"]["before"].get(name, {"tokens": None})
+        b = data["components"]["before"].get(name, {"documents": None, "tokens": None})
         note = (
             "not tokenized yet" if a["tokens"] is None else f"{count(a['estimated'])} of them estimated" if a["estimated"] else ""
         )
         figure = ("~" if a["estimated"] else "") + count(a["tokens"])
-        shown.append([name, a["requested"], f"{a['max_epochs']:g}", count(b["tokens"]), "->", figure, note])
-    lines = table(["component", "budget", "cap", "unique tokens", "", "", ""], shown, "<>>><><")
+        documents = [count(b["documents"]), "->", count(a["documents"])]
+        shown.append([name, a["requested"], f"{a['max_epochs']:g}", *documents, count(b["tokens"]), "->", figure, note])
+    lines = table(["component", "budget", "cap", "documents", "", "", "unique tokens", "", "", ""], shown, "<>>><>><><")
     pairs = [(name, data["components"]["before"].get(name), a) for name, a in data["components"]["after"].items()]
     for name, before, a in pairs:
         sides = [side for side in (before, a) if side is not None and side["tokens"] is not None]

@@ -1,13 +1,14 @@
-"""Copies counted again: the bin of every tokenized document, which passes may hold it, what the manifest states of an epoch.
+"""Who is in which component, counted again: the patterns of every tokenized document, its copies, which passes may hold it.
 
-In: `Kept` and `Used` of uses.py, the recipe, and the bins that the caller reads from the stages again. Out: findings. Imports recipe,
-mixture's selection, statement and verify.
+In: `Kept` and `Used` of uses.py, the recipe, and the membership that the caller reads from the stages again. Out: findings. Imports
+schema, recipe, mixture's members, selection, statement and verify.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,83 +16,160 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.recipe import Recipe
-from mixture import selection, statement
-from mixture.verify.documents import Found
+from mixture import members, selection, statement
+from mixture.verify.documents import Found, read
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Kept, Used
 
 
-class Rehydration(Protocol):
-    """What verify needs of curate.copies.Rehydration."""
+class Membership(Protocol):
+    """What verify needs of curate.membership.Membership."""
 
     @property
-    def data(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def patterns(self) -> Sequence[Sequence[tuple[int, int]]]: ...
 
     @property
-    def bins(self) -> Callable[[str, str], np.ndarray | None]: ...
+    def copies(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
+    def pattern(self) -> Callable[[str, str], np.ndarray]: ...
 
 
-def with_copies(
-    kept: Kept, recipe: Recipe, tokens: Mapping[str, Found], documents: Mapping[str, Found], again: Rehydration | None
-) -> Kept:
-    """`kept` with the bin and the copies of every document."""
+@dataclass(frozen=True)
+class Members:
+    """Which components each document of Kept matches. Components are the recipe's leaves, by number."""
+
+    names: list[str]
+    pattern: np.ndarray  # int64 (n_kept,), index into patterns
+    patterns: Sequence[Sequence[tuple[int, int]]]  # (component, bin of its copies, -1 in none), in recipe order
+    bins: Mapping[str, Mapping[str, Any]]  # of components with copies: {by, origin, bins: [{from, copies, ...}]}
+
+    def of(self, component: int, phase: Collection[int]) -> np.ndarray:
+        """Numbers in Kept of the documents that belong to `component` where the components `phase` have a budget."""
+        first = [next((c for c, _ in pattern if c in phase), -1) == component for pattern in self.patterns]
+        return np.flatnonzero(np.array([*first, False], np.bool_)[self.pattern])
+
+    def ever(self, component: int, phases: Sequence[Collection[int]]) -> np.ndarray:
+        """Those that belong to it in any of the phases, ascending."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *(self.of(component, phase) for phase in phases)]))
+
+    def bin(self, component: int, own: np.ndarray) -> np.ndarray:
+        """int64: the bins of the copies of these documents of `component`, -1 in none."""
+        found = [dict(pattern).get(component, -1) for pattern in self.patterns]
+        return np.array([*found, -1], np.int64)[self.pattern[own]]
+
+    def copies(self, component: int, own: np.ndarray) -> np.ndarray:
+        """int64: how often an epoch of `component` uses these documents of it."""
+        given = self.bins.get(self.names[component], {}).get("bins", [])
+        return np.array([*(b["copies"] for b in given), 1], np.int64)[self.bin(component, own)]  # bin -1 is the last
+
+
+def phases_of(recipe: Recipe) -> list[list[int]]:
+    """Per phase the components that have a budget in it."""
+    return [[c for c, ask in enumerate(phase.asks) if ask is not None] for phase in recipe.mixture.phase_list]
+
+
+def needs_membership(recipe: Recipe) -> bool:
+    """Does it take a document's signals to know its component and its copies?"""
+    return any(leaf.where or leaf.copies is not None for leaf in recipe.mixture.leaves.values())
+
+
+def members_of(
+    kept: Kept, recipe: Recipe, tokens: Mapping[str, Found], documents: Mapping[str, Found], again: Membership | None
+) -> Members:
+    """`again` None: of a recipe that needs none, where the source of a document says it all."""
+    names = list(recipe.mixture.leaves)
     if again is None:
-        return kept
-    bin_, copies = kept.bin.copy(), kept.copies.copy()
-    component = {source: name for name, c in recipe.mixture.components.items() for source in c.from_}
+        by_source = [
+            [(c, -1) for c, leaf in enumerate(recipe.mixture.leaves.values()) if name in leaf.from_] for name in kept.sources
+        ]
+        return Members(names, kept.source.astype(np.int64), by_source, {})
+    pattern = np.empty(kept.id.size, np.int64)
     shards = ((source, key) for source, stage in tokens.items() for key in stage.info["keys"])
     for number, (source, key) in enumerate(shards):
-        if (bins := again.bins(source, key)) is None:
-            continue
         own = slice(int(kept.first[number]), int(kept.first[number + 1]))
         ids = np.asarray(pq.read_table(documents[source].file(key, "documents.parquet"), columns=["id"])["id"].to_pylist(), "S32")
-        bin_[own] = bins[np.searchsorted(ids, kept.id[own])]
-        copies[own] = np.array([*(b["copies"] for b in again.data[component[source]]["bins"]), 1], np.int64)[bin_[own]]
-    return replace(kept, bin=bin_, copies=copies)
+        found = again.pattern(source, key)
+        pattern[own] = found[np.searchsorted(ids, kept.id[own])]
+    return Members(names, pattern, again.patterns, again.copies)
+
+
+def check_members(build_dir: Path, recipe: Recipe, kept: Kept, found: Members, report: Report) -> None:
+    """members.parquet says of every document what its values say, and is there only where it has to be."""
+    path, sources = build_dir / members.NAME, members.by_query(recipe)
+    if not sources:
+        if path.exists():
+            report.add(members.NAME, "no component of the recipe has a where:, yet the file is there")
+        return
+    table = read(path, report, build_dir)
+    if table is None:
+        return
+    rank = {name: i for i, name in enumerate(recipe.sources)}
+    own = np.flatnonzero(np.isin(kept.source, [kept.sources.index(name) for name in sources]))
+    own = own[np.lexsort((kept.id[own], np.array([rank[name] for name in kept.sources])[kept.source[own]]))]
+    if not report.equal(members.NAME, "rows", table.num_rows, int(own.size)):
+        return
+    names = pa.array([[found.names[c] for c, _ in pattern] for pattern in found.patterns], pa.list_(pa.string()))
+    right = {
+        "source": pa.array(kept.sources, pa.string()).take(pa.array(kept.source[own])).to_pylist(),
+        "id": [name.decode() for name in kept.id[own].tolist()],
+        "components": [
+            of if n else []
+            for of, n in zip(names.take(pa.array(found.pattern[own])).to_pylist(), kept.n_tokens[own].tolist(), strict=True)
+        ],
+    }
+    for name, values in right.items():
+        wrong = [row for row, (a, b) in enumerate(zip(table[name].to_pylist(), values, strict=True)) if a != b]
+        for row in wrong[:3]:
+            stated = table[name][row].as_py()
+            report.add(members.NAME, f"{name}: {stated} stated, {values[row]} counted", f"row {row}, id {right['id'][row]}")
 
 
 class Passes:
-    """Which documents the passes of one component hold, by the specification in selection.py. `own`: numbers in Kept."""
+    """Which documents the passes of one component may hold, by the specification in selection.py. `own`: numbers in Kept."""
 
-    def __init__(self, manifest: Mapping[str, Any], name: str, own: np.ndarray, kept: Kept) -> None:
-        self.own, self.copies = own, kept.copies[own]
-        self.per_epoch = int(self.copies.max(initial=1))
+    def __init__(self, seed: int, phase: str, name: str, own: np.ndarray, copies: np.ndarray, kept: Kept) -> None:
+        self.own, self.copies = own, copies
+        self.per_epoch = int(copies.max(initial=1))
         ids = pa.nulls(own.size, pa.string())
         if self.per_epoch > 1:
             ids = pa.array([id_.decode() for id_ in kept.id[own].tolist()], pa.string())
-        key = selection.copies_key(manifest["seed"], manifest["phases"][0]["name"], name)
-        self._offset = selection.offsets(ids, self.per_epoch, key)
+        self.offset = selection.offsets(ids, self.per_epoch, selection.copies_key(seed, phase, name))
 
     def members(self, number: int) -> np.ndarray:
-        """The documents of pass `number`, as numbers in Kept."""
-        return self.own[selection.stands_in(self.copies, self._offset, self.per_epoch, number)]
+        """The documents of pass `number`, as numbers in Kept; fewer where earlier phases used some of them."""
+        return self.own[selection.stands_in(self.copies, self.offset, self.per_epoch, number)]
 
 
 def check_copies(
-    manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept: Kept, held: np.ndarray, again: Rehydration | None, report: Report,
-) -> None:  # fmt: skip
-    """`copies_per_epoch` of every component, and that no document is used more than its copies in one epoch."""
-    data = again.data if again else {}
+    manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept: Kept, found: Members, held: np.ndarray, report: Report
+) -> None:
+    """`copies_per_epoch` of every component, over its documents in any phase, and that no document is used more than its copies in one
+    epoch of a phase."""
+    phases = phases_of(recipe)
     for c, component in enumerate(manifest["components"]):
         name = component["name"]
-        sources = [kept.sources.index(s) for s in recipe.mixture.components[name].from_]
-        own = np.flatnonzero(np.isin(kept.source, sources) & (kept.n_tokens > 0) & ~held)
-        mine = np.flatnonzero(used.is_train & (used.component == c) & (used.document >= 0))
         stated = component.get("copies_per_epoch")
-        if name not in data:
+        if name not in found.bins:
             report.equal("manifest.json", f"{name}: copies_per_epoch", stated, None)
             continue
+        own = found.ever(c, phases)
+        own = own[(kept.n_tokens[own] > 0) & ~held[own]]
+        mine = np.flatnonzero(used.is_train & (used.component == c) & (used.document >= 0))
         trained = np.zeros(kept.id.size, np.int64)
         np.add.at(trained, used.document[mine], used.length[mine])
-        counted = statement.per_epoch(data[name], kept.bin[own], kept.copies[own], kept.n_tokens[own], trained[own])
+        copies = found.copies(c, own)
+        counted = statement.per_epoch(found.bins[name], found.bin(c, own), copies, kept.n_tokens[own], trained[own])
         for what in sorted({*counted, *(stated or {})}):
             report.equal("manifest.json", f"{name}: copies_per_epoch.{what}", (stated or {}).get(what), counted.get(what))
+        most = np.zeros(kept.id.size, np.int64)
+        most[own] = copies
         first = mine[used.chunk[mine] == 0]
         epoch = used.pass_[first] // counted["passes"]
         for number in range(int(epoch.max(initial=-1)) + 1):
             uses = np.bincount(used.document[first[epoch == number]], minlength=kept.id.size)
-            for document in np.flatnonzero(uses > kept.copies)[:3].tolist():
+            for document in np.flatnonzero(uses > most)[:3].tolist():
                 report.add(
-                    SELECTION, f"{name}: used {uses[document]} times in epoch {number}, its copies are {kept.copies[document]}",
+                    SELECTION, f"{name}: used {uses[document]} times in epoch {number}, its copies are {most[document]}",
                     f"id {kept.id[document].decode()}",
                 )  # fmt: skip

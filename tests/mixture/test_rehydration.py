@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -18,23 +19,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import copies as room
-from curate import engine
+from curate.copies import bin_of
 from curate.manifest import read_manifest, write_manifest
-from curate.recipe import load_recipe
-from curate.store import Store
-from curate.units import Quantity
+from curate.membership import membership
 from mixture import account, budget, order, selection
-from mixture import tokens as tokenize
-from mixture.build import plan_and_pack
-from mixture.kept import kept_tables
-from mixture.tokenizer import load_tokenizer
-from mixture.verify import verify
 from tests import command
-from tests.mixture import tiny_tokenizer
+from tests.mixture import verified
 from tests.mixture.small_build import build, documents_of, name_of, recipe_of
-from tests.mixture.test_budget import applied
-from tests.mixture.test_verify import RECIPE, make_stages
+from tests.mixture.test_budget import applied, plan
 
 MASK = 2**64 - 1
 TABLE = {1: 1, 2: 2, 3: 3, 5: 5, 100: 8, 1000: 1}
@@ -83,9 +75,16 @@ def documents(lengths: list[int], copies: list[int]) -> selection.Documents:
         "id": sorted(name_of("d", i) for i in range(len(lengths))), "cluster_id": pa.nulls(len(lengths), pa.string()), "n_tokens": lengths,
         "n_loss_tokens": lengths, "shard": [0] * len(lengths), "token_start": [0] * len(lengths),
         "language": pa.nulls(len(lengths), pa.string()), "license": pa.nulls(len(lengths), pa.string()),
-        "bin": [kinds.index(m) for m in copies],
+        "pattern": [kinds.index(m) for m in copies],
     })  # fmt: skip
-    return selection.documents({"a": table}, {"x": ["a"]}, {"x": kinds})
+    return selection.documents({"a": table}, {"x": ["a"]}, [((0, i),) for i in range(len(kinds))], {"x": kinds})
+
+
+def passes(docs: selection.Documents, target: int, seed: int) -> list[selection.Use]:
+    """Of component x in a first phase of tokens, with as many epochs as it takes."""
+    state = selection.State.fresh(docs.n)
+    found = selection.part(docs, state, 0, np.arange(docs.n), Fraction(10), "tokens")
+    return selection.passes(docs, state, found, target, seed, "main")
 
 
 DOCS = st.lists(st.tuples(st.integers(1, 60), st.sampled_from([1, 1, 2, 3, 5, 7, 8, 10])), min_size=1, max_size=40)
@@ -98,7 +97,7 @@ def test_uses_are_exact_spread_and_as_specified(rows, epochs, seed):
     epoch = sum(n * m for n, m in rows)
     target = int(epochs * epoch)
     docs = documents(lengths, copies)
-    uses = selection.passes(docs, np.arange(len(rows)), 0, target, seed, "main")
+    uses = passes(docs, target, seed)
     ids = docs.id.to_pylist()
     found = [[(ids[d], int(n)) for d, n in zip(use.documents, use.n_tokens, strict=True)] for use in uses]
     assert found == reference_passes(ids, lengths, copies, target, seed)
@@ -125,7 +124,7 @@ def test_no_part_of_an_epoch_is_of_one_kind():
     copies = np.where(rng.random(4000) < 0.1, 8, 1)
     docs = documents([10] * 4000, copies.tolist())
     epoch = int(10 * copies.sum())
-    uses = selection.passes(docs, np.arange(4000), 0, epoch, 5, "main")
+    uses = passes(docs, epoch, 5)
     assert len(uses) == 8
     n_single = int((copies == 1).sum())
     for use in uses:
@@ -156,34 +155,31 @@ COMPONENTS = st.lists(
 @settings(max_examples=200, deadline=None)
 def test_suggestions_work_over_epochs_with_copies(rows):
     """Tokens asked, unique tokens, how much longer an epoch is, cap."""
-    asked = [budget.Request(f"c{i}", Quantity(Fraction(t), "tokens"), budget.exact(cap)) for i, (t, _, _, cap) in enumerate(rows)]
+    asked = [(f"c{i}", f"{t} tokens", cap) for i, (t, _, _, cap) in enumerate(rows)]
     total, unique = sum(t for t, _, _, _ in rows), [u for _, u, _, _ in rows]
     epoch = [u * (1 + more) + (more * 7 if u else 0) for _, u, more, _ in rows]
     try:
-        done = budget.plan(asked, total, unique, epoch=epoch)
+        done = plan(asked, total, unique, epoch=epoch)
     except budget.Infeasible as error:
         for change in error.suggestions:
             again, new_total, how = applied(asked, total, change)
-            assert budget.plan(again, new_total, unique, how, epoch).total <= total
+            assert plan(again, new_total, unique, how, epoch).total <= total
         for name, short in error.short.items():
             i = int(name[1:])
-            enough = epoch[i] + short["needs_unique"]
-            assert asked[i].max_epochs * enough // 1 >= asked[i].budget.value > asked[i].max_epochs * (enough - 1) // 1
+            cap, enough = budget.exact(asked[i][2]), epoch[i] + short["needs_unique"]
+            assert cap * enough // 1 >= rows[i][0] > cap * (enough - 1) // 1
     else:
-        assert done.caps == [int(r.max_epochs * e // 1) for r, e in zip(asked, epoch, strict=True)]
+        assert done.caps == [int(budget.exact(cap) * e // 1) for (_, _, cap), e in zip(asked, epoch, strict=True)]
         assert all(t <= cap for t, cap in zip(done.targets, done.caps, strict=True))
 
 
 def test_an_epoch_counts_copies_and_the_message_says_both():
-    asked = [
-        budget.Request("et", Quantity(Fraction(2), "epochs"), Fraction(2)),
-        budget.Request("en", Quantity(Fraction(50), "tokens"), Fraction(1)),
-    ]
-    assert budget.plan(asked, 530, [100, 50], epoch=[240, 50]).targets == [480, 50]
+    asked = [("et", "2 epochs", 2), ("en", "50 tokens", 1)]
+    assert plan(asked, 530, [100, 50], epoch=[240, 50]).targets == [480, 50]
     with pytest.raises(
         budget.Infeasible, match="en asks 50 tokens, has 20 unique, with copies 45 an epoch, 1 epochs allow 45"
     ) as caught:
-        budget.plan(asked, 530, [100, 20], epoch=[240, 45])
+        plan(asked, 530, [100, 20], epoch=[240, 45])
     assert caught.value.short == {"en": {"requested": 50, "cap": 45, "needs_unique": 5}}
 
 
@@ -192,7 +188,7 @@ def test_an_epoch_counts_copies_and_the_message_says_both():
 
 def with_bins(documents: list[dict], sizes: list[int]) -> list[dict]:
     """Documents in the bins that FineWeb2's table gives clusters of these sizes."""
-    return [{**d, "bin": int(i)} for d, i in zip(documents, room.bin_of(np.array(sizes, float), list(TABLE)), strict=True)]
+    return [{**d, "bin": int(i)} for d, i in zip(documents, bin_of(np.array(sizes, float), list(TABLE)), strict=True)]
 
 
 @given(
@@ -261,38 +257,20 @@ def test_one_copy_each_is_the_build_without_copies(tmp_path):
 
 # --- verify -------------------------------------------------------------------------------------------------------------
 
-COPIED = RECIPE.replace("max_epochs: 3}", "max_epochs: 3, copies: {table: {1: 1, 2: 3}}}")
-
-
-def mixed(root, text, data=None):
-    """A build of the stages of test_verify (rows 0 and 1 of web are one cluster); `data` instead of the copies the stages give."""
-    (root / "recipe.yaml").write_text(text)
-    recipe = load_recipe(root / "recipe.yaml")
-    store = Store(root / "store")
-    docs, signals, clusters, decide = make_stages(store)
-    stages, tasks = tokenize.tasks(store, recipe, docs, decide)
-    engine.run(tasks, workers=1, label="tokenize")
-    for stage in stages.values():
-        stage.finish([key for task in tasks for of, key in task.outputs if of == stage])
-    named = [*((("documents", s), x) for s, x in docs.items()), *((("signals", s, "length"), x) for s, x in signals.items()),
-             (("clusters",), clusters), (("decide",), decide), *((("tokens", s), x) for s, x in stages.items())]  # fmt: skip
-    again = room.rehydration(recipe, {(*of, "", "")[:3]: stage.path for of, stage in named})
-    tables, shards = kept_tables(docs, clusters, stages, again.bins)
-    tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
-    lineage = [{"stage": of[0], "of": list(of[1:]), "fingerprint": s.fingerprint, "root": s.root} for of, s in named]
-    plan_and_pack(
-        recipe, tables, shards, root / "build", tokenizer={"sha256": tokenizer.sha256}, token_bytes=tokenizer.dtype.itemsize,
-        lineage=lineage, copies=again.data if data is None else data(again.data),
-    )  # fmt: skip
-    return again
+MIXTURE = """
+held_out: {per_component: 100 tokens, at_most: 20 % of tokens}
+mixture:
+  total: 1000 tokens
+  sequence_length: 64
+  components:
+    et: {from: [web], role: target, budget: 700 tokens, max_epochs: 3, copies: {table: {1: 1, 2: 3}}}
+    chat: {from: [chat], role: instruction, budget: 300 tokens, max_epochs: 2}
+"""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rehydrated")
-    tiny_tokenizer.write(root / "tok", template=tiny_tokenizer.CHATML)
-    mixed(root, COPIED)
-    return SimpleNamespace(root=root, build=root / "build")
+    return verified.build(tmp_path_factory.mktemp("rehydrated"), MIXTURE)
 
 
 @pytest.fixture
@@ -302,7 +280,7 @@ def copy(made, tmp_path):
 
 
 def findings(where) -> str:
-    return verify(where.build, where.root, rehydration=room.rehydration).text()
+    return verified.check(where).text()
 
 
 def test_a_sound_build_with_copies(made):
@@ -317,14 +295,18 @@ def test_a_sound_build_with_copies(made):
 
 def test_verify_cannot_do_without_the_stages(made):
     with pytest.raises(ValueError, match="copies"):
-        verify(made.build, made.root)
+        verified.check(made, membership=None)
 
 
-def test_other_copies_than_the_recipe_says(copy):
-    def more(data):
-        return {"et": {**data["et"], "bins": [{"from": 1, "copies": 1}, {"from": 2, "copies": 2}]}}
+def test_other_copies_than_the_recipe_says(copy, monkeypatch):
+    def other(recipe, folders):
+        found = membership(recipe, folders)
+        bins = [{"from": 1, "copies": 1}, {"from": 2, "copies": 2}]
+        return replace(found, copies={"et": {**found.copies["et"], "bins": bins}})
 
-    mixed(copy.root, COPIED, more)
+    monkeypatch.setattr(verified, "membership", other)
+    verified.build(copy.root, MIXTURE)
+    monkeypatch.undo()
     said = findings(copy)
     assert "et: copies_per_epoch.bins" in said and "et: copies_per_epoch.epoch_tokens" in said
 
@@ -332,8 +314,7 @@ def test_other_copies_than_the_recipe_says(copy):
 def test_a_document_used_too_often(copy, monkeypatch):
     monkeypatch.setattr(selection, "stands_in", lambda copies, offset, per_epoch, number: np.ones(copies.size, bool))
     monkeypatch.setattr(account, "checks", lambda *args: [])  # which would not let such a build be
-    recipe = COPIED.replace("700 tokens", "400 tokens").replace("1000 tokens", "700 tokens")
-    mixed(copy.root, recipe)
+    verified.build(copy.root, MIXTURE.replace("700 tokens", "400 tokens").replace("1000 tokens", "700 tokens"))
     monkeypatch.undo()
     said = findings(copy)
     assert "of another component or pass" in said and "its copies are 1" in said
