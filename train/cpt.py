@@ -232,12 +232,16 @@ def _changed(old: dict, new: dict) -> str:
     return f" (changed since: {', '.join(keys)})" if keys else ""
 
 
+def _each(numbers: Sequence[int]) -> str:
+    """One number, or that of every phase where they differ."""
+    return " and ".join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))
+
+
 def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, sizes: dict[int, int], accelerator: Accelerator) -> str:
     n = sum(p.numel() for p in model.parameters())
     world, steps = accelerator.num_processes, plan.steps
     sequences = " and ".join(f"{phase.n_rows:,} sequences of {phase.sequence_length} tokens" for phase in steps.phases)
-    rows = " and ".join(dict.fromkeys(map(str, steps.rows)))
-    size = " and ".join(dict.fromkeys(str(sizes[phase.sequence_length]) for phase in steps.phases))
+    rows, size = (_each(numbers) for numbers in (steps.rows, [sizes[phase.sequence_length] for phase in steps.phases]))
     return (
         f"{settings.name}: {n:,} parameters on {accelerator.device}; {sequences}\n"
         f"{plan.n_steps} steps of {rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
