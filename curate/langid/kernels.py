@@ -101,7 +101,7 @@ def needs_rewriting(data: np.ndarray, start: np.ndarray, end: np.ndarray, classe
         flag[window] = bool(seen & NFC_UNSAFE) or (bool(seen & CASED_UP) and not seen & CASED_DOWN)
 
 
-@inner
+@inner(allocates=True)
 def walk(
     data: np.ndarray, start: np.ndarray, end: np.ndarray, nextmove: np.ndarray, states: np.ndarray, found: np.ndarray
 ) -> None:
@@ -129,7 +129,7 @@ def walk(
             found[lane, i] = states[at, 1]
 
 
-@kernel
+@kernel(allocates=True)
 def probabilities(
     data: np.ndarray,
     start: np.ndarray,

@@ -38,7 +38,7 @@ def ratio(a, b):
     return a / b if b > 0 else 0.0
 
 
-@inner
+@inner(allocates=True)
 def character_shape(data, first, stop, classes, row):
     """Columns 0 to 19, and 33 to 35 still as counts; returns the code points of the document."""
     n = letters = digits = upper = spaces = foreign_letters = 0
@@ -281,7 +281,7 @@ def fill_row(data, first, stop, classes, lower_delta, w0, w1, start, end, flags,
                 row[k] = np.sqrt(row[k] / hashed)
 
 
-@kernel
+@kernel(allocates=True)
 def feature_rows(data, offsets, classes, lower_delta, doc_ptr, start, end, flags, lower, chars, out):
     """out (n_docs, n_features) float32."""
     row = np.empty(out.shape[1], np.float64)
@@ -295,7 +295,7 @@ def feature_rows(data, offsets, classes, lower_delta, doc_ptr, start, end, flags
             out[doc, k] = row[k]
 
 
-@kernel
+@kernel(allocates=True)
 def logits(data, offsets, classes, lower_delta, doc_ptr, start, end, flags, lower, chars, mean, scale, weight, bias, clip, out):
     """out (n_docs,) float64: bias + sum of weight * (feature - mean) / scale, each standardised feature cut to +-clip."""
     row = np.empty(weight.size, np.float64)

@@ -140,7 +140,7 @@ def number_components(parent, shares):
     return n
 
 
-@kernel
+@kernel(allocates=True)
 def bucket_starts(bucket, band_first, cap):
     """uint32 (n_buckets + 1,): where the list of kept members of each bucket starts.
 
@@ -388,7 +388,7 @@ def greedy(
     return n_documents, n_pairs, n_capped
 
 
-@kernel
+@kernel(allocates=True)
 def settled(component, scope, alike, n_components):
     """Which components are wholly eligible and compared as if there were no scopes: there the rule-blind result stands.
 

@@ -153,7 +153,7 @@ def filled_lines(data: np.ndarray, a: Int, b: Int) -> Int:
     return n
 
 
-@inner
+@inner(allocates=True)
 def line_tables(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(per document the size of its table of lines: a power of two of at least twice as many; the table itself, for the largest)."""
     sizes = np.empty(offsets.size - 1, np.int64)
@@ -273,7 +273,7 @@ def n_gram_chars(chars: np.ndarray, first: Int, n: Int) -> Int:
     return total
 
 
-@kernel
+@kernel(allocates=True)
 def n_gram_repetition(doc_ptr: np.ndarray, words: np.ndarray, chars: np.ndarray, out: np.ndarray) -> None:
     """Columns 0-2: code points of the most frequent 2- to 4-gram, joining spaces included, times its occurrences; the first seen
     of equally frequent ones. Columns 3-8: code points, without spaces, of repeated 5- to 10-grams, left to right, none counted twice.

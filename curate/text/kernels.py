@@ -601,7 +601,7 @@ def gopher_line_counts(
         lines[doc] = n_lines
 
 
-@kernel
+@kernel(allocates=True)
 def gopher_word_counts(
     doc_ptr: np.ndarray,
     flags: np.ndarray,

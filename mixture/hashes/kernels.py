@@ -68,7 +68,7 @@ def _compress(h: np.ndarray, m: np.ndarray, v: np.ndarray, counted: np.ndarray, 
             h[i, lane] ^= v[i, lane] ^ v[i + 8, lane]
 
 
-@kernel
+@kernel(allocates=True)
 def blake2b(words: np.ndarray, first: np.ndarray, n_bytes: np.ndarray, out: np.ndarray) -> None:
     """out (n, 2) uint64: digest of every message. Message i begins at word first[i] of `words` (uint64) and is padded with zeros to
     whole blocks of 16 words, at least one. Messages of like length should stand together: 64 of them take as long as the longest."""

@@ -172,7 +172,7 @@ def _find(h, table, number, bloom):
     return np.int64(-1)
 
 
-@kernel
+@kernel(allocates=True)
 def scan(ptr, key, lengths, table, number, bloom, doc, place, gram):
     """Every n-gram of the documents that an item has, by (document, place of its first word in the batch); `lengths` are two or one,
     ascending. Returns how many there are; beyond the room nothing is written."""
@@ -203,7 +203,7 @@ def scan(ptr, key, lengths, table, number, bloom, doc, place, gram):
     return n_hits
 
 
-@kernel
+@kernel(allocates=True)
 def windows(
     doc, place, gram, gram_n, postings_ptr, postings, part_of, part_ptr, unit_of, unit_ptr, least, slack_words, most_postings, out
 ):
@@ -331,7 +331,7 @@ def _windows_of_unit(
     return n_out
 
 
-@inner
+@inner(allocates=True)
 def _align(part_key, p0, p1, key, d0, d1, found, shift):
     """Best local alignment of words p0..p1 of the items with words d0..d1 of the documents: found[p + shift] = d of each match.
     Returns how many words match. Of equal alignments the one that ends first in the item, then in the document."""
@@ -460,7 +460,7 @@ def align(
                         until = max(until, found[x] + 1)
 
 
-@kernel
+@kernel(allocates=True)
 def scores(
     unit, found_ptr, is_found, weight, part_ptr, part_kind, is_proof, unit_ptr, is_beside, doubt, asked, beside, score, overlap
 ):

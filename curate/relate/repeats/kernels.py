@@ -152,7 +152,7 @@ def anchors_of(words, first, last, k, w, lead, ring, position, found):
     return n
 
 
-@kernel
+@kernel(allocates=True)
 def anchors(doc_ptr, words, k, w, row, key):
     """The anchors of every document of k + w - 1 words or more; returns how many. row and key: room for one per word."""
     most = 1
@@ -171,7 +171,7 @@ def anchors(doc_ptr, words, k, w, row, key):
     return n
 
 
-@kernel
+@kernel(allocates=True)
 def hash_table(keys):
     """Open addressing over distinct uint64 keys that are mixed already: slot -> place in `keys` + 1, 0 empty."""
     size = 8
@@ -197,7 +197,7 @@ def look_up(table, keys, key):
     return np.int64(-1)
 
 
-@kernel
+@kernel(allocates=True)
 def windows(doc_ptr, words, k, w, table, anchor_keys, row, position, key, check):
     """Every run of k + w - 1 words that holds one of the anchors `anchor_keys` (`table`: of hash_table), in the order of the text;
     returns how many. position: of its first word in the document. The out arrays have room for one per word."""
@@ -262,7 +262,7 @@ def run_bytes(data, offsets, doc_ptr, start, end, row, first_word, last_word, be
 # ---- counting equal keys
 
 
-@inner
+@inner(allocates=True)
 def in_order(order, begin, end):
     """Sorts order[begin:end] in place and returns it: places of one key, most often two or three."""
     if end - begin > 32:
@@ -278,7 +278,7 @@ def in_order(order, begin, end):
     return order[begin:end]
 
 
-@kernel
+@kernel(allocates=True)
 def distinct(order, key, check, row, domain, out_key, out_check, out_domain, out_documents, out_places):
     """One record per (key, check, domain of the row), in this order: in how many rows and places it stands.
 
@@ -317,7 +317,7 @@ def distinct(order, key, check, row, domain, out_key, out_check, out_domain, out
 FIRST_IN_CORPUS, FIRST_IN_SOURCE, FIRST_IN_DOMAIN = 1, 2, 4
 
 
-@kernel
+@kernel(allocates=True)
 def count_equal(order, key, check, shard, source, domain, documents, places, min_documents, corpus, of_source, of_domain, first):
     """Of some shards' records, each key complete: in how many documents of the corpus, of the record's source (`source`, by shard) and
     of its domain there it stands; all 0 for what stands in fewer than `min_documents` documents or in one place only.
@@ -359,7 +359,7 @@ def count_equal(order, key, check, shard, source, domain, documents, places, min
         begin = end
 
 
-@inner
+@inner(allocates=True)
 def count_places(own, shard, source, domain, documents, corpus, of_source, of_domain, first):
     """The counts of the records `own`, which have one key."""
     total = 0

@@ -251,7 +251,7 @@ def sentences(
     return n, word
 
 
-@kernel
+@kernel(allocates=True)
 def c4_lines(
     data: np.ndarray,
     offsets: np.ndarray,

@@ -13,7 +13,7 @@ from curate.text.kernels import decode
 KINDS = 64  # columns of the counts; a kind is below this
 
 
-@kernel
+@kernel(allocates=True)
 def kind_counts(data: np.ndarray, offsets: np.ndarray, kinds: np.ndarray, counts: np.ndarray) -> None:
     """counts[doc, kind]: code points of each kind. `kinds`: uint8 (2**21,), every value below KINDS."""
     lanes = np.zeros(4 * KINDS, np.int64)  # four counters of each kind: a letter need not wait for the letter before it

@@ -269,7 +269,7 @@ def phrases(data: np.ndarray, first: Int, last: Int) -> tuple[bool, bool]:
     return javascript, policy
 
 
-@inner
+@inner(allocates=True)
 def without_citations(data: np.ndarray, first: Int, last: Int, classes: np.ndarray) -> np.ndarray:
     """The bytes of the line [first, last) without its citation marks."""
     line = np.empty(last - first, np.uint8)

@@ -328,7 +328,7 @@ def number(
     return (PHONE, start, end) if end else (-1, 0, 0)
 
 
-@kernel
+@kernel(allocates=True)
 def scan(
     data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, words: np.ndarray, counts: np.ndarray, row: np.ndarray,
     start: np.ndarray, end: np.ndarray, kind: np.ndarray,

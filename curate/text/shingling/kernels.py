@@ -116,7 +116,7 @@ def longest(doc_ptr: np.ndarray) -> Int:
     return best
 
 
-@kernel
+@kernel(allocates=True)
 def signatures(
     doc_ptr: np.ndarray,
     flags: np.ndarray,
@@ -149,7 +149,7 @@ def signatures(
         band_keys(minima, rows, keys[doc])
 
 
-@kernel
+@kernel(allocates=True)
 def keys_of(shingles: np.ndarray, multiply: np.ndarray, add: np.ndarray, rows: int, keys: np.ndarray) -> None:
     """Band keys (1, bands) of one document's shingles; zeros where it has none."""
     keys[0, :] = np.uint64(0)
@@ -159,7 +159,7 @@ def keys_of(shingles: np.ndarray, multiply: np.ndarray, add: np.ndarray, rows: i
         band_keys(minima, rows, keys[0])
 
 
-@kernel
+@kernel(allocates=True)
 def all_shingles(
     doc_ptr: np.ndarray, flags: np.ndarray, lower: np.ndarray, wanted: np.ndarray, ngram: int, ptr: np.ndarray, out: np.ndarray
 ) -> None:
