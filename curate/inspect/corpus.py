@@ -160,7 +160,7 @@ def _members(rows: list[StageRow], manifest: Mapping[str, Any] | None) -> str:
     where:, members.parquet says it of the documents of its sources; else the source of a document does."""
     parts = []
     components = (manifest or {}).get("components", [])
-    by_query = {source for c in components if c.get("where") for source in c["sources"]}
+    by_query = {source for c in components if c.get("where") or (manifest or {}).get("miniature") for source in c["sources"]}
     for row in rows if manifest else []:
         if row["stage"] == "tokens" and row["source"] not in by_query:
             names = ", ".join(quote(c["name"]) for c in components if row["source"] in c["sources"])

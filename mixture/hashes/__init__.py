@@ -49,7 +49,7 @@ def byte_hashes(data: np.ndarray, start: np.ndarray, n_bytes: np.ndarray) -> np.
     order = np.argsort(n_bytes, kind="stable")
     n_short = int(np.searchsorted(n_bytes[order], ALONE_BYTES))
     for i in order[n_short:].tolist():
-        whole = hashlib.blake2b(data[start[i] : start[i] + n_bytes[i]], digest_size=16).digest()
+        whole = hashlib.blake2b(data[start[i] : start[i] + n_bytes[i]].tobytes(), digest_size=16).digest()
         out[i] = np.frombuffer(whole, np.uint64)
     sizes = n_bytes[order[:n_short]]
     for first, last in _rounds(sizes):

@@ -17,8 +17,22 @@ import pyarrow as pa
 from curate.errors import CurateError
 from curate.recipe import Recipe, load_recipe
 from mixture.tokenizer import load_tokenizer
-from mixture.verify import budgets, copies, cuts, documents, files, rows, tokens, uses, witnesses
-from mixture.verify.copies import Rehydration
+from mixture.verify import (
+    budgets,
+    copies,
+    cuts,
+    documents,
+    files,
+    going_on,
+    held_out,
+    origins,
+    packing,
+    rows,
+    tokens,
+    uses,
+    witnesses,
+)
+from mixture.verify.copies import Membership
 from mixture.verify.documents import Found
 from mixture.verify.report import Finding, Report
 
@@ -35,7 +49,7 @@ def verify(
     stages: list[dict[str, Any]] | None = None,
     recount: Callable[[Recipe, str], Mapping[str, int]] | None = None,
     derived: Callable[[Path, list[dict[str, Any]], Mapping[str, Any] | None], list[str]] | None = None,
-    rehydration: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Rehydration | None] | None = None,
+    membership: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Membership] | None = None,
     similarity: witnesses.Again | None = None,
     fast: bool = False,
 ) -> Report:
@@ -44,10 +58,10 @@ def verify(
 
     `stages`: lineage of a build that has no manifest: [{stage, of: [source, family], fingerprint, root}].
     `recount(recipe, source)` reads the raw input again: {n_read, n_documents, n_quarantined}; None: not asked for.
-    `derived(build_dir, stage rows, manifest)` says what is wrong in corpus.duckdb. `rehydration(recipe, folders of stages)` counts
-    the copies of documents again (curate.copies); a recipe that has copies needs it. `similarity(recipe, source, text, source, text)`
-    compares a duplicate and its witness anew (curate.recount); None: not asked for. `fast` decodes one document in a hundred; all
-    else is complete.
+    `derived(build_dir, stage rows, manifest)` says what is wrong in corpus.duckdb. `membership(recipe, folders of stages)` finds the
+    components and copies of documents again (curate.membership); a recipe with where: or copies: needs it.
+    `similarity(recipe, source, text, source, text)` compares a duplicate and its witness anew (curate.recount); None: not asked for.
+    `fast` decodes one document in a hundred; all else is complete.
     """
     build_dir, report = Path(build_dir).resolve(), Report()
     manifest = None
@@ -79,14 +93,16 @@ def verify(
     documents.check_sums(docs, counted, decided, again, report, build_dir)
     _cuts(build_dir, recipe, docs, found, report)
     is_readable = len(found) == len(lineage) and not any(stage.info["damaged"] for stage in found)
-    has_copies = recipe is not None and any(component.copies is not None for component in recipe.mixture.components.values())
-    copies_again = _copies(recipe, rehydration, found, report) if has_copies and is_readable and recipe is not None else None
+    needs = recipe is not None and copies.needs_membership(recipe)
+    members = _members(recipe, membership, found, report) if needs and is_readable and recipe is not None else None
     if recipe is not None and decide is not None and token_stages:
         _tokens(build_dir, recipe, manifest, docs, decide, token_stages, of.get("cuts", {}), report, fast)
-        sound = is_whole and not any(stage.info["damaged"] for stage in token_stages.values())
-        sound = sound and (copies_again is not None or not has_copies)
+        sound = is_whole and not any(
+            names - tokens.TOKENS for stage in token_stages.values() for names in stage.info["damaged"].values()
+        )
+        sound = sound and (members is not None or not needs)
         if manifest is not None and sound and clusters is not None and len(token_stages) == len(docs):
-            _mixture(build_dir, recipe, manifest, token_stages, docs, clusters, copies_again, report)
+            _mixture(build_dir, recipe, manifest, token_stages, docs, clusters, members, report)
     if derived is not None and is_readable and (manifest is None or is_whole):  # else its tables cannot be computed again
         for what in derived(build_dir, [stage.row(build_dir) for stage in found], manifest):
             report.add("corpus.duckdb", what)
@@ -180,17 +196,18 @@ def _cuts(build_dir: Path, recipe: Recipe | None, docs: Mapping[str, Found], fou
         report.add("manifest.json", f"the recipe cuts {source}, the lineage has no cuts of it")
 
 
-def _copies(
-    recipe: Recipe, rehydration: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Rehydration | None] | None,
-    found: list[Found], report: Report,
-) -> Rehydration | None:  # fmt: skip
-    """How often documents stand in an epoch, from the stages."""
-    if rehydration is None:
-        raise ValueError("the recipe has copies: verify needs rehydration= to count them again")
+def _members(
+    recipe: Recipe, membership: Callable[[Recipe, Mapping[tuple[str, str, str], Path]], Membership] | None, found: list[Found],
+    report: Report,
+) -> Membership | None:  # fmt: skip
+    """Which components documents are in, and how often they stand in an epoch, from the stages."""
+    if membership is None:
+        raise ValueError("the recipe has where: or copies: - verify needs membership= to find the components of documents again")
     try:
-        return rehydration(recipe, {(stage.stage, stage.source, stage.family): stage.folder for stage in found})
+        return membership(recipe, {(stage.stage, stage.source, stage.family): stage.folder for stage in found})
     except (CurateError, pa.ArrowException, OSError, KeyError) as error:
-        report.add("manifest.json", f"the copies of documents cannot be counted again: {' '.join(str(error).split())[:200]}")
+        what = "the components and copies of documents cannot be found again"
+        report.add("manifest.json", f"{what}: {' '.join(str(error).split())[:200]}")
         return None
 
 
@@ -212,7 +229,7 @@ def _tokens(
 
 def _mixture(
     build_dir: Path, recipe: Recipe, manifest: Mapping[str, Any], stages: Mapping[str, Found], docs: Mapping[str, Found],
-    clusters: Found, again: Rehydration | None, report: Report,
+    clusters: Found, again: Membership | None, report: Report,
 ) -> None:  # fmt: skip
     """Selection, sequences and budgets; needs the arrays and the token shards' index, each checked before."""
     listed = files.read_exact(build_dir / "sequences" / "shards.json", report, "sequences/shards.json")
@@ -220,15 +237,21 @@ def _mixture(
     kept = uses.kept_documents(stages, report, build_dir)
     if listed is None or arrays is None or kept is None:
         return
-    kept = copies.with_copies(kept, recipe, stages, docs, again)
+    members = copies.members_of(kept, recipe, stages, docs, again)
+    copies.check_members(build_dir, recipe, kept, members, report)
     uses.shards_of(stages, listed["shards"], build_dir, report)
     used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
     if used is None:
         return
-    held = budgets.held_out(used, kept)
-    budgets.check_budgets(manifest, recipe, used, kept, held, report)
-    copies.check_copies(manifest, recipe, used, kept, held, again, report)
-    budgets.check_held_out(manifest, used, kept, held, clusters, report, build_dir)
-    rows.check_order(manifest, arrays, used, report)
-    rows.check_rows_of_tokens(build_dir, manifest, arrays, listed["shards"], listed["token_bytes"], used, report)
-    rows.check_roots(build_dir, manifest, recipe, used, kept, held, report)
+    held = held_out.held_out(used, kept)
+    before = going_on.consumed(recipe, manifest, kept, report)
+    if before is not None:  # else nobody knows whose turn it is
+        budgets.check_budgets(manifest, recipe, used, kept, members, held, before.history, report)
+    copies.check_copies(manifest, recipe, used, kept, members, held, report)
+    held_out.check_held_out(manifest, recipe, used, kept, members, held, before, clusters, report, build_dir)
+    origins.check_origins(manifest, docs, kept, used, report, build_dir)
+    packing.check_rows(manifest, arrays, used, [spec.packing for spec in recipe.mixture.phase_list], report)
+    packing.check_order(manifest, arrays, used, report)
+    damaged = {stage.folder / key / "tokens.ds" for stage in stages.values() for key in stage.info["damaged"]}
+    rows.check_hashes(build_dir, manifest, arrays, listed["shards"], listed["token_bytes"], used, kept, damaged, report)
+    rows.check_roots(build_dir, manifest, recipe, used, kept, members, held, report)

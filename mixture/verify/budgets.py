@@ -1,150 +1,194 @@
-"""Budgets, copies and held-out clusters, counted again from the uses that the selection lists.
+"""Phases and components counted again from the uses that the selection lists: tokens, caps, epochs, copies, what is over budget.
 
-In: `Kept` and `Used` of uses.py, the manifest, the recipe. Out: findings. Imports recipe, mixture's budget and verify.
+In: `Kept`, `Used` and `Members`, the manifest, the recipe, what `continues` consumed. Out: findings. The planner is asked again with what
+is counted here; who is used when is history.py's. Imports recipe, mixture's budget and verify.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.recipe import Quantity, Recipe
+from curate.recipe import PhaseSpec, Recipe
 from mixture import budget
-from mixture.verify.copies import Passes
-from mixture.verify.documents import Found, read
+from mixture.verify.copies import Members, phases_of
+from mixture.verify.history import History, Part, cap_of, check_uses
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Kept, Used
 
+MANIFEST = "manifest.json"
 
-def check_budgets(manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept: Kept, held: np.ndarray, report: Report) -> None:
-    """Tokens per component and pass = manifest = recipe; k to k + 1 epochs of every document, never more than ceil(cap); every pass
-    holds the documents it has to; at most one part use."""
+
+def check_budgets(
+    manifest: Mapping[str, Any], recipe: Recipe, used: Used, kept: Kept, members: Members, held: np.ndarray, history: History,
+    report: Report,
+) -> None:  # fmt: skip
+    """`history`: what earlier builds consumed; the phases are added to it."""
+    specs = recipe.mixture.phase_list
+    if not report.equal(MANIFEST, "phases", [p["name"] for p in manifest["phases"]], [spec.name for spec in specs]):
+        return
+    if not report.equal(MANIFEST, "components", [c["name"] for c in manifest["components"]], members.names):
+        return
+    by_labels = any(spec.unit == "loss_tokens" for spec in specs)
+    masks = kept.masks() if by_labels else []
+    labels = _labels(kept, masks) if by_labels else None
+    in_phases: list[list[str]] = [[] for _ in members.names]
+    for f, spec in enumerate(specs):
+        parts = [_part(f, spec, c, recipe, kept, members, held, labels) for c in phases_of(recipe)[f]]
+        rest = {part.component: _rest(part, history, kept, masks) for part in parts}
+        caps = {part.component: cap_of(part, history, rest[part.component]) for part in parts}
+        plan = _plan(spec, parts, caps, kept, report)
+        for part in parts:
+            had = history.used[part.own].copy()
+            check_uses(part, used, kept, history, manifest["seed"], report)
+            _check_part(part, manifest, plan, caps[part.component], had, used, kept, history, report)
+            in_phases[part.component].append(spec.name)
+        for c in sorted({*range(len(members.names))}.difference(part.component for part in parts)):
+            if (rows := used.of(f, c)).size:
+                report.add(SELECTION, f"{members.names[c]} has no budget in {spec.name}, and is used there", f"row {rows[0]}")
+        _check_phase(manifest["phases"][f], spec, plan, np.flatnonzero(used.is_train & (used.phase == f)), used, report)
     for c, component in enumerate(manifest["components"]):
-        asked = recipe.mixture.components[component["name"]]
-        stated = component["phases"][0]
-        mine = np.flatnonzero(used.is_train & (used.component == c) & (used.document >= 0))
-        own = np.flatnonzero(np.isin(kept.source, [kept.sources.index(s) for s in asked.from_]) & (kept.n_tokens > 0) & ~held)
-        unique = int(kept.n_tokens[own].sum())
-        where = "manifest.json"
-        name = component["name"]
-        trained = int(used.length[mine].sum())
-        report.equal(where, f"{name}: tokens to train", stated["realised"], trained)
-        report.equal(where, f"{name}: documents", component["documents"], int(own.size))
-        report.equal(where, f"{name}: unique tokens", component["unique_tokens"], unique)
-        report.equal(where, f"{name}: unique loss tokens", component["unique_loss_tokens"], int(kept.n_loss_tokens[own].sum()))
-        epoch = int((kept.n_tokens[own] * kept.copies[own]).sum())
-        if trained > int(budget.exact(asked.max_epochs) * epoch // 1):
-            report.add(where, f"{name}: {trained:,} tokens pass the cap of {asked.max_epochs:g} epochs of {epoch:,}")
-        copies = _check_passes(name, mine, Passes(manifest, name, own, kept), used, kept, report)
-        report.equal(
-            where,
-            f"{name}: copies",
-            stated["copies"],
-            {str(k): int(n) for k, n in enumerate(np.bincount(copies)) if n} if own.size else {},
+        stated = [p["phase"] for p in component["phases"]]
+        report.equal(MANIFEST, f"{component['name']}: phases", stated, in_phases[c])
+        _check_component(component, recipe, members.ever(c, phases_of(recipe)), kept, held, report)
+
+
+def _part(
+    f: int, spec: PhaseSpec, c: int, recipe: Recipe, kept: Kept, members: Members, held: np.ndarray, labels: np.ndarray | None
+) -> Part:
+    name, leaf = members.names[c], recipe.mixture.leaves[members.names[c]]
+    own = members.of(c, phases_of(recipe)[f])
+    own = own[(kept.n_tokens[own] > 0) & ~held[own]]
+    rank = np.array([leaf.from_.index(source) if source in leaf.from_ else -1 for source in kept.sources])
+    own = own[np.argsort(rank[kept.source[own]], kind="stable")]
+    measure = {"tokens": kept.n_tokens, "loss_tokens": labels, "examples": None}[spec.unit]
+    each = np.ones(own.size, np.int64) if measure is None else measure[own]
+    title = f"{name} in {spec.name}" if recipe.mixture.phases else name
+    return Part(
+        f, spec.name, c, name, title, spec.unit, spec.packing, own, members.copies(c, own), each, budget.exact(leaf.max_epochs)
+    )
+
+
+def _labels(kept: Kept, masks: Sequence[np.ndarray | None]) -> np.ndarray:
+    """int64 (n_kept,): labels of one whole use of each document: what its mask lets count, and its first token is none."""
+    found = kept.n_loss_tokens - 1
+    for s, mask in enumerate(masks):
+        if mask is not None:
+            own = slice(int(kept.first[s]), int(kept.first[s + 1]))
+            has = kept.n_tokens[own] > 0
+            found[own][has] += mask[kept.start[own][has]] == 0
+    return np.maximum(found, 0)
+
+
+def _rest(part: Part, history: History, kept: Kept, masks: Sequence[np.ndarray | None]) -> np.ndarray:
+    """int64 (own,): what is left of the uses that budgets have cut, in the part's unit."""
+    taken = history.rest[part.own]
+    left = np.where(taken > 0, kept.n_tokens[part.own] - taken, 0)
+    if part.unit == "examples":
+        return np.zeros(part.own.size, np.int64)
+    if part.unit == "loss_tokens":
+        for i in np.flatnonzero(taken).tolist():
+            d = int(part.own[i])
+            mask = masks[int(np.searchsorted(kept.first, d, side="right")) - 1]
+            start, n = int(kept.start[d]), int(kept.n_tokens[d])
+            left[i] -= 1  # its first token follows nothing
+            if mask is not None:
+                left[i] = np.count_nonzero(mask[start + int(taken[i]) + 1 : start + n])
+    return left
+
+
+def _plan(spec: PhaseSpec, parts: Sequence[Part], caps: Mapping[int, int], kept: Kept, report: Report) -> budget.Plan | None:
+    """What the planner makes of what is counted here; None (and a finding) where it finds no mixture."""
+    stocks = [budget.Stock(0, 0, 0, 0)] * len(spec.leaves)
+    for part in parts:
+        stocks[part.component] = budget.Stock(int(part.measure.sum()), part.epoch, int(part.copies.sum()), caps[part.component])
+    try:
+        return budget.plan(spec, stocks)
+    except budget.Infeasible as error:
+        report.add("recipe.yaml", f"its budgets do not fit what is there: {error.what}", spec.key)
+        return None
+
+
+def _check_part(
+    part: Part, manifest: Mapping[str, Any], plan: budget.Plan | None, cap: int, had: np.ndarray, used: Used, kept: Kept,
+    history: History, report: Report,
+) -> None:  # fmt: skip
+    """A component in one phase. Uses, epochs and over_budget are all so far, the rest is of this phase."""
+    stated = next((p for p in manifest["components"][part.component]["phases"] if p["phase"] == part.phase_name), None)
+    if stated is None:
+        report.add(MANIFEST, f"{part.title}: the phase is missing")
+        return
+    rows = used.of(part.phase, part.component)
+    counted = _counted(used, rows)
+    now, n_tokens = history.used[part.own], kept.n_tokens[part.own]
+    realised = counted[part.unit]
+    allowed = np.maximum(had, part.copies * -(-part.max_epochs.numerator // part.max_epochs.denominator))
+    if realised > cap:
+        report.add(
+            SELECTION, f"{part.title}: {realised:,} {part.unit} are used, its cap of {float(part.max_epochs):g} epochs is {cap:,}"
         )
-        epochs = -(-copies // kept.copies[own])
-        if epochs.max(initial=0) > -(-budget.exact(asked.max_epochs) // 1):
-            report.add(SELECTION, f"{name}: a document is used in {epochs.max()} epochs, its cap is {asked.max_epochs:g}")
-        whole, most = (trained // epoch, -(-trained // epoch)) if epoch else (0, 0)
-        due = (copies >= whole * kept.copies[own]) & (copies <= most * kept.copies[own])
-        for i in np.flatnonzero(~due)[:3].tolist():
-            report.add(
-                SELECTION, f"{name}: used {copies[i]} times, {whole} to {most} epochs of {kept.copies[own[i]]} uses are due",
-                f"id {kept.id[own[i]].decode()}",
-            )  # fmt: skip
-        for entry in manifest["phases"][0]["packing"]["passes"]:
-            if entry["component"] == name:
-                tokens = int(used.length[mine[used.pass_[mine] == entry["pass"]]].sum())
-                report.equal(where, f"{name}: tokens of pass {entry['pass']}", entry["tokens"], tokens)
-        asked_for: Quantity = asked.budget
-        if asked_for.unit == "tokens" and recipe.mixture.on_shortage == "fail":
-            report.equal("recipe.yaml", f"{name}: tokens of the budget", asked_for.count, trained)
-    total = int(used.length[used.is_train].sum())
-    report.equal("manifest.json", "tokens to train", manifest["phases"][0]["budget"]["realised"], total)
-    asked_total: Quantity = recipe.mixture.total
-    if recipe.mixture.on_shortage != "shrink_total":
-        report.equal("recipe.yaml", "mixture.total", asked_total.count, total)
-
-
-def _check_passes(name: str, mine: np.ndarray, passes: Passes, used: Used, kept: Kept, report: Report) -> np.ndarray:
-    """Uses of each of the component's documents (n_own,), after checking that each use is whole, but for one."""
-    copies = np.zeros(kept.id.size, np.int64)
-    in_part, last = 0, int(used.pass_[mine].max(initial=-1))
-    for number in range(last + 1):
-        rows = mine[used.pass_[mine] == number]
-        rows = rows[np.lexsort((used.chunk[rows], used.document[rows]))]
-        documents, first, n_chunks = np.unique(used.document[rows], return_index=True, return_counts=True)
-        tokens = np.zeros(documents.size, np.int64)
-        np.add.at(tokens, np.repeat(np.arange(documents.size), n_chunks), used.length[rows])
-        expected = np.arange(rows.size) - np.repeat(first, n_chunks)
-        ends = np.cumsum(used.length[rows])
-        begins = ends - used.length[rows] - np.repeat((ends - used.length[rows])[first], n_chunks)
-        wrong = (
-            (used.chunk[rows] != expected) | (used.n_chunks[rows] != np.repeat(n_chunks, n_chunks)) | (used.start[rows] != begins)
+    for i in np.flatnonzero(now > allowed)[:3].tolist():
+        report.add(
+            SELECTION, f"{part.title}: used {now[i]} times, at most {allowed[i]} may be", f"id {kept.id[part.own[i]].decode()}"
         )
-        for row in rows[wrong][:3].tolist():
-            report.add(SELECTION, f"{name}, pass {number}: a document's chunks do not follow each other", f"row {row}")
-        copies[documents] += 1
-        in_part += int((tokens < kept.n_tokens[documents]).sum())
-        own = passes.members(number)
-        missing = np.setdiff1d(own, documents)
-        if number < last and missing.size:
-            report.add(
-                SELECTION, f"{name}: pass {number} leaves {missing.size:,} documents out", f"id {kept.id[missing[0]].decode()}"
-            )
-        if number < last and (tokens < kept.n_tokens[documents]).any():
-            report.add(SELECTION, f"{name}: pass {number} is not the last, yet uses a document in part")
-        stray = np.setdiff1d(documents, own)
-        if stray.size:
-            report.add(
-                SELECTION, f"{name}: a document of another component or pass, or held out", f"id {kept.id[stray[0]].decode()}"
-            )
-    if in_part > 1:
-        report.add(SELECTION, f"{name}: {in_part:,} documents are used in part, at most one may be")
-    return copies[passes.own]
+    right = {
+        "unit": part.unit, "requested": plan.requested[part.component] if plan else None, "realised": realised,
+        **counted, "cap_tokens": cap, "documents": int(part.own.size), "unique_tokens": int(n_tokens.sum()),
+        "epochs": {
+            "min": int((now // part.copies).min()) if now.size else 0, "mean": round(realised / part.epoch, 6) if part.epoch else 0.0,
+            "max": int((-(-now // part.copies)).max(initial=0)),
+        },
+        "copies": {str(k): int(n) for k, n in enumerate(np.bincount(now)) if n},
+        "over_budget": {"documents": int((now == 0).sum()), "tokens": int((n_tokens - history.reached[part.own]).sum())},
+    }  # fmt: skip
+    for key, value in right.items():
+        if key != "requested" or plan is not None:
+            report.equal(MANIFEST, f"{part.title}: {key}", stated.get(key), value)
+    if plan is not None:
+        report.equal("recipe.yaml", f"{part.title}: {part.unit} of the budget", plan.targets[part.component], realised)
+    passes = [p for p in manifest["phases"][part.phase]["packing"]["passes"] if p["component"] == part.name]
+    by_pass = np.bincount(used.pass_[rows], used.length[rows])  # sums of integers below 2^53 are exact
+    report.equal(MANIFEST, f"{part.title}: passes", [p["pass"] for p in passes], np.flatnonzero(by_pass).tolist())
+    for entry in passes:
+        tokens = int(by_pass[entry["pass"]]) if entry["pass"] < by_pass.size else 0
+        report.equal(MANIFEST, f"{part.title}: tokens of pass {entry['pass']}", entry["tokens"], tokens)
 
 
-def held_out(used: Used, kept: Kept) -> np.ndarray:
-    """bool (n_kept,): documents in held-out rows."""
-    held = np.zeros(kept.id.size, np.bool_)
-    held[used.document[~used.is_train & (used.document >= 0)]] = True
-    return held
+def _counted(used: Used, rows: np.ndarray) -> dict[str, int]:
+    begun = (used.chunk[rows] == 0) & (used.start[rows] == 0)
+    return {"tokens": int(used.length[rows].sum()), "loss_tokens": int(used.n_loss[rows].sum()), "examples": int(begun.sum())}
 
 
-def check_held_out(
-    manifest: Mapping[str, Any], used: Used, kept: Kept, held: np.ndarray, clusters: Found, report: Report, build_dir: Path
+def _check_phase(
+    stated: Mapping[str, Any], spec: PhaseSpec, plan: budget.Plan | None, rows: np.ndarray, used: Used, report: Report
 ) -> None:
-    """Whole, once, and no member of a held-out document's cluster is trained on."""
-    for c, component in enumerate(manifest["components"]):
-        mine = ~used.is_train & (used.component == c)
-        report.equal(
-            "manifest.json",
-            f"{component['name']}: held-out tokens",
-            manifest["held_out"]["tokens"][component["name"]],
-            int(used.length[mine].sum()),
-        )
-    tokens = np.zeros(kept.id.size, np.int64)
-    out = ~used.is_train & (used.document >= 0)
-    np.add.at(tokens, used.document[out], used.length[out])
-    for number in np.flatnonzero(held & (tokens != kept.n_tokens))[:3].tolist():
-        report.add(SELECTION, "a held-out document is not held out whole, once", f"id {kept.id[number].decode()}")
-    trained = np.zeros(kept.id.size, np.bool_)
-    trained[used.document[used.is_train & (used.document >= 0)]] = True
-    ids = pa.array([name.decode() for name in kept.id[held].tolist()], pa.string())
-    own: set[str] = set()
-    tables = {}
-    for key in clusters.keys:
-        table = read(clusters.file(key, "duplicates.parquet"), report, build_dir, ["id", "cluster_id"])
-        if table is not None:
-            tables[key] = table.filter(pc.is_valid(table["cluster_id"]))
-            own.update(tables[key].filter(pc.is_in(tables[key]["id"], ids))["cluster_id"].to_pylist())
-    wanted = pa.array(sorted(own), pa.string())
-    members = [i for table in tables.values() for i in table.filter(pc.is_in(table["cluster_id"], wanted))["id"].to_pylist()]
-    both = np.flatnonzero((np.isin(kept.id, np.asarray(members, "S32").reshape(-1)) | held) & trained)
-    for number in both[:3].tolist():
-        report.add(SELECTION, "trained on, though its duplicate cluster is held out", f"id {kept.id[number].decode()}")
+    counted = _counted(used, rows)
+    right: dict[str, Any] = {
+        "unit": spec.unit, "requested": spec.total.count, "realised": counted[spec.unit], **counted, "on_shortage": spec.on_shortage,
+        "policy": spec.policy.kind,
+    }  # fmt: skip
+    if plan is not None:
+        right |= {"bent": plan.bent, "binding": plan.binding, "level": None if plan.level is None else float(plan.level)}
+    for key, value in right.items():
+        report.equal(MANIFEST, f"{spec.name}: {key}", stated["budget"].get(key), value)
+    if spec.on_shortage != "shrink_total":
+        report.equal("recipe.yaml", f"{spec.key}.total", spec.total.count, counted[spec.unit])
+
+
+def _check_component(
+    stated: Mapping[str, Any], recipe: Recipe, ever: np.ndarray, kept: Kept, held: np.ndarray, report: Report
+) -> None:
+    """What is said of a component over all phases; `ever`: its documents in any of them."""
+    name = stated["name"]
+    leaf = recipe.mixture.leaves[name]
+    own = ever[(kept.n_tokens[ever] > 0) & ~held[ever]]
+    right = {
+        "group": name.rpartition("/")[0], "role": leaf.role, "sources": list(leaf.from_), "max_epochs": leaf.max_epochs,
+        "where": {key: bounds.model_dump(mode="json", exclude_none=True) for key, bounds in leaf.where.items()},
+        "documents": int(own.size), "unique_tokens": int(kept.n_tokens[own].sum()),
+        "unique_loss_tokens": int(kept.n_loss_tokens[own].sum()),
+    }  # fmt: skip
+    for key, value in right.items():
+        report.equal(MANIFEST, f"{name}: {key}", stated.get(key), value)

@@ -162,14 +162,25 @@ def check_copies(
         counted = statement.per_epoch(found.bins[name], found.bin(c, own), copies, kept.n_tokens[own], trained[own])
         for what in sorted({*counted, *(stated or {})}):
             report.equal("manifest.json", f"{name}: copies_per_epoch.{what}", (stated or {}).get(what), counted.get(what))
-        most = np.zeros(kept.id.size, np.int64)
-        most[own] = copies
-        first = mine[used.chunk[mine] == 0]
-        epoch = used.pass_[first] // counted["passes"]
-        for number in range(int(epoch.max(initial=-1)) + 1):
-            uses = np.bincount(used.document[first[epoch == number]], minlength=kept.id.size)
-            for document in np.flatnonzero(uses > most)[:3].tolist():
-                report.add(
-                    SELECTION, f"{name}: used {uses[document]} times in epoch {number}, its copies are {most[document]}",
-                    f"id {kept.id[document].decode()}",
-                )  # fmt: skip
+        for f, phase in enumerate(phases):
+            if c in phase:
+                mine = found.of(c, phase)
+                mine = mine[(kept.n_tokens[mine] > 0) & ~held[mine]]
+                _check_epochs(name, used.of(f, c), mine, found.copies(c, mine), used, kept, report)
+
+
+def _check_epochs(
+    name: str, rows: np.ndarray, own: np.ndarray, copies: np.ndarray, used: Used, kept: Kept, report: Report
+) -> None:
+    """No epoch of a phase uses a document more than its copies. `rows`: of the component in the phase."""
+    most = np.zeros(kept.id.size, np.int64)
+    most[own] = copies
+    first = rows[used.chunk[rows] == 0]
+    epoch = used.pass_[first] // copies.max(initial=1)
+    for number in range(int(epoch.max(initial=-1)) + 1):
+        uses = np.bincount(used.document[first[epoch == number]], minlength=kept.id.size)
+        for document in np.flatnonzero(uses > most)[:3].tolist():
+            report.add(
+                SELECTION, f"{name}: used {uses[document]} times in epoch {number}, its copies are {most[document]}",
+                f"id {kept.id[document].decode()}",
+            )  # fmt: skip

@@ -1,37 +1,32 @@
-"""Token shards counted again and decoded: each kept document's tokens give its text back, as it is after its cuts.
+"""Token shards counted again: documents, lengths, masks, roots; then each document's tokens against its text (texts.py).
 
-In: documents, decisions, cuts and token stages, shard by shard. Out: findings with shard, row and id. Byte-level tokenizers are decoded
-and compared with text_hash; for others, and for conversations, the text is encoded again.
-Imports store and mixture's cuts, token_files, tokenizer, render, verify.
+In: documents, decisions, cuts and token stages, shard by shard. Out: findings with shard, row and id.
+Imports store and mixture's cuts, render, token_files, tokenizer, verify.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import digest, table_root
-from mixture.cuts import ShardCuts, apply, apply_to_messages
-from mixture.render import ChatTemplate, load_template
+from mixture.cuts import ShardCuts
+from mixture.render import load_template
 from mixture.stream import map_tokens
 from mixture.token_files import token_dtype
 from mixture.tokenizer import Tokenizer
 from mixture.verify.documents import Found, read
 from mixture.verify.files import shown
 from mixture.verify.report import Report
+from mixture.verify.texts import Again, Shard, check_texts
 
-BATCH_ROWS = 512
 PIECE = 1 << 22
+TOKENS = {"tokens.ds", "tokens.ds.loss"}  # files in which damage is traced to a document
 
 
 def check_tokens(
@@ -45,13 +40,14 @@ def check_tokens(
     build_dir: Path,
     fast: bool,
 ) -> None:
-    """One source's token stage; `fast` decodes one document in a hundred. A damaged tokens.ds is decoded all the same: that
+    """One source's token stage; `fast` decodes one document in a hundred. Damaged tokens or marks are decoded all the same: that
     tells which documents the damage is in."""
     source = recipe.sources[stage.source]
     template = load_template(tokenizer, source.loss) if source.type == "conversation" else None
+    again = Again(recipe, tokenizer, template)
     for key in stage.info["keys"]:
         damaged = stage.info["damaged"].get(key, set())
-        if damaged - {"tokens.ds"} or key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
+        if damaged - TOKENS or key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
             continue
         if cuts is not None and key not in cuts.keys:
             continue
@@ -66,11 +62,10 @@ def check_tokens(
             report.add(name, f"its {index.num_rows:,} rows are not the {len(kept):,} kept documents")
             continue
         if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
-            keep = judged["keep"].to_numpy()
-            path = documents.file(key, "documents.parquet")
             own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
-            _decode(path, own, keep, index, *arrays, recipe, tokenizer, template, report, shown(folder / "tokens.ds", build_dir),
-                    fast and not damaged)  # fmt: skip
+            keep, path = judged["keep"].to_numpy(), documents.file(key, "documents.parquet")
+            shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir))
+            check_texts(shard, again, report, fast=fast and not damaged, damaged=bool(damaged))
             report.count(tokens=int(arrays[0].size))
 
 
@@ -116,93 +111,3 @@ def _hash(array: np.ndarray | None) -> str:
         for first in range(0, array.size, PIECE):
             state.update(array[first : first + PIECE].tobytes())
     return state.hexdigest()
-
-
-def _decode(
-    path: Path, cuts: ShardCuts | None, keep: np.ndarray, index: pa.Table, tokens: np.ndarray, loss: np.ndarray | None, recipe: Recipe,
-    tokenizer: Tokenizer, template: ChatTemplate | None, report: Report, name: str, fast: bool,
-) -> None:  # fmt: skip
-    """Every kept document (of one shard) against its tokens."""
-    starts, lengths = index["token_start"].to_numpy(), index["n_tokens"].to_numpy()
-    is_lossless = template is None and tokenizer.is_lossless
-    for row, document in enumerate(_kept_rows(path, keep, cuts)):
-        if fast and int(document["id"][8:14], 16) % 100:
-            continue
-        here = slice(int(starts[row]), int(starts[row] + lengths[row]))
-        ids = tokens[here]
-        if int(ids.max(initial=0)) >= tokenizer.vocab_size:
-            report.add(
-                name, "a token id outside the vocabulary", f"row {row}, id {document['id']}, tokens {here.start}..{here.stop - 1}"
-            )
-        elif is_lossless:
-            wrong = not _gives_back(ids, document, recipe, tokenizer)
-        else:
-            wrong = not _encodes_to(ids, None if loss is None else loss[here], document, recipe, tokenizer, template)
-        if int(ids.max(initial=0)) < tokenizer.vocab_size and wrong:
-            report.add(name, "its tokens are not those of the document's text",
-                       f"row {row}, id {document['id']}, tokens {here.start}..{here.stop - 1}")  # fmt: skip
-        report.count(decoded=1)
-
-
-def _kept_rows(path: Path, keep: np.ndarray, cuts: ShardCuts | None) -> Iterator[dict[str, Any]]:
-    """id, text, text_hash, messages (JSON) of the kept documents after their cuts, and `is_cut`."""
-    row = 0
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "text", "text_hash", "messages"]):
-        rows = row + np.flatnonzero(keep[row : row + len(batch)])
-        chosen = batch.take(pa.array(rows - row))
-        row += len(batch)
-        texts = pc.cast(chosen["text"], pa.large_string())
-        for i, at in enumerate(rows.tolist()):
-            document = {"id": chosen["id"][i].as_py(), "text": texts[i].as_py(), "text_hash": chosen["text_hash"][i].as_py(),
-                        "messages": chosen["messages"][i].as_py(), "is_cut": False}  # fmt: skip
-            yield _cut(document, cuts.of(at)) if cuts is not None else document
-
-
-def _cut(document: dict[str, Any], cuts: list[Any]) -> dict[str, Any]:
-    if not cuts:
-        return document
-    data = apply(document["text"].encode(), cuts)
-    messages = document["messages"]
-    if messages is not None:
-        messages = json.dumps(apply_to_messages(json.loads(messages), cuts))
-    text_hash = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return {**document, "text": data.decode(), "text_hash": text_hash, "messages": messages, "is_cut": True}
-
-
-def _gives_back(ids: np.ndarray, document: dict[str, Any], recipe: Recipe, tokenizer: Tokenizer) -> bool:
-    """[bos] + tokens + [eos] decode to a text of the document's text_hash."""
-    first = tokenizer.special["bos"] if recipe.tokenizer.bos == "per_document" else None
-    last = tokenizer.special["eos"] if recipe.tokenizer.eos == "per_document" else None
-    inner = ids[first is not None : len(ids) - (last is not None)]
-    framed = len(ids) >= (first is not None) + (last is not None)
-    framed = framed and (first is None or int(ids[0]) == first) and (last is None or int(ids[-1]) == last)
-    text = tokenizer.decode(inner)
-    return framed and hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() == document["text_hash"]
-
-
-def _encodes_to(
-    ids: np.ndarray,
-    loss: np.ndarray | None,
-    document: dict[str, Any],
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    template: ChatTemplate | None,
-) -> bool:
-    """The document's text (or rendered messages) encodes to these tokens and this mask; a template's own bos and eos count."""
-    if template is None:
-        again, mask = tokenizer.encode_batch([document["text"]])[0], None
-    else:
-        again, mask = template.encode(
-            json.loads(document["messages"]), f"document {document['id']}", must_learn=not document["is_cut"]
-        )
-    first = tokenizer.special["bos"] if recipe.tokenizer.bos == "per_document" else None
-    last = tokenizer.special["eos"] if recipe.tokenizer.eos == "per_document" else None
-    before = [first] if first is not None and (not len(again) or again[0] != first) else []
-    after = [last] if last is not None and (not len(again) or again[-1] != last) else []
-    framed = np.concatenate([np.array(before, np.uint32), again, np.array(after, np.uint32)])
-    if not np.array_equal(framed, ids):
-        return False
-    if mask is None or loss is None:
-        return mask is None and loss is None
-    end = mask[-1:] if after else mask[:0]
-    return np.array_equal(np.concatenate([np.zeros(len(before), np.uint8), mask, end]), loss)

@@ -1,7 +1,7 @@
 """What is used, read again: every row of the selection against sequences/ and the token shards' index.
 
 In: selection.parquet (a row group at a time), the arrays of sequences/ (memory-mapped), the index of every token shard (60 bytes
-per kept document, 50 per chunk). Out: findings with the row of the selection. Imports mixture's stream and verify.
+per kept document, 45 per chunk). Out: findings with the row of the selection. Imports mixture's hashes, stream and verify.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.errors import CurateError
+from mixture.hashes import count_learned
 from mixture.stream import CHUNK, map_tokens
 from mixture.verify.documents import Found, read
 from mixture.verify.files import shown
 from mixture.verify.report import Report
 
 SELECTION = "selection.parquet"
+TYPES = ("i8", "i2", "i2", "i4", "i4", "i4", "i8", "i4", "i4", "?")  # of Used's columns
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,11 @@ class Kept:
     n_loss_tokens: np.ndarray  # int64
     shard_paths: list[Path]
     first: np.ndarray  # int64 (n_shards + 1,): documents of shard s are [first[s], first[s + 1])
-    bin: np.ndarray  # int64, of its component's copies, -1 in none
-    copies: np.ndarray  # int64, uses in one epoch
+
+    def masks(self) -> list[np.ndarray | None]:
+        """The loss mask of every shard, None of one that has none."""
+        files = [path.with_name(f"{path.name}.loss") for path in self.shard_paths]
+        return [np.asarray(map_tokens(file, np.dtype("u1"))) if file.exists() else None for file in files]
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,19 @@ class Used:
     """Per chunk, in the selection's order. Arrays (n_chunks,)."""
 
     document: np.ndarray  # int64, number in Kept, -1 where it is none
-    component: np.ndarray  # int64
-    pass_: np.ndarray  # int64
-    chunk: np.ndarray  # int64
-    n_chunks: np.ndarray  # int64
+    phase: np.ndarray  # int16, -1 where it is held out
+    component: np.ndarray  # int16
+    pass_: np.ndarray  # int32
+    chunk: np.ndarray  # int32
+    n_chunks: np.ndarray  # int32
     start: np.ndarray  # int64, from the document's first token
-    length: np.ndarray  # int64
+    length: np.ndarray  # int32
+    n_loss: np.ndarray  # int32, labels that count
     is_train: np.ndarray  # bool
+
+    def of(self, phase: int, component: int) -> np.ndarray:
+        """The chunks of a component in a phase, of documents that are known."""
+        return np.flatnonzero(self.is_train & (self.phase == phase) & (self.component == component) & (self.document >= 0))
 
 
 def kept_documents(stages: Mapping[str, Found], report: Report, build_dir: Path) -> Kept | None:
@@ -61,14 +74,13 @@ def kept_documents(stages: Mapping[str, Found], report: Report, build_dir: Path)
             table = read(stage.file(key, "tokens.parquet"), report, build_dir)
             if table is None:
                 return None
-            ids = np.asarray(table["id"].to_pylist(), "S32").reshape(-1)
+            ids = ids_of(table["id"])
             columns = [table[name].to_numpy() for name in ("token_start", "n_tokens", "n_loss_tokens")]
             parts.append((np.full(ids.size, number, np.int32), ids, *columns))
             paths.append((stage.folder / key / "tokens.ds").resolve())
             first.append(first[-1] + ids.size)
     source, ids, start, n_tokens, n_loss_tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
-    none, one = np.full(ids.size, -1, np.int64), np.ones(ids.size, np.int64)
-    return Kept(list(stages), source, ids, start, n_tokens, n_loss_tokens, paths, np.array(first, np.int64), none, one)
+    return Kept(list(stages), source, ids, start, n_tokens, n_loss_tokens, paths, np.array(first, np.int64))
 
 
 def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) -> dict[str, np.ndarray] | None:
@@ -113,14 +125,19 @@ def check_selection(
     n_train = arrays["order"].size
     stream_index = np.full(len(ptr) - 1, -1, np.int64)
     stream_index[arrays["order"].astype(np.int64)] = np.arange(n_train)
-    names = [component["name"] for component in manifest["components"]]
+    names = Names(
+        [phase["name"] for phase in manifest["phases"]],
+        np.cumsum([phase["order"]["n_sequences"] for phase in manifest["phases"]]),
+        [component["name"] for component in manifest["components"]],
+    )
     numbers = {path: number for number, path in enumerate(kept.shard_paths)}
     shard_number = np.array([numbers.get((build_dir / s["path"]).resolve(), -1) for s in shards], np.int64)
     if (shard_number < 0).any():
         report.add("sequences/shards.json", "it names token shards that are none of the build's stages")
         return None
-    losses = [(build_dir / s["path"]).with_name("tokens.ds.loss") if s["has_loss"] else None for s in shards]
-    masks = [map_tokens(loss, np.dtype("u1"), s["n_tokens"]) if loss else None for loss, s in zip(losses, shards, strict=True)]
+    masks = masks_of(build_dir, shards, report)
+    if masks is None:
+        return None
     row = 0
     try:
         file = pq.ParquetFile(build_dir / SELECTION)
@@ -138,13 +155,50 @@ def check_selection(
     except (pa.ArrowException, OSError, KeyError) as error:
         report.add(SELECTION, f"unreadable: {str(error).splitlines()[0]}", f"from row {row}")
         return None
-    columns = [np.concatenate([p[i] for p in parts]) for i in range(8)] if parts else [np.empty(0, np.int64)] * 8
-    return Used(*columns)
+    return Used(*(np.concatenate([np.empty(0, type_), *(p[i] for p in parts)]) for i, type_ in enumerate(TYPES)))
+
+
+def masks_of(build_dir: Path, shards: Sequence[Mapping[str, Any]], report: Report) -> list[np.ndarray | None] | None:
+    """The loss mask of every token shard, None of one that has none; None (and a finding) where one cannot be mapped."""
+    losses = [(build_dir / s["path"]).with_name("tokens.ds.loss") if s["has_loss"] else None for s in shards]
+    try:
+        return [
+            np.asarray(map_tokens(loss, np.dtype("u1"), s["n_tokens"])) if loss else None
+            for loss, s in zip(losses, shards, strict=True)
+        ]
+    except CurateError as error:
+        report.add(shown(Path(error.where), build_dir), error.what)
+        return None
+
+
+class Names(NamedTuple):
+    """What a sequence's number says in the words of the selection."""
+
+    phases: list[str]
+    phase_ends: np.ndarray  # int64: sequences of phase f end before phase_ends[f]
+    components: list[str]
+
+
+def ids_of(column: pa.ChunkedArray) -> np.ndarray:
+    """Ids as S32 (n,); one that has not 32 bytes is cut or filled, so that it is like none."""
+    ids = column.combine_chunks().cast(pa.large_string())
+    if isinstance(ids, pa.ChunkedArray):
+        ids = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.large_string())
+    if ids.null_count or not pc.all(pc.equal(pc.binary_length(ids), 32)).as_py():
+        return np.asarray(ids.fill_null("").to_pylist(), "S32").reshape(-1)
+    offsets = np.frombuffer(ids.buffers()[1], np.int64)
+    return np.frombuffer(ids.buffers()[2], "S32", len(ids), int(offsets[ids.offset]))
+
+
+def _numbers(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
+    """int64: the number of each name, -1 where it is none of them."""
+    found = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
+    return found.fill_null(-1).to_numpy().astype(np.int64)
 
 
 def _check_rows(
     table: pa.Table, here: slice, chunks: np.ndarray, arrays: Mapping[str, np.ndarray], stream_index: np.ndarray,
-    names: list[str], kept: Kept, shard_number: np.ndarray, masks: Sequence[np.ndarray | None], report: Report,
+    names: Names, kept: Kept, shard_number: np.ndarray, masks: Sequence[np.ndarray | None], report: Report,
 ) -> tuple:  # fmt: skip
     value = {
         name: table[name].to_numpy()
@@ -160,38 +214,48 @@ def _check_rows(
         carried = int(np.asarray(arrays["chunks"][ptr[sequence[0]] : here.start]["length"], np.int64).sum())
     position = before - before[row_first - here.start] + np.where(sequence == sequence[0], carried, 0)
     is_train = sequence < arrays["order"].size
+    phase = np.where(is_train, np.searchsorted(names.phase_ends, sequence, side="right"), -1)
     component = np.asarray(arrays["component"][sequence], np.int64)
     shard = np.minimum(chunks["shard"].astype(np.int64), shard_number.size - 1)
-    document = _find(kept, shard_number[shard], chunks["start"].astype(np.int64) - value["token_start"])
+    start = chunks["start"].astype(np.int64)
+    document = _find(kept, shard_number[shard], start - value["token_start"])
     own = np.maximum(document, 0)
-    indexes = np.asarray(table["stream_index"].fill_null(-1).to_numpy(), np.int64)
-    source = np.asarray(kept.sources)[kept.source[own]]
-    target = chunks["length"].astype(np.int64) - 1 + chunks["more"]
-    n_loss = target.copy()
-    for i in np.flatnonzero([masks[s] is not None for s in shard.tolist()]).tolist():
-        mask, start = masks[shard[i]], int(chunks["start"][i])
-        assert mask is not None
-        n_loss[i] = np.count_nonzero(mask[start + 1 : start + 1 + int(target[i])])
+    n_loss = chunks["length"].astype(np.int64) - 1 + chunks["more"]
+    for number in np.unique(shard).tolist():
+        if (mask := masks[number]) is not None:
+            mine = np.flatnonzero(shard == number)
+            inside = mine[start[mine] + 1 + n_loss[mine] <= mask.size]
+            n_loss[inside] = count_learned(mask, start[inside] + 1, n_loss[inside])
     checks = {
         "document": chunks["document"].astype(np.int64) == at,
         "shard": chunks["shard"] < shard_number.size,
-        "id": (document >= 0) & (kept.id[own] == np.asarray(table["id"].to_pylist(), "S32")),
-        "source": source == np.asarray(table["source"].to_pylist()),
-        "component": np.asarray([*names, ""])[np.minimum(component, len(names))] == np.asarray(table["component"].to_pylist()),
-        "split": np.where(is_train, "train", "held_out") == np.asarray(table["split"].to_pylist()),
+        "id": (document >= 0) & (kept.id[own] == ids_of(table["id"])),
+        "source": kept.source[own] == _numbers(table["source"], kept.sources),
+        "phase": phase == _numbers(table["phase"], names.phases),
+        "component": component == _numbers(table["component"], names.components),
+        "split": is_train == (_numbers(table["split"], ("train", "held_out")) == 0),
         "n_tokens": chunks["length"] == value["n_tokens"],
         "token_start": (value["token_start"] >= 0) & (value["token_start"] + value["n_tokens"] <= kept.n_tokens[own]),
         "n_chunks": (chunks["more"] == 1) == (value["chunk"] + 1 < value["n_chunks"]),
         "n_loss_tokens": n_loss == value["n_loss_tokens"],
         "sequence": sequence == value["sequence"],
         "position": position == value["position"],
-        "stream_index": stream_index[sequence] == indexes,
+        "stream_index": stream_index[sequence] == table["stream_index"].fill_null(-1).to_numpy(),
     }
     for name, same in checks.items():
         for row in np.flatnonzero(~same)[:2].tolist():
             report.add(SELECTION, f"{name} is not that of sequences/chunks.npy and the token shards", f"row {here.start + row}")
     report.count(chunks=at.size)
-    columns = (component, value["pass"], value["chunk"], value["n_chunks"], value["token_start"], value["n_tokens"])
+    columns = (
+        phase,
+        component,
+        value["pass"],
+        value["chunk"],
+        value["n_chunks"],
+        value["token_start"],
+        value["n_tokens"],
+        n_loss,
+    )
     return (document, *(c.astype(np.int64) for c in columns), is_train)
 
 

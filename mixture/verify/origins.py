@@ -1,0 +1,62 @@
+"""Languages and licences of what is trained on, counted again from the documents. Imports verify.
+
+In: documents stages, `Kept` and `Used`. Out: findings on the manifest's `languages` and `licences`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixture.verify.documents import Found, read
+from mixture.verify.report import Report
+from mixture.verify.uses import Kept, Used, ids_of
+
+UNKNOWN = "unknown"
+COLUMNS = {"language": "languages", "license": "licences"}  # of documents -> of the manifest
+
+
+def check_origins(
+    manifest: Mapping[str, Any], documents: Mapping[str, Found], kept: Kept, used: Used, report: Report, build_dir: Path
+) -> None:
+    """Tokens trained on by language and by licence, per component, most first."""
+    codes = {name: np.zeros(kept.id.size, np.int32) for name in COLUMNS}
+    names: dict[str, list[str]] = {name: [UNKNOWN] for name in COLUMNS}
+    shards = [(source, path.parent.name) for source, path in zip(_sources(kept), kept.shard_paths, strict=True)]
+    for s, (source, key) in enumerate(shards):
+        own = slice(int(kept.first[s]), int(kept.first[s + 1]))
+        table = read(documents[source].file(key, "documents.parquet"), report, build_dir, ["id", *COLUMNS])
+        if table is None:
+            return
+        at = np.searchsorted(ids_of(table["id"]), kept.id[own])
+        for name in COLUMNS:
+            codes[name][own] = _codes(table[name], names[name])[at]
+    for c, component in enumerate(manifest["components"]):
+        rows = np.flatnonzero(used.is_train & (used.component == c) & (used.document >= 0))
+        for name, stated in COLUMNS.items():
+            sums = np.bincount(codes[name][used.document[rows]], used.length[rows], len(names[name]))  # exact below 2^53
+            found = sorted(((-int(n), value) for value, n in zip(names[name], sums, strict=True) if n))
+            right = [(value, -n) for n, value in found]
+            report.equal("manifest.json", f"{component['name']}: {stated}", list(component[stated].items()), right)
+
+
+def _sources(kept: Kept) -> list[str]:
+    """The source of every shard; an empty one has that of its neighbours in the folder's name."""
+    of_stage: dict[Path, str] = {}
+    for s, path in enumerate(kept.shard_paths):
+        if kept.first[s] < kept.first[s + 1]:
+            of_stage[path.parent.parent] = kept.sources[kept.source[kept.first[s]]]
+    return [of_stage.get(path.parent.parent, "") for path in kept.shard_paths]
+
+
+def _codes(column: pa.ChunkedArray, names: list[str]) -> np.ndarray:
+    """int32: place in `names`, which grows by the values that are new."""
+    encoded = pc.fill_null(column, UNKNOWN).combine_chunks().dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    names += [value for value in values if value not in names]
+    return np.array([names.index(value) for value in values], np.int32)[encoded.indices.to_numpy()]
