@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     import datasets
 
 # What an item may have; seq_lengths differ in length from row to row, so torch's default_collate takes the others only.
-COLUMNS = ("input_ids", "labels", "shift_labels", "position_ids", "seq_lengths", "component", "stream_index")
+COLUMNS = ("input_ids", "labels", "shift_labels", "position_ids", "seq_lengths", "n_tokens", "component", "stream_index")
 
 
 class Rows:
-    """Item -> {input_ids, labels, shift_labels, position_ids: int64 (L,), seq_lengths: list, component, stream_index: int}.
+    """Item -> {input_ids, labels, shift_labels, position_ids: int64 (L,), seq_lengths: list, n_tokens, component,
+    stream_index: int}.
 
     L is the sequence length of the row's phase. `seq_lengths` are the tokens of each chunk, then of the padding, and sum up to L: what
-    isolates documents by them isolates the padding too. Of an empty row component and stream_index are -1. Pickles as a path.
+    isolates documents by them isolates the padding too. `n_tokens` are without padding. Of an empty row component and stream_index are
+    -1. Pickles as a path.
     """
 
     def __init__(self, manifest: Path | str, columns: Sequence[str] = COLUMNS, verify: bool = False) -> None:
@@ -64,7 +66,7 @@ class Rows:
             "input_ids": lambda: batch.input_ids.astype(np.int64), "labels": lambda: unshifted(batch),
             "shift_labels": lambda: batch.labels, "position_ids": lambda: batch.position_ids.astype(np.int64),
             "seq_lengths": lambda: [_lengths(document) for document in batch.document],
-            "component": lambda: batch.component.tolist(), "stream_index": lambda: index,
+            "n_tokens": lambda: batch.n_tokens.tolist(), "component": lambda: batch.component.tolist(), "stream_index": lambda: index,
         }  # fmt: skip
         made = [columns[name]() for name in self.columns]
         return [dict(zip(self.columns, values, strict=True)) for values in zip(*made, strict=True)]

@@ -18,6 +18,11 @@ Test vectors, images of 0, 1, 2, ...:
 t (from 1) with a (N_i t - N m) >= N, and must take one no later than floor(N (a - 1 + a m) / (a N_i)) + 1. Every slot goes to
 the released unit with the earliest deadline, ties to the first component. After every slot each component is within
 1 - 1/a < 1 sequence of its ideal (R. Tijdeman, The chairman assignment problem, 1980).
+
+**Stream.** Sequences are numbered by phase, component (recipe order), pass; phases[].packing.passes of the manifest has their counts in
+this order, and phases follow each other in the stream. In a phase, the interleave gives each component its slots; they are filled with
+its passes in their order, and pass p of n sequences, the first of them number s, with s + the images of 0, 1, 2, ... under the
+permutation of [0, n) for key(seed, "sequences", phase, component, decimal p).
 """
 
 from __future__ import annotations

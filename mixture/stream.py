@@ -3,7 +3,11 @@
 In: manifest.json and the folder `sequences/` beside it, memory-mapped. Out: rows with labels, positions and document numbers, as long
 as the sequences of their phase. `labels[t]` is the token after `input_ids[t]` in the same use of the same document (already shifted),
 also across its chunks; -100 where there is none, where the loss mask excludes it, and on padding. No state: what has been trained is
-known by a step alone. Imports numpy, errors, manifest, store and mixture.batches.
+known by a step alone. Imports numpy, errors, manifest, store and mixture's batches and kernels.
+
+**Row.** Sequence q is the chunks [row_ptr[q], row_ptr[q + 1]) of chunks.npy: `length` tokens of file `shard` of shards.json, from token
+`start`. Its hash is blake2b-128 over the number of chunks, their lengths and the tokens, each as 4 bytes little-endian.
+**Stream hash.** sha256 of "veski-stream-1", then for every row sha256 of (hash so far, hash of the row), in the order of order.py.
 """
 
 from __future__ import annotations
@@ -56,7 +60,7 @@ class Batch(NamedTuple):
 
 
 def row_hash(input_ids: np.ndarray, document: np.ndarray) -> bytes:
-    """blake2b-128 over uint32 number of chunks, uint32 chunk lengths, uint32 ids, little-endian, padding left out."""
+    """Hash of a row, padding left out; `document` numbers its chunks."""
     inside = document >= 0
     lengths = np.bincount(document[inside]) if inside.any() else np.empty(0, np.int64)
     return hash_row(lengths, [input_ids[inside]])

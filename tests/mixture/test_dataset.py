@@ -31,7 +31,7 @@ def test_an_item_is_a_row(made, rows):
     assert len(rows) == 31 and [item["stream_index"] for item in rows] == list(range(31))
     for item, expected in zip(rows, made.rows, strict=True):
         n, length = len(expected["ids"]), expected["length"]
-        assert tuple(item) == COLUMNS and item["component"] == expected["component"]
+        assert tuple(item) == COLUMNS and (item["component"], item["n_tokens"]) == (expected["component"], n)
         assert item["input_ids"].tolist() == expected["ids"] + [0] * (length - n)
         assert item["shift_labels"].tolist() == expected["labels"] + [-100] * (length - n)
         assert item["position_ids"].tolist() == expected["positions"] + list(range(length - n))
