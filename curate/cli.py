@@ -102,7 +102,7 @@ def build_mixture(
     pipeline.check(loaded)
     references.check_out(loaded, out)
     tokenizer = tokens.check(loaded)
-    budget.check(budget.requests(loaded.mixture), loaded.mixture.total.count)
+    budget.check(loaded.mixture)
     home = Store(store)
     _say(pipeline.check_disk(loaded, home))
     _begin(out, loaded, store)
@@ -139,7 +139,8 @@ def what_if(
 
     recipe, log = _recipe_of(build)
     changed, _ = _recipe_of(build, changes)
-    from curate import copies, engine, pipeline
+    from curate import engine, pipeline
+    from curate.membership import membership
     from curate.store import Store
 
     pipeline.check(changed)
@@ -147,10 +148,11 @@ def what_if(
     with engine.quietly():
         curated = pipeline.curate(changed, store, workers=1)
     assert curated.decisions is not None
-    rehydrated = copies.rehydration(recipe, outcomes.folders(build)), copies.rehydration(changed, curated.folders())
-    compared = outcomes.compare(build, curated.decisions.path, texts, rehydrated)
-    problem, feasible = _plan_problem(changed, room.components(compared, (recipe, changed))["after"])
-    data = room.what_if(build, compared, (recipe, changed), problem, feasible)
+    members = membership(recipe, outcomes.folders(build)), membership(changed, curated.folders())
+    compared = outcomes.compare(build, curated.decisions.path, members, texts)
+    copies = members[0].copies, members[1].copies
+    problem, feasible = _plan_problem(changed, room.held(compared, 1), copies[1])
+    data = room.what_if(build, compared, (recipe, changed), copies, problem, feasible)
     _show(data, what_if_screen.render(data, sys.stdout.isatty()), as_json)
 
 
@@ -166,6 +168,51 @@ def gc(
 
     data = room.collect(store, builds, delete)
     _show(data, room.render(data), as_json)
+
+
+@app.command("export", rich_help_panel="hand over")
+def export(
+    build: Build,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; an equal export that lies there already is fine.")],
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="What trains elsewhere: manifest, selection, sequences, the token shards they need.")
+    ] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="The documents that are trained on, as the model reads them, in Parquet.")
+    ] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="The same as a dataset repository, but only rows whose licence --allow names.")
+    ] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A licence that may be handed on: an SPDX id or 'CC-BY-*' (repeatable).")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Hard-link the token shards instead of copying them (same disk).")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand a finished mixture over: --tokens (the default), --text or --hub. Never the store, nor what is not needed.
+
+    DIR is whole or not there, holds no path of this machine but those recipe.yaml names, and is checked with `curate verify DIR`; an
+    export of tokens also by its own verify.py. Tokens decode to the texts they are made of: hand them on as you would the texts.
+    """
+    kinds = [name for name, asked in (("--tokens", tokens), ("--text", text), ("--hub", hub)) if asked]
+    if len(kinds) > 1:
+        raise CurateError("one export at a time", where=" ".join(kinds), allowed="--tokens, --text or --hub")
+    kind = kinds[0] if kinds else "--tokens"
+    misplaced = [
+        name for name, given, fits in (("--allow", allow, "--hub"), ("--link", link, "--tokens")) if given and kind != fits
+    ]
+    if misplaced:
+        raise CurateError(f"{misplaced[0]} does not belong to {kind}", where=misplaced[0])
+    from mixture.export import screen
+    from mixture.export.texts import export_texts
+    from mixture.export.tokens import export_tokens
+
+    recipe, log = _recipe_of(build)
+    if kind == "--tokens":
+        data = export_tokens(build, folder, recipe, link=link)
+    else:
+        data = export_texts(build, folder, recipe, build / log["store"], allow=(allow or []) if hub else None)
+    _show(data, screen.render(data), as_json)
 
 
 @app.command("stats", rich_help_panel="look")
@@ -265,14 +312,20 @@ def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A build folder")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one")],
     texts: Annotated[int, typer.Option(help="Texts newly kept and newly dropped, for each reason.")] = 0,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only documents and tokens, by component, phase, source, language, licence, or a signal: edu_score=0.5,0.7"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What changed between two builds: recipe, documents and tokens, reasons, and the first stage at which they part."""
     from curate.inspect import diff as room
     from curate.inspect import diff_screen
 
-    data = room.diff(a, b, texts)
-    _show(data, diff_screen.render(data, sys.stdout.isatty()), as_json)
+    data = room.compare_by(a, b, by) if by else room.diff(a, b, texts)
+    _show(data, (diff_screen.render_by if by else diff_screen.render)(data, sys.stdout.isatty()), as_json)
 
 
 @app.command("sql", rich_help_panel="look")
@@ -407,17 +460,21 @@ def verify(
     fast: Annotated[bool, typer.Option("--fast", help="Decode one document in a hundred instead of all.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count everything again, from raw records to packed tokens, and re-hash every file."""
-    from curate.copies import rehydration
+    """Count everything again, from raw records to packed tokens, and re-hash every file; of an export, what it holds."""
     from curate.inspect import corpus
+    from curate.membership import membership
     from curate.recount import recount, similarity
     from mixture import verify as room
+    from mixture.verify.exported import verify_export
 
+    if (found := verify_export(build)) is not None:
+        _show(found.data(), found.text(), as_json)
+        sys.exit(1 if found.findings else 0)
     log = _log_of(build)
     stages = None if (build / "manifest.json").exists() else corpus.lineage(build)
     report = room.verify(
         build, Path(log["recipe_base"]), store=build / log["store"], stages=stages, recount=recount if raw else None,
-        derived=corpus.differences, rehydration=rehydration, similarity=similarity, fast=fast,
+        derived=corpus.differences, membership=membership, similarity=similarity, fast=fast,
     )  # fmt: skip
     _show(report.data(), report.text(), as_json)
     sys.exit(1 if report.findings else 0)
@@ -488,7 +545,8 @@ def _begin(out: Path, recipe: Recipe, store: Path) -> None:
 
 def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) -> tuple[dict[str, Stage], CurateError | None]:
     """Tokenize what is kept, then plan, pack and write the mixture; an infeasible plan comes back as its message."""
-    from curate import copies, engine
+    from curate import engine
+    from curate.membership import membership
     from mixture import budget, build, tokens
     from mixture.kept import kept_tables
 
@@ -502,9 +560,8 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     if not pack:
         return stages, None
     with curated.timed("mixture"):
-        rehydrated = copies.rehydration(recipe, curated.folders())
-        bins = rehydrated.bins if rehydrated else copies.no_bins
-        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages, bins)
+        members = membership(recipe, curated.folders())
+        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages, members.pattern)
         facts = {
             "name": tokenizer.files.name, "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special,
             "bos": recipe.tokenizer.bos, "eos": recipe.tokenizer.eos, "template_sha256": tokenizer.template_sha256,
@@ -526,7 +583,8 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
                     tokenizer=facts,
                     token_bytes=tokenizer.dtype.itemsize,
                     lineage=curated.lineage(out, tokens=stages),
-                    copies=rehydrated.data if rehydrated else None,
+                    patterns=members.patterns,
+                    copies=members.copies,
                     progress=progress,
                 )
         except budget.Infeasible as error:
@@ -534,16 +592,20 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     return stages, None
 
 
-def _plan_problem(recipe: Recipe, unique: dict[str, dict[str, Any]]) -> tuple[str, bool | None]:
-    """The planner's message about these unique tokens per component, "" when feasible; None when tokens are not known."""
-    from mixture import budget
+def _plan_problem(recipe: Recipe, held: dict[Any, Any], copies: dict[str, Any]) -> tuple[str, bool | None]:
+    """The planner's message about what documents hold by pattern, "" when feasible; None when tokens are not known."""
+    from curate.inspect import what_if
+    from mixture import budget, forecast
 
-    tokens = [unique[name]["tokens"] for name in recipe.mixture.leaves]
-    epoch = [unique[name]["epoch_tokens"] for name in recipe.mixture.leaves]
-    if any(n is None for n in tokens):
+    if not all(one.is_complete for one in held.values()):
         return "", None
+    shares = what_if.left_of(recipe, held)
+    left = {
+        pattern: forecast.Held(*(shares[pattern] * n for n in (one.tokens, one.loss_tokens, one.documents)))
+        for pattern, one in held.items()
+    }
     try:
-        budget.plan(budget.requests(recipe.mixture), recipe.mixture.total.count, tokens, recipe.mixture.on_shortage, epoch)
+        forecast.plans(recipe.mixture, left, {name: [b["copies"] for b in given["bins"]] for name, given in copies.items()})
     except budget.Infeasible as error:
         return str(error), False
     return "", True

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import polars as pl
 
 from curate.errors import CurateError
@@ -22,13 +21,8 @@ from curate.inspect.corpus import open_corpus, rows
 from curate.membership import Membership, Pattern
 
 KEPT = "kept"  # where a reason would stand
-SIZES = (
-    "documents",
-    "known_tokens",
-    "known_bytes",
-    "new_documents",
-    "new_bytes",
-)  # of kept documents, by the components they match
+# Of kept documents, by the components they match.
+SIZES = ("documents", "known_tokens", "known_loss_tokens", "known_bytes", "new_documents", "new_bytes")
 
 Sizes: TypeAlias = dict[Pattern, dict[str, int]]
 _COLUMNS = ["id", "keep", "reason", "failed_rules"]
@@ -74,15 +68,13 @@ def folders(build_dir: Path) -> dict[tuple[str, str, str], Path]:
     return {(s["stage"], s["source"], s["family"]): Path(build_dir) / s["path"] for s in stages}
 
 
-def compare(
-    build_dir: Path, decide: Path, n_texts: int = 2, members: tuple[Membership | None, Membership | None] = (None, None)
-) -> dict[str, Any]:
+def compare(build_dir: Path, decide: Path, members: tuple[Membership, Membership], n_texts: int = 2) -> dict[str, Any]:
     """{before, after: {source: counts}, sizes: [before, after] of {source: Sizes}, moves: [{source, before, after, documents}],
     changed: [{side, reason, documents: [...]}]}.
 
     counts: documents, kept, dropped, reasons {reason: n}, failed and alone {rule: n} (a rule removes alone what no other rule
     fails), known_tokens and known_bytes of kept documents that the build has tokenized, new_documents and new_bytes of the others.
-    sizes: these again for the documents of each pattern of components (`members`: before, after; None: all of the pattern ()).
+    sizes: these again, and the loss tokens, for the kept documents of each pattern of components (`members`: before, after).
     moves: reasons before and after, or "kept", of the documents where they differ. changed: of each reason the `n_texts` documents
     with the smallest ids, which are hashes: a sample that is the same every time. Raises CurateError when the documents are not
     those of the build.
@@ -90,13 +82,16 @@ def compare(
     build_dir = Path(build_dir)
     with open_corpus(build_dir) as corpus:
         names = [row["source"] for row in rows(corpus, "SELECT source FROM sources ORDER BY priority")]
-    return between(names, folders(build_dir), Path(decide), n_texts, members)
+    return between(names, folders(build_dir), Path(decide), members, n_texts)
 
 
 def between(
-    names: list[str], path: Mapping[tuple[str, str, str], Path], decide: Path, n_texts: int,
-    members: tuple[Membership | None, Membership | None] = (None, None),
-) -> dict[str, Any]:  # fmt: skip
+    names: list[str],
+    path: Mapping[tuple[str, str, str], Path],
+    decide: Path,
+    members: tuple[Membership, Membership],
+    n_texts: int,
+) -> dict[str, Any]:
     """`compare`, given the sources and the folder of each (stage, source, family)."""
     shards = _shards(names, path, decide)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # polars reads and counts without the GIL
@@ -142,15 +137,15 @@ def _not_these_documents(path: Path) -> CurateError:
 
 
 def _one(
-    shard: Shard, n_texts: int, members: tuple[Membership | None, Membership | None]
+    shard: Shard, n_texts: int, members: tuple[Membership, Membership]
 ) -> tuple[list[dict[str, Any]], list[Sizes], Counter[tuple[str, str]], list[Changed]]:
     before, after = (pl.read_parquet(path, columns=_COLUMNS, glob=False) for path in (shard.before, shard.after))
     if not before["id"].equals(after["id"]):
         raise _not_these_documents(shard.after)
     sizes = pl.read_parquet(shard.length, columns=["n_bytes"], glob=False)["n_bytes"]
-    n_tokens = _tokens(shard.tokens, before["id"])
-    counts = [_counts(side, sizes, n_tokens) for side in (before, after)]
-    sized = [_sizes(side, sizes, n_tokens, shard, of) for side, of in zip((before, after), members, strict=True)]
+    known = _tokens(shard.tokens, before["id"])
+    counts = [_counts(side, sizes, known["n_tokens"]) for side in (before, after)]
+    sized = [_sizes(side, sizes, known, shard, of) for side, of in zip((before, after), members, strict=True)]
     reasons = pl.DataFrame({"before": before["reason"].fill_null(KEPT), "after": after["reason"].fill_null(KEPT)})
     moved = reasons.filter(pl.col("before") != pl.col("after")).group_by("before", "after").len()
     changed: list[Changed] = []
@@ -163,27 +158,29 @@ def _one(
     return counts, sized, Counter({(b, a): n for b, a, n in moved.iter_rows()}), changed
 
 
-def _tokens(path: Path, ids: pl.Series) -> pl.Series:
-    """n_tokens by row, null where the build has not tokenized the document."""
+def _tokens(path: Path, ids: pl.Series) -> pl.DataFrame:
+    """n_tokens and n_loss_tokens by row, null where the build has not tokenized the document."""
+    names = ["n_tokens", "n_loss_tokens"]
     if not path.is_file():
-        return pl.Series("n_tokens", [None], pl.Int64).new_from_index(0, len(ids))
-    known = pl.read_parquet(path, columns=["id", "n_tokens"], glob=False)
-    return ids.to_frame("id").join(known, on="id", how="left", maintain_order="left")["n_tokens"]
+        return pl.DataFrame([pl.Series(name, [None], pl.Int64).new_from_index(0, len(ids)) for name in names])
+    known = pl.read_parquet(path, columns=["id", *names], glob=False)
+    return ids.to_frame("id").join(known, on="id", how="left", maintain_order="left").select(names)
 
 
-def _sizes(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series, shard: Shard, members: Membership | None) -> Sizes:
+def _sizes(side: pl.DataFrame, sizes: pl.Series, tokens: pl.DataFrame, shard: Shard, members: Membership) -> Sizes:
     """SIZES of the kept documents of every pattern."""
-    pattern = np.zeros(len(sizes), np.int64) if members is None else members.pattern(shard.source, shard.length.parent.name)
+    pattern = members.pattern(shard.source, shard.length.parent.name)
     known, new = pl.col("tokens").is_not_null(), pl.col("tokens").is_null()
-    table = pl.DataFrame({"pattern": pattern, "keep": side["keep"], "bytes": sizes, "tokens": n_tokens})
-    counted = table.filter("keep").group_by("pattern").agg(
-        pl.len().alias("documents"), pl.col("tokens").sum().alias("known_tokens"), pl.col("bytes").filter(known).sum().alias("known_bytes"),
-        new.sum().alias("new_documents"), pl.col("bytes").filter(new).sum().alias("new_bytes"),
+    table = pl.DataFrame(
+        {"pattern": pattern, "keep": side["keep"], "bytes": sizes, "tokens": tokens["n_tokens"], "loss": tokens["n_loss_tokens"]}
+    )
+    asked = (
+        pl.len(), pl.col("tokens").sum(), pl.col("loss").sum(), pl.col("bytes").filter(known).sum(), new.sum(),
+        pl.col("bytes").filter(new).sum(),
     )  # fmt: skip
-    return {
-        members.patterns[row.pop("pattern")] if members else (): {name: int(row[name]) for name in SIZES}
-        for row in counted.to_dicts()
-    }
+    columns = [value.alias(name) for name, value in zip(SIZES, asked, strict=True)]
+    counted = table.filter("keep").group_by("pattern").agg(columns)
+    return {members.patterns[row["pattern"]]: {name: int(row[name]) for name in SIZES} for row in counted.to_dicts()}
 
 
 def _counts(side: pl.DataFrame, sizes: pl.Series, n_tokens: pl.Series) -> dict[str, Any]:

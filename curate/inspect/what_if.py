@@ -7,14 +7,17 @@ renders it. It decides and plans nothing itself. Imports recipe, membership, ins
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from curate.inspect.corpus import open_corpus
-from curate.inspect.outcomes import KEPT, Sizes
+from curate.inspect.outcomes import KEPT
 from curate.inspect.samples import with_texts
-from curate.membership import first_of
+from curate.membership import Pattern, first_of
 from curate.recipe import BROUGHT, Quantity, Recipe
 
 Bins: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -47,11 +50,40 @@ def components(
     """{before, after: tokens_by_component}; under another tokenizer, or other cuts, every token is an estimate."""
     old, new = recipes
     same = (old.tokenizer, old.cuts, _cut_items(old)) == (new.tokenizer, new.cuts, _cut_items(new))
-    before, after = compared["sizes"]
-    return {
-        "before": tokens_by_component(old, before, compared["before"], copies[0]),
-        "after": tokens_by_component(new, after, compared["before"], copies[1], same),
-    }
+    before, after = (held(compared, side) for side in (0, 1))
+    return {"before": tokens_by_component(old, before, copies[0]), "after": tokens_by_component(new, after, copies[1], same)}
+
+
+@dataclass
+class Held:
+    """What the kept documents of one pattern of components hold. Tokens that are not made yet are estimated from bytes."""
+
+    documents: int = 0
+    tokens: int = 0  # with the estimated ones
+    loss_tokens: int = 0
+    estimated: int = 0
+    is_complete: bool = True  # False where there is nothing to estimate from
+
+
+def held(compared: Mapping[str, Any], side: int) -> dict[Pattern, Held]:
+    """Of all sources, before (0) or after (1): exact where tokenized, else bytes times the source's tokens per byte in the build's own
+    outcome, or all sources' where it has none of it."""
+    known = compared["before"]
+    all_tokens, all_bytes = (sum(s[key] for s in known.values()) for key in ("known_tokens", "known_bytes"))
+    result: dict[Pattern, Held] = {}
+    for source, patterns in compared["sizes"][side].items():
+        seen = known.get(source, {"known_tokens": 0, "known_bytes": 0})
+        tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
+        for pattern, row in patterns.items():
+            of = result.setdefault(pattern, Held())
+            new = round(row["new_bytes"] * tokens / size) if size else 0
+            of.documents += row["documents"]
+            of.tokens += row["known_tokens"] + new
+            of.loss_tokens += row["known_loss_tokens"]
+            of.loss_tokens += round(new * row["known_loss_tokens"] / row["known_tokens"]) if row["known_tokens"] else new
+            of.estimated += new
+            of.is_complete &= size > 0 or row["new_bytes"] == 0
+    return result
 
 
 def _cut_items(recipe: Recipe) -> object:
@@ -95,37 +127,42 @@ def _reasons(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, d
 
 
 def tokens_by_component(
-    recipe: Recipe, sizes: Mapping[str, Sizes], known: Mapping[str, Any], copies: Bins, exact: bool = True
+    recipe: Recipe, of: Mapping[Pattern, Held], copies: Bins, exact: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Documents and unique tokens per component, of its documents in any phase: exact where tokenized, else bytes times the source's
-    tokens per byte as `known` has them (the build's own outcome), or all sources' where it has none. `estimated` counts the tokens that
-    are such a guess: all of them unless `exact`. What the recipe may hold out at most is taken off, and of `epoch_tokens` (each
-    document times its copies) alike."""
-    all_tokens, all_bytes = (sum(s[key] for s in known.values()) for key in ("known_tokens", "known_bytes"))
+    """Documents and unique tokens per component, of its documents in any phase. `estimated` counts the tokens that are a guess: all of
+    them unless `exact`. What the recipe may hold out at most is taken off, and of `epoch_tokens` (each document times its copies) alike."""
     phases = [{c for c, ask in enumerate(phase.asks) if ask is not None} for phase in recipe.mixture.phase_list]
+    shares = left_of(recipe, of)
     result = {}
     for number, (name, component) in enumerate(recipe.mixture.leaves.items()):
-        times = [bin_["copies"] for bin_ in copies.get(name, {}).get("bins", [])] + [1]  # bin -1 is the last, which is 1
-        documents, tokenized, estimated, epoch, is_complete = 0, 0, 0, 0, True
-        for source in component.from_:
-            seen = known.get(source, {"known_tokens": 0, "known_bytes": 0})
-            tokens, size = (seen["known_tokens"], seen["known_bytes"]) if seen["known_bytes"] else (all_tokens, all_bytes)
-            for pattern, row in sizes[source].items():
-                if not any(first_of(pattern, phase) == number for phase in phases):
-                    continue
-                new = round(row["new_bytes"] * tokens / size) if size else 0
-                documents += row["documents"]
-                tokenized, estimated = tokenized + row["known_tokens"], estimated + new
-                epoch += (row["known_tokens"] + new) * times[dict(pattern)[number]]
-                is_complete = is_complete and (size > 0 or row["new_bytes"] == 0)
-        total = tokenized + estimated
-        left = total - _held_out(recipe, total)
+        times = times_of(copies, name)
+        mine = [pattern for pattern in of if any(first_of(pattern, phase) == number for phase in phases)]
+        total = sum(of[pattern].tokens for pattern in mine)
+        is_complete = all(of[pattern].is_complete for pattern in mine)
+        left = sum((shares[p] * of[p].tokens for p in mine), Fraction(0))
+        epoch = sum((shares[p] * of[p].tokens * times[dict(p)[number]] for p in mine), Fraction(0))
         asked = [str(ask.budget) for phase in recipe.mixture.phase_list if (ask := phase.asks[number]) is not None and ask.budget]
-        result[name] = {"documents": documents, "tokens": left if is_complete else None,
-                        "epoch_tokens": (epoch * left // total if total else 0) if is_complete else None,
-                        "estimated": estimated if exact else total,
+        result[name] = {"documents": sum(of[p].documents for p in mine), "tokens": int(left) if is_complete else None,
+                        "epoch_tokens": int(epoch) if is_complete else None,
+                        "estimated": sum(of[p].estimated for p in mine) if exact else total,
                         "requested": ", ".join(asked), "max_epochs": component.max_epochs}  # fmt: skip
     return result
+
+
+def times_of(copies: Bins, name: str) -> list[int]:
+    """The copies of each bin of a component, and last of the documents in none (bin -1)."""
+    return [*(bin_["copies"] for bin_ in copies.get(name, {}).get("bins", [])), 1]
+
+
+def left_of(recipe: Recipe, of: Mapping[Pattern, Held]) -> dict[Pattern, Fraction]:
+    """The share of each pattern's tokens that is surely not held out: of every component the most that may be is taken off, from all
+    of its documents alike. A document counts in the first of its components."""
+    any_phase = {c for phase in recipe.mixture.phase_list for c, ask in enumerate(phase.asks) if ask is not None}
+    tokens: Counter[int] = Counter()
+    for pattern, one in of.items():
+        tokens[first_of(pattern, any_phase)] += one.tokens
+    shares = {c: Fraction(n - _held_out(recipe, n), n) if n else Fraction(1) for c, n in tokens.items()}
+    return {pattern: shares[first_of(pattern, any_phase)] for pattern in of}
 
 
 def _held_out(recipe: Recipe, tokens: int) -> int:

@@ -113,16 +113,13 @@ def _components(
     known = {row["component"]: row for row in rows(corpus, "FROM components")}
     if uses:
         return [known[name] for name in dict.fromkeys(use["component"] for use in uses)]
-    [matched] = rows(corpus, "SELECT components FROM members WHERE source = ? AND id = ?", source, id_) or [{"components": []}]
-    present = [
-        [name for name in matched["components"] if any(of["phase"] == phase["name"] for of in _stated(manifest, name)["phases"])]
-        for phase in manifest["phases"]
-    ]
-    return [known[name] for name in dict.fromkeys(names[0] for names in present if names)]
-
-
-def _stated(manifest: Mapping[str, Any], component: str) -> Mapping[str, Any]:
-    return next(c for c in manifest["components"] if c["name"] == component)
+    found = rows(corpus, "SELECT components FROM members WHERE source = ? AND id = ?", source, id_)
+    first: dict[str, str] = {}
+    for component in manifest["components"]:  # in recipe order
+        if found and component["name"] in found[0]["components"]:
+            for phase in component["phases"]:
+                first.setdefault(phase["phase"], component["name"])
+    return [known[name] for name in dict.fromkeys(first.values())]
 
 
 def _fate(

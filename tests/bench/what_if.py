@@ -29,6 +29,7 @@ from curate import schema
 from curate.decide import decide, decide_counts
 from curate.engine import quietly, run
 from curate.inspect import outcomes
+from curate.membership import Membership
 from curate.recipe import Recipe, Rule
 from curate.relate import Relations, buckets, clusters
 from curate.relate.layout import layout
@@ -74,7 +75,9 @@ def measure(store: Store, n: int) -> None:
     decided = time.monotonic() - start
     path = {("decide", "", ""): before.path, ("signals", "a", "length"): signals["a", "length"].path}
     path["tokens", "a", ""] = tokens_stage(store, n).path
-    compared = outcomes.between(["a"], path, after.path, 2)
+    lengths = signals["a", "length"]
+    everybody = Membership(["a"], [((0, -1),)], {}, lambda _, key: np.zeros(_rows(lengths, key), np.int64))
+    compared = outcomes.between(["a"], path, after.path, (everybody, everybody), 2)
     seconds, cpu = time.monotonic() - start, time.process_time() - cpu
     counts = after.info()["counts"]
     print(", ".join(f"{name} {counts[name]}" for name in ("reused_members", "resolved_members", "compared_pairs")))
@@ -91,6 +94,10 @@ def measure(store: Store, n: int) -> None:
     )
 
 
+def _rows(stage: Stage, key: str) -> int:
+    return int(stage.info()["shards"][key]["rows"])
+
+
 def stages(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, str], Stage], Relations]:
     """What `synthetic` made, found again by its fingerprints."""
     named = {
@@ -101,7 +108,7 @@ def stages(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, str]
     lengths = {"a": named["signals-length"]}
     signatures = {"a": store.stage("signatures", version=1, settings={"n": n})}
     grouped, _ = buckets.tasks(store, ["a"], documents, signatures, True)
-    clustered, _ = clusters.tasks(store, ["a"], documents, lengths, grouped, named["shingles"], recipe().dedup)
+    clustered, _ = clusters.tasks(store, ["a"], documents, {("a", "length"): lengths["a"]}, grouped, named["shingles"], recipe().dedup)
     signals = {("a", "length"): lengths["a"], ("a", FAMILY): named["signals-drawn"]}
     return documents, signals, Relations(tuple(layout(["a"], documents)), grouped, named["shingles"], clustered)
 
@@ -116,7 +123,8 @@ def tokenized(store: Store, decisions: Stage, n: int) -> None:
     for key in decisions.keys:
         rows = pq.read_table(decisions.shard_path(key) / "decisions.parquet", columns=["id", "keep"])
         ids = rows.column("id").filter(rows.column("keep"))
-        write_table(stage, key.partition(".")[2], "tokens", pa.table({"id": ids, "n_tokens": rng.integers(100, 2000, len(ids))}))
+        n = rng.integers(100, 2000, len(ids))
+        write_table(stage, key.partition(".")[2], "tokens", pa.table({"id": ids, "n_tokens": n, "n_loss_tokens": n}))
 
 
 def synthetic(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, str], Stage], Relations]:
@@ -175,7 +183,7 @@ def synthetic(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, s
             writer.done(len(own_members), shard.name)
     names = [shard.name for shard in shards]
     sets.finish(names)
-    clustered, tasks = clusters.tasks(store, ["a"], documents, lengths, grouped, sets, recipe().dedup)
+    clustered, tasks = clusters.tasks(store, ["a"], documents, {("a", "length"): lengths["a"]}, grouped, sets, recipe().dedup)
     start = time.monotonic()
     run(tasks, workers=1, label="clusters")
     clustered.finish(names)

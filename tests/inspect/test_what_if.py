@@ -45,7 +45,7 @@ DROPPED = {
 
 def compare(small, decide, n_texts=2, members=None):
     own = membership(load_recipe(small.build / "recipe.yaml"), outcomes.folders(small.build))
-    return outcomes.compare(small.build, decide, n_texts, members or (own, own))
+    return outcomes.compare(small.build, decide, members or (own, own), n_texts)
 
 
 NO_COPIES = ({}, {})
@@ -72,8 +72,9 @@ def test_counts_of_both_sides(small, other):
         "min_n_words": 1,
     }
     assert found["sizes"][0] == {
-        "web": {((0, -1),): {"documents": 4, "known_tokens": 50, "known_bytes": size, "new_documents": 0, "new_bytes": 0}},
-        "book": {((1, -1),): {"documents": 3, "known_tokens": 30, "new_documents": 0, "new_bytes": 0,
+        "web": {((0, -1),): {"documents": 4, "known_tokens": 50, "known_loss_tokens": 50, "known_bytes": size, "new_documents": 0,
+                             "new_bytes": 0}},
+        "book": {((1, -1),): {"documents": 3, "known_tokens": 30, "known_loss_tokens": 30, "new_documents": 0, "new_bytes": 0,
                               "known_bytes": sum(len(TEXTS[n].encode()) for n in ("b1", "b2", "b3"))}},
     }  # fmt: skip
     assert found["moves"] == [
