@@ -15,6 +15,7 @@ from mixture import steps
 from mixture.stream import Stream
 from tests.inspect.commands import call
 from tests.inspect.conftest import doc_id
+from tests.mixture import two_phases
 from tests.mixture.small_build import build, documents_of, recipe_of
 
 
@@ -99,16 +100,28 @@ def packed(tmp_path_factory):
     return folder / "build"
 
 
-def test_every_row_is_the_streams(packed):
-    stream = Stream(packed / "manifest.json", verify=True)
-    manifest = read_manifest(packed / "manifest.json")
-    run = steps.steps_of(manifest, "24 sequences")
+@pytest.fixture(scope="module")
+def in_phases(tmp_path_factory):
+    """171 rows of 24 tokens, then 52 of 40."""
+    folder = two_phases.build(tmp_path_factory.mktemp("in_phases"))
+    write_corpus(folder, {}, read_manifest(folder / "manifest.json"))
+    return folder
+
+
+@pytest.mark.parametrize(("which", "batch_rows", "n_steps"), [("packed", 24, None), ("in_phases", 12, 15 + 5)])
+def test_every_row_is_the_streams(request, which, batch_rows, n_steps):
+    build_dir = request.getfixturevalue(which)
+    stream = Stream(build_dir / "manifest.json", verify=True)
+    manifest = read_manifest(build_dir / "manifest.json")
+    run = steps.steps_of(manifest, f"{batch_rows} sequences")
+    assert n_steps in (None, run.n_steps)
     seen = []
     for number in range(1, run.n_steps + 1):
         for rank in range(3):
             share = steps.ask(manifest, number, run, rank=rank, world=3)
-            data = step.step(packed, share.rows, None, n_empty=share.n_empty)
-            batch = stream.batch(number - 1, rank=rank, world_size=3, rows=24)
+            data = step.step(build_dir, share.rows, None, n_empty=share.n_empty)
+            batch = stream.batch(number - 1, rank=rank, world_size=3, rows=batch_rows)
+            assert (data["phase"], data["sequence_length"]) == stream.phases[run.phase_of(number - 1)][::3]
             by_component = {c["component"]: c for c in data["components"]}
             for number_, name in enumerate(stream.components):
                 mine = batch.component == number_
@@ -118,10 +131,30 @@ def test_every_row_is_the_streams(packed):
             for row in data["rows"]:
                 theirs = stream.row(row["stream_index"])
                 lengths = np.bincount(theirs.document[theirs.document >= 0]).tolist()
-                assert [d["n_tokens"] for d in row["documents"]] == lengths and row["padding"] == 32 - theirs.n_tokens
+                assert [d["n_tokens"] for d in row["documents"]] == lengths and row["padding"] == len(
+                    theirs.input_ids
+                ) - theirs.n_tokens
                 seen.append(row["stream_index"])
             assert data["empty"] == int((batch.component < 0).sum())
     assert seen == list(range(stream.n_sequences))
+
+
+def test_a_step_says_its_phase(in_phases):
+    # 480 tokens: 20 rows of 24 are 9 steps, 12 rows of 40 are 5; the last of main has 11 rows, the last of anneal 4
+    run = steps.steps_of(read_manifest(in_phases / "manifest.json"), "480 tokens")
+
+    def head(number, **rank):
+        share = steps.ask(read_manifest(in_phases / "manifest.json"), number, run, **rank)
+        said = {name: getattr(share, name) for name in ("step", "n_steps", "batch_rows", "rank", "world")}
+        return step.render({**step.step(in_phases, share.rows, n_empty=share.n_empty), **said}).splitlines()[0]
+
+    assert head(9) == ("step 9 of 14 (phase main, rows of 24 tokens), 20 sequences each: rows 160 to 170 of 223, then 9 empty")
+    assert head(10) == "step 10 of 14 (phase anneal, rows of 40 tokens), 12 sequences each: rows 171 to 182 of 223"
+    assert head(9, rank=3, world=4) == (
+        "step 9 of 14 (phase main, rows of 24 tokens), 20 sequences each, rank 3 of 4: no row, the phase has ended"
+    )
+    alone = step.step(in_phases, steps.ask(read_manifest(in_phases / "manifest.json"), 171).rows)
+    assert step.render({**alone, **asked()}).startswith("row 171 of 223 (phase anneal, rows of 40 tokens) (--global-batch")
 
 
 def test_command(small, monkeypatch, capsys):

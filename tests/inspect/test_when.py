@@ -6,10 +6,12 @@ import json
 import shutil
 from functools import partial
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from curate import schema
 from curate.errors import CurateError
 from curate.inspect import when
 from curate.inspect.corpus import write_corpus
@@ -78,6 +80,63 @@ def test_in_no_component(small, tmp_path):
         "no_component",
         "never trained on: it belongs to no component, by its source book or by their where: (components: et)",
     )
+
+
+@pytest.fixture(scope="module")
+def in_phases(small, tmp_path_factory):
+    """The same in two phases: rows 0 to 4 of 16 tokens, then two of 32: w7's other ten tokens, and b1 again."""
+    build, stages = copy_of(small, tmp_path_factory.mktemp("in_phases") / "copy")
+    uses = pq.read_table(build / "selection.parquet").to_pylist()
+    kept = [use for use in uses if use["stream_index"] is None or use["stream_index"] < 5]
+    more = {"chunk": 0, "n_chunks": 1, "n_tokens": 10, "n_loss_tokens": 10, "split": "train", "position": 0, "phase": "anneal"}
+    kept[5:5] = [
+        {**more, "component": "et", "source": "web", "id": doc_id("w7"), "pass": 0, "token_start": 10, "sequence": 5, "stream_index": 5},
+        {**more, "component": "en", "source": "book", "id": doc_id("b1"), "pass": 1, "token_start": 0, "sequence": 6, "stream_index": 6},
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(kept, schema.SELECTION), build / "selection.parquet")
+    [main] = small.manifest["phases"]
+    tokens = {"unit": "tokens", "padding": 0}
+    manifest = {
+        **small.manifest,
+        "phases": [
+            {**main, "budget": {**tokens, "requested": 50, "realised": 50}, "order": {"first_index": 0, "n_sequences": 5}},
+            {**main, "name": "anneal", "sequence_length": 32, "budget": {**tokens, "requested": 20, "realised": 20},
+             "order": {"first_index": 5, "n_sequences": 2}},
+        ],
+        "components": [
+            {**c, "phases": [{"phase": "main", "requested": n, "realised": n}, {"phase": "anneal", "requested": 10, "realised": 10}]}
+            for c, n in zip(small.manifest["components"], (30, 20), strict=True)
+        ],
+    }  # fmt: skip
+    write_manifest(build / "manifest.json", manifest)
+    write_corpus(build, stages, manifest)
+    return build, manifest
+
+
+def test_uses_in_two_phases(in_phases):
+    build, manifest = in_phases
+    # 64 tokens a step: 4 rows of 16 (steps 1 and 2), then 2 of 32 (step 3)
+    run = steps.steps_of(manifest, "64 tokens")
+    data = when.when(build, "b1", partial(steps.place, run))
+    assert (data["fate"], data["why"], data["n_passes"]) == ("trained", "trained on twice, 20 tokens", 2)
+    assert [(u["phase"], u["sequence_length"], u["step"], u["row"], u["pass"]) for u in data["uses"]] == [
+        ("main", 16, 1, 3, 0), ("anneal", 32, 3, 1, 1)
+    ]  # fmt: skip
+    lines = when.render({**data, "batch_rows": "4 and 2", "n_steps": run.n_steps}).splitlines()
+    [head] = [line for line in lines if "step (of 3)" in line]
+    assert head.split()[-6:] == ["row", "stream", "index", "position", "of", "sequence"]
+    assert [line.split()[-2] for line in lines if line.strip().startswith(("main", "anneal"))] == ["16", "32"]
+
+
+def test_a_use_that_a_phase_left_unfinished_goes_on_in_the_next(in_phases):
+    data = when.when(in_phases[0], "a7")
+    assert (data["why"], data["n_passes"]) == ("trained on once, 20 tokens", 1)
+    assert [(u["phase"], u["token_start"], u["n_tokens"]) for u in data["uses"]] == [("main", 0, 10), ("anneal", 10, 10)]
+
+
+def test_held_out_rows_have_the_first_phases_length(in_phases):
+    data = when.when(in_phases[0], "w6")
+    assert (data["fate"], data["uses"][0]["sequence_length"], data["uses"][0]["held_out_row"]) == ("held_out", 16, 0)
 
 
 def test_of_a_build_that_stopped_early(small, tmp_path):
