@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -214,8 +214,13 @@ def _contamination(rows: list[StageRow]) -> str:
     return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.CONTAMINATION]))
 
 
-def _signals(build_dir: Path, rows: list[StageRow]) -> str:
-    """All families of a source joined by id, with the derived ratios; sources may differ in their families."""
+def signals_of(connection: Connection, build_dir: Path, names: Collection[str]) -> str:
+    """SQL that gives (id, source) and these signals; only the families that hold them are read and joined."""
+    return _signals(Path(build_dir), rows(connection, "FROM stages"), names)
+
+
+def _signals(build_dir: Path, rows: list[StageRow], only: Collection[str] | None = None) -> str:
+    """All families of a source joined by id, with the derived ratios; sources may differ in their families. `only`: these signals."""
     from curate.signals import ratios_over
 
     families: dict[str, list[StageRow]] = {}
@@ -228,19 +233,23 @@ def _signals(build_dir: Path, rows: list[StageRow]) -> str:
             stages += [mine] if any(build_dir.glob("{path}/{shards}/{family}.parquet".format_map(mine))) else []
     parts = []
     for source, stages in families.items():
-        names: list[str] = []
-        joined = []
-        for row in stages:
-            files = f"{row['path']}/{row.get('shards', '*')}/{row['family']}.parquet"
-            shard = min(build_dir.glob(files))
-            names += [name for name in pq.read_schema(shard).names if name not in ("id", "source")]
-            joined.append(f"(SELECT * FROM read_parquet({quote(files)}))")
-        columns = [f'"{name}"' for name in names]
-        for ratio, (above, below) in ratios_over(names).items():
+        held = [(files, [name for name in pq.read_schema(min(build_dir.glob(files))).names if name not in ("id", "source")])
+                for row in stages for files in [f"{row['path']}/{row.get('shards', '*')}/{row['family']}.parquet"]]  # fmt: skip
+        ratios = ratios_over([name for _, names in held for name in names])
+        ratios = {name: of for name, of in ratios.items() if only is None or name in only}
+        asked = None if only is None else {*only, *(name for of in ratios.values() for name in of)}
+        joined = [(files, names) for files, names in held if asked is None or asked.intersection(names)]
+        if not joined:
+            continue
+        columns = [f'"{name}"' for _, names in joined for name in names if only is None or name in only]
+        for ratio, (above, below) in ratios.items():
             columns.append(f'CASE WHEN "{below}" = 0 THEN 0.0 ELSE "{above}"::DOUBLE / "{below}" END AS "{ratio}"')
-        tables = joined[0] + "".join(f" JOIN {table} USING (id)" for table in joined[1:])
+        tables = " JOIN ".join(
+            f"(SELECT * FROM read_parquet({quote(files)}))" + (" USING (id)" if i else "") for i, (files, _) in enumerate(joined)
+        )
         parts.append(f"SELECT id, {quote(source)} AS source, {', '.join(columns)} FROM {tables}")
-    return " UNION ALL BY NAME ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string())]))
+    wanted = [(name, pa.float64()) for name in only or ()]
+    return " UNION ALL BY NAME ".join(parts) or _empty(pa.schema([("id", pa.string()), ("source", pa.string()), *wanted]))
 
 
 def open_corpus(build_dir: Path) -> Connection:

@@ -2,18 +2,18 @@
 
 In: two build folders (of one store or of two). Out: plain data; diff_screen.py renders it. Texts are read where samples of them are
 asked for, nothing else is. Shards of decisions with equal roots are not compared. Imports errors, manifest, recipe (YAML), store,
-inspect.corpus, inspect.diff_parts, inspect.samples, inspect.step (titles).
+inspect.{corpus, diff_by, diff_parts, samples, step (titles)}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.inspect import diff_parts
+from curate.inspect import diff_by, diff_parts
 from curate.inspect.corpus import Connection, open_corpus, quote, rows
 from curate.inspect.samples import with_texts
 from curate.inspect.step import titles
@@ -63,9 +63,6 @@ def diff(a: Path, b: Path, n_texts: int = 0) -> dict[str, Any]:
         both = (one, left), (other, right)
         moves, chosen = _moves(one, *files, n_texts or N_NAMED)
         changed = _named(chosen, one, other, n_texts > 0)
-        same = all(left.roots(name) == right.roots(name) for name in ("documents", "decide", "tokens"))
-        kept_a = diff_parts.kept(one)
-        kept = kept_a, kept_a if same else diff_parts.kept(other)
         return {
             "builds": {key: _of_build(side) for key, side in (("a", left), ("b", right))},
             "recipe": diff_parts.keys(left.recipe, right.recipe),
@@ -73,10 +70,21 @@ def diff(a: Path, b: Path, n_texts: int = 0) -> dict[str, Any]:
             "parted": diff_parts.parted(left.stages, right.stages),
             "components": diff_parts.pairs(*(diff_parts.components(corpus) for corpus, _ in both)),
             "sources": diff_parts.pairs(*(diff_parts.sources(corpus, side.manifest is not None) for corpus, side in both)),
-            "languages": diff_parts.pairs(*(diff_parts.by(k, "language", s.manifest) for k, s in zip(kept, (left, right), strict=True))),
-            "licences": diff_parts.pairs(*(diff_parts.by(k, "license", s.manifest) for k, s in zip(kept, (left, right), strict=True))),
+            "languages": diff_parts.pairs(*(diff_parts.by_origin(c, "language", s.manifest is not None) for c, s in both)),
+            "licences": diff_parts.pairs(*(diff_parts.by_origin(c, "license", s.manifest is not None) for c, s in both)),
             "reasons": diff_parts.reasons(one, other), "quality": _quality(both), "moves": moves, "changed": changed,
         }  # fmt: skip
+
+
+def compare_by(a: Path, b: Path, names: Sequence[str]) -> dict[str, Any]:
+    """{builds, roots, by}: nothing but the tables asked for (diff_by.tables)."""
+    left, right = _side(Path(a)), _side(Path(b))
+    with open_corpus(left.build) as one, open_corpus(right.build) as other:
+        return {
+            "builds": {key: _of_build(side) for key, side in (("a", left), ("b", right))},
+            "roots": diff_parts.roots(left.manifest, right.manifest),
+            "by": diff_by.tables(one, other, left.build, right.build, names),
+        }
 
 
 def _side(build: Path) -> Side:

@@ -11,7 +11,6 @@ from typing import Any
 
 from curate.inspect.corpus import Connection, rows
 
-UNKNOWN = "unknown"
 # Keys that change no row: what a build is called, where its input lies, who wrote a rule.
 _SILENT = {"name", "roots", "origin"}
 
@@ -116,34 +115,20 @@ def sources(corpus: Connection, has_mixture: bool) -> dict[str, dict[str, Any]]:
     """source -> documents, kept, tokens (of kept documents, each once), selected (documents trained on), trained_tokens (all uses)."""
     query = "SELECT source, documents, kept, tokens, selected FROM sources ORDER BY priority"
     found = {row.pop("source"): row for row in rows(corpus, query)}
-    trained = rows(corpus, "SELECT source, sum(n_tokens)::BIGINT AS n FROM selection WHERE split = 'train' GROUP BY source")
+    trained = rows(corpus, "SELECT source, sum(tokens)::BIGINT AS n FROM trained_by_origin GROUP BY source")
     of = {row["source"]: row["n"] for row in trained}
     return {name: {**row, "trained_tokens": of.get(name, 0) if has_mixture else None} for name, row in found.items()}
 
 
-def kept(corpus: Connection) -> list[dict[str, Any]]:
-    """Kept documents and their tokens by language and licence, as their origin states them."""
-    return rows(
-        corpus,
-        f"""
-      SELECT coalesce(d.language, '{UNKNOWN}') AS language, coalesce(d.license, '{UNKNOWN}') AS license, count(*) AS kept,
-        sum(t.n_tokens)::BIGINT AS tokens
-      FROM decisions k JOIN documents d ON d.id = k.id AND d.source = k.source
-      LEFT JOIN tokens t ON t.id = k.id AND t.source = k.source WHERE k.keep GROUP BY ALL""",
-    )
-
-
-def by(counted: Sequence[Mapping[str, Any]], column: str, manifest: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """value of `column` -> kept, tokens, and of the manifest trained_tokens (all uses); most kept tokens first."""
-    found: dict[str, dict[str, Any]] = {}
-    for row in sorted(counted, key=lambda row: (-(row["tokens"] or 0), row[column])):
-        own = found.setdefault(row[column], {"kept": 0, "tokens": 0, "trained_tokens": 0 if manifest else None})
-        own["kept"] += row["kept"]
-        own["tokens"] += row["tokens"] or 0
-    for component in (manifest or {}).get("components", []):
-        for name, tokens in component.get({"language": "languages", "license": "licences"}[column], {}).items():
-            found[name]["trained_tokens"] += tokens
-    return found
+def by_origin(corpus: Connection, column: str, has_mixture: bool) -> dict[str, dict[str, Any]]:
+    """language or license -> kept, tokens (of kept documents, each once), trained_tokens (all uses); most kept tokens first."""
+    query = f"""
+      WITH k AS (SELECT {column}, sum(documents)::BIGINT AS kept, sum(tokens)::BIGINT AS tokens FROM kept_by_origin GROUP BY 1),
+      t AS (SELECT {column}, sum(tokens)::BIGINT AS trained_tokens FROM trained_by_origin GROUP BY 1)
+      SELECT {column} AS name, coalesce(kept, 0) AS kept, coalesce(tokens, 0) AS tokens, coalesce(trained_tokens, 0) AS trained_tokens
+      FROM k FULL JOIN t USING ({column}) ORDER BY 3 DESC, 1"""
+    found = {row.pop("name"): row for row in rows(corpus, query)}
+    return found if has_mixture else {name: {**row, "trained_tokens": None} for name, row in found.items()}
 
 
 def reasons(one: Connection, other: Connection) -> list[dict[str, Any]]:

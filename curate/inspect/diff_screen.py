@@ -40,6 +40,23 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     return "\n".join(lines)
 
 
+FIGURES = {"kept": "kept", "documents": "documents", "uses": "uses", "tokens": "tokens to train", "kept_tokens": "kept tokens"}
+
+
+def render_by(data: Mapping[str, Any], colour: bool = False) -> str:
+    """The tables of --by as text: documents and tokens; --json has all figures."""
+    a, b = data["builds"]["a"], data["builds"]["b"]
+    lines = [paint(f"A {a['build']}  B {b['build']}", "bold", colour)]
+    tokens = "tokens" if a["has_mixture"] and b["has_mixture"] else "kept_tokens"
+    for by in data["by"]:
+        has = {key for row in by["rows"] for side in (row["a"], row["b"]) for key in side or ()}
+        kinds = [*[key for key in ("kept", "documents", "uses") if key in has][:1], *([tokens] if tokens in has else [])]
+        shown = [[cut(row["value"], N_NAME), *(cell for key in kinds for cell in _pair(data, key, row))] for row in by["rows"]]
+        head = [by["name"], *(cell for key in kinds for cell in (FIGURES[key], "", "", ""))]
+        lines += ["", *table(head, shown, "<" + "><>>" * len(kinds), "  ")]
+    return "\n".join(lines)
+
+
 def _short(value: Any) -> str:
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

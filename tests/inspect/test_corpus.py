@@ -138,3 +138,26 @@ def test_signals_of_two_families_are_one_row(small):
     assert ("signals", "web", "length") in {(r["stage"], r["source"], r["family"]) for r in found}
     assert all(not r["path"].startswith("/") for r in found)
     assert {"sources", "reasons", "components", "component_phases", "phases", "stages", "domains"} <= set(room.STORED)
+
+
+def test_components_by_phase(corpus):
+    et, en = rows(corpus, "FROM component_phases")
+    assert (et["phase"], et["component"], et["train_tokens"], et["documents"], et["examples"], et["last_pass"]) == (
+        "main",
+        "et",
+        30,
+        3,
+        3,
+        0,
+    )
+    assert (en["train_tokens"], en["documents"], en["examples"], en["last_pass"], en["max_epochs"]) == (40, 2, 4, 1, 2.0)
+    [phase] = rows(corpus, "FROM phases")
+    assert (phase["phase"], phase["realised"], phase["padding"], phase["unavoidable_padding"]) == ("main", 70, 42, 21)
+
+
+def test_by_origin(corpus):
+    """web w1 w2 w6 w7 are kept under CC-BY, book b1 too; b2 and b3 say no licence. b3 and w6 are not trained on."""
+    kept = [(r["source"], r["language"], r["license"], r["documents"], r["tokens"]) for r in rows(corpus, "FROM kept_by_origin")]
+    assert kept == [("book", "en", "CC-BY-4.0", 1, 10), ("book", "en", "unknown", 2, 20), ("web", "et", "CC-BY-4.0", 4, 50)]
+    trained = [(r["component"], r["license"], r["documents"], r["tokens"]) for r in rows(corpus, "FROM trained_by_origin")]
+    assert trained == [("en", "CC-BY-4.0", 1, 20), ("en", "unknown", 1, 20), ("et", "CC-BY-4.0", 3, 30)]

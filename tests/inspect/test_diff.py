@@ -222,3 +222,55 @@ def test_command(two, monkeypatch, capsys):
     assert code == 0 and json.loads(out)["moves"][0]["documents"] == 1
     code, out, said = call(monkeypatch, capsys, "diff", two.a, two.root)
     assert (code, out) == (2, "") and "not a build" in said
+
+
+def figures(data, name):
+    """{value: (A, B)} of one table of --by, each side its figures in the order of their names."""
+    [table] = [by for by in data["by"] if by["name"] == name]
+    sides = {row["value"]: (row["a"], row["b"]) for row in table["rows"]}
+    return {value: tuple(side and [side[key] for key in sorted(side)] for side in pair) for value, pair in sides.items()}
+
+
+def test_by_what_is_stored(two):
+    """documents (trained on), kept, kept_tokens, tokens (to train); en trains b1 and b2 twice in A, b1 four times in B."""
+    data = diff.compare_by(two.a, two.b, ["component", "phase", "source", "languages", "licence"])
+    assert figures(data, "component") == {"et": ([3, 30], [3, 30]), "en": ([2, 40], [1, 40])}  # documents, tokens
+    assert figures(data, "phase") == {"main": ([70, 7], [70, 7])}  # tokens, uses
+    # B keeps w4, which it has not tokenized
+    assert figures(data, "source") == {"web": ([3, 4, 50, 30], [3, 5, 50, 30]), "book": ([2, 3, 30, 40], [1, 2, 20, 40])}
+    assert figures(data, "language") == {"et": ([3, 4, 50, 30], [3, 5, 50, 30]), "en": ([2, 3, 30, 40], [1, 2, 20, 40])}
+    assert figures(data, "license") == {
+        "CC-BY-4.0": ([4, 5, 60, 50], [4, 6, 60, 70]), "unknown": ([1, 2, 20, 20], [0, 1, 10, 0])
+    }  # fmt: skip
+    text = diff_screen.render_by(data)
+    assert "  en                 2  ->  1  -1               40  ->  40" in text.splitlines()
+    assert all(len(line) <= 100 for line in text.splitlines() if str(two.a) not in line)
+
+
+def test_by_a_signal(two):
+    """Words: w1 6, w2 7, w6 5, w7 5, w4 3; b1 b2 b3 6. w6 is held out, b3 over budget."""
+    data = diff.compare_by(two.a, two.b, ["n_words=5,6", "n_words", "language", "cluster_size=2"])
+    first, second = (by for by in data["by"] if by["name"] == "n_words")
+    rows = {row["value"]: (row["a"], row["b"]) for row in first["rows"]}
+    w67 = {"kept": 2, "kept_tokens": 30, "documents": 1, "tokens": 10}
+    assert rows["below 5"] == (None, {"kept": 1, "kept_tokens": 0, "documents": 0, "tokens": 0})
+    assert rows["5 to below 6"] == (w67, w67)
+    assert rows["from 6"] == (
+        {"kept": 5, "kept_tokens": 50, "documents": 4, "tokens": 60}, {"kept": 4, "kept_tokens": 40, "documents": 3, "tokens": 60}
+    )  # fmt: skip
+    assert second["bounds"] == [5.0, 6.0]  # of 5 5 6 6 6 6 7 the 2nd, 4th and 6th
+    assert second["rows"] == first["rows"]
+    sizes = {row["value"]: row["a"]["kept"] for row in data["by"][3]["rows"]}
+    assert sizes == {"below 2": 6, "from 2": 1}  # w1 and its two duplicates, which are dropped
+
+
+def test_by_nothing_that_is_there(two):
+    for asked, what in (("n_wrds", "did you mean 'n_words'"), ("n_words=7,6", "smallest first"), ("component=3", "no bins")):
+        with pytest.raises(CurateError) as caught:
+            diff.compare_by(two.a, two.b, [asked])
+        assert what in str(caught.value) + caught.value.next + caught.value.what
+
+
+def test_command_by(two, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "diff", two.a, two.b, "--by", "component", "--by", "n_words=5", "--json")
+    assert code == 0 and [by["name"] for by in json.loads(out)["by"]] == ["component", "n_words"]
