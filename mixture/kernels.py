@@ -1,7 +1,7 @@
-"""All compiled loops of the mixture room: keyed permutation, interleave, sorting, packing, held-out choice, rows. Integers only.
+"""All compiled loops of the mixture room: keyed permutation, interleave, sorting, packing, held-out choice. Integers only.
 
-Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, selection.py, going_on.py, account.py and stream.py,
-which are the only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
+Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, selection.py, going_on.py and account.py, which are the
+only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
 """
 
 from __future__ import annotations
@@ -463,46 +463,3 @@ def hold_out(
                 for m in range(member_ptr[k], member_ptr[k + 1]):
                     if component[member[m]] >= 0:
                         held[member[m]] = True
-
-
-# --- rows (specified in stream.py) -----------------------------------------------------------------------------------
-
-
-@kernel
-def fill_rows(
-    row_ptr: np.ndarray, length: np.ndarray, more: np.ndarray, tokens: np.ndarray, counts: np.ndarray, ignored: int,
-    ids: np.ndarray, labels: np.ndarray, positions: np.ndarray, document: np.ndarray, n_tokens: np.ndarray, n_loss: np.ndarray,
-) -> None:  # fmt: skip
-    """Chunks [row_ptr[b], row_ptr[b + 1]) are row b. `tokens`: all chunks end to end, each with the token that follows it where
-    more is 1; counts[i] == 0 (or no counts at all): token i is no label. Writes (B, L) arrays and the counts per row (B,)."""
-    at = 0  # of the chunk in `tokens`
-    for b in range(row_ptr.size - 1):
-        t, asked = 0, 0  # of the chunk in its row
-        row_ids, row_labels, row_positions, row_document = ids[b], labels[b], positions[b], document[b]
-        for c in range(row_ptr[b], row_ptr[b + 1]):
-            size, n_labels, number = length[c], length[c] - 1 + more[c], np.int32(c - row_ptr[b])
-            for i in range(size):
-                row_ids[t + i] = tokens[at + i]
-            for i in range(size):
-                row_positions[t + i] = i
-            for i in range(size):
-                row_document[t + i] = number
-            row_labels[t + size - 1] = ignored
-            for i in range(n_labels):
-                row_labels[t + i] = tokens[at + i + 1]
-            if counts.size == 0:
-                asked += n_labels
-            else:
-                for i in range(n_labels):
-                    if counts[at + i + 1] == 0:
-                        row_labels[t + i] = ignored
-                    else:
-                        asked += 1
-            t += size
-            at += size + more[c]
-        n_tokens[b], n_loss[b] = t, asked
-        for i in range(ids.shape[1] - t):
-            row_ids[t + i] = 0
-            row_labels[t + i] = ignored
-            row_positions[t + i] = i
-            row_document[t + i] = -1

@@ -74,18 +74,22 @@ def recipe_of(
     folder: Path, components: dict[str, dict], total: int, length: int, *, held_out: dict | None = None, seed: int = 1,
     on_shortage: str = "fail", sources: list[str] | None = None,
 ) -> Recipe:  # fmt: skip
-    """components: name -> {from, budget, max_epochs}."""
+    """One phase. components: name -> {from, budget, max_epochs}."""
+    mixture = {
+        "total": f"{total} tokens", "sequence_length": length, "on_shortage": on_shortage,
+        "components": {name: {"role": "other", **c} for name, c in components.items()},
+    }  # fmt: skip
     names = sources or [source for c in components.values() for source in c["from"]]
+    return recipe_with(folder, mixture, names, held_out, seed)
+
+
+def recipe_with(folder: Path, mixture: dict, sources: list[str], held_out: dict | None = None, seed: int = 1) -> Recipe:
+    """Any mixture section."""
     data = {
         "kind": "cpt", "name": "small", "tokenizer": {"model": "none"}, "seed": seed,
-        "sources": {source: {"read": "x.jsonl", "license": {"declared": "MIT"}} for source in names},
-        "mixture": {
-            "total": f"{total} tokens", "sequence_length": length, "on_shortage": on_shortage,
-            "components": {name: {"role": "other", **c} for name, c in components.items()},
-        },
+        "sources": {source: {"read": "x.jsonl", "license": {"declared": "MIT"}} for source in sources},
+        "mixture": mixture, **({"held_out": held_out} if held_out else {}),
     }  # fmt: skip
-    if held_out:
-        data["held_out"] = held_out
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return load_recipe(path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture.pack import lower_bound, pack
+from mixture.pack import concat, longer_rows, lower_bound, pack
 
 
 def rows_of(packed):
@@ -48,15 +48,42 @@ def test_overlong_documents_are_cut_near_equally():
     check([10, 11, 20, 21], 10, packed)
 
 
-def test_nothing_to_pack():
-    packed = pack(np.empty(0, np.int64), 8)
-    assert packed.n_rows == 0 and packed.padding(8) == 0 and packed.lower_bound == 0
+def test_concat_by_hand():
+    # 3 + 7 fill a row; 5 fits the next, 8 straddles it; 12 fills what is left of that row and nine tokens of the last
+    packed = concat([3, 7, 5, 8, 12], 10)
+    assert rows_of(packed) == [[(0, 0, 3), (1, 0, 7)], [(2, 0, 5), (3, 0, 5)], [(3, 5, 3), (4, 0, 7)], [(4, 7, 5)]]
+    assert packed.chunk.tolist() == [0, 0, 0, 0, 1, 0, 1] and packed.n_chunks.tolist() == [1, 1, 1, 2, 2, 2, 2]
+    assert packed.position.tolist() == [0, 3, 0, 5, 0, 3, 0]
+    assert packed.padding(10) == packed.unavoidable(10) == 5
+    assert rows_of(concat([25], 10)) == [[(0, 0, 10)], [(0, 10, 10)], [(0, 20, 5)]]
+    assert rows_of(concat([10, 10], 10)) == [[(0, 0, 10)], [(1, 0, 10)]]
 
 
+@given(st.lists(st.integers(1, 200), max_size=120), st.integers(1, 90))
+@settings(max_examples=150, deadline=None)
+def test_concat_is_documents_end_to_end(lengths, capacity):
+    """Cut by a list of all tokens: row r holds tokens [r L, (r + 1) L) of it."""
+    packed = concat(np.array(lengths, np.int64), capacity)
+    tokens = [(document, t) for document, n in enumerate(lengths) for t in range(n)]
+    chunks = [[(d, t) for d, start, n in row for t in range(start, start + n)] for row in rows_of(packed)]
+    assert chunks == [tokens[a : a + capacity] for a in range(0, len(tokens), capacity)]
+    assert packed.n_rows == packed.lower_bound == -(-len(tokens) // capacity)
+    for i, document in enumerate(packed.item.tolist()):
+        mine = np.flatnonzero(packed.item == document)
+        assert packed.n_chunks[i] == mine.size and packed.chunk[mine].tolist() == list(range(mine.size))
+
+
+@pytest.mark.parametrize("way", [pack, concat])
+def test_nothing_to_pack(way):
+    packed = way(np.empty(0, np.int64), 8)
+    assert packed.n_rows == 0 and packed.padding(8) == 0 and packed.lower_bound == 0 and packed.row_ptr.tolist() == [0]
+
+
+@pytest.mark.parametrize("way", [pack, concat])
 @pytest.mark.parametrize(("lengths", "capacity"), [([0, 3], 8), ([3], 0), ([-1], 8)])
-def test_impossible_lengths_are_refused(lengths, capacity):
+def test_impossible_lengths_are_refused(lengths, capacity, way):
     with pytest.raises(ValueError, match="at least one token"):
-        pack(lengths, capacity)
+        way(lengths, capacity)
 
 
 def test_rows_stay_open_across_windows():
@@ -132,3 +159,27 @@ def test_long_chats_cannot_be_packed_and_the_bound_says_so():
     packed = pack(lengths, 4096)
     assert packed.unavoidable(4096) > lengths.sum() // 12
     assert packed.n_rows <= packed.lower_bound * 1.001
+
+
+def test_longer_rows_are_proposed_where_lengths_leave_room():
+    # of 60 tokens one to a row of 100, three to 200 (20 left), five to 300, none left
+    sixty = np.full(100, 60)
+    assert longer_rows([sixty], 100) == (100 * 100 - 6000, 300)
+    assert longer_rows([sixty, sixty], 100) == (2 * 4000, 300)
+    # two passes of one document each: what the last row of a pass lacks is not the lengths' fault
+    assert longer_rows([np.array([60]), np.array([60])], 100) is None
+    # seven of 14 to a row of 100 leave 2 tokens; the first multiple that is one of 14 too is 700
+    assert longer_rows([np.full(7000, 14)], 100) == (1000 * 100 - 98_000, 700)
+    assert longer_rows([np.full(1000, 50)], 100) is None
+    assert longer_rows([], 100) is None
+
+
+def test_where_no_longer_row_is_allowed_none_is_proposed():
+    assert longer_rows([np.full(10, 2**19 + 1)], 2**20) == (10 * 2**20 - 6 * 2**20, None)  # their sum fits six rows
+
+
+def test_chats_fit_longer_rows():
+    lengths = np.maximum(1, np.random.default_rng(3).normal(3000, 1000, 20_000)).astype(np.int64)
+    excess, proposed = longer_rows([lengths], 4096)
+    assert excess > lengths.sum() // 12 and proposed > 4096
+    assert pack(lengths, proposed).padding(proposed) <= lengths.sum() * 5 // 10_000 + proposed
