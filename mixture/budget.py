@@ -93,7 +93,7 @@ def _check_sums(phase: PhaseSpec, name: str, asks: Sequence[Ask], is_fixed: bool
         if base is not None:
             found = ideals([ask.budget for ask in asks], base, [NOTHING] * len(asks))
             if sum(found, Fraction(0)) != base:
-                raise _off(phase, name, asks, found, base)
+                raise _off(phase, name, asks, found, wanted)
             values = list(found) if wanted is not None else values
     knows = not by_documents and all(ask.floor is None or ask.floor.unit != "epochs" for ask in asks)
     for ask, value in zip(asks, values, strict=True):
@@ -122,30 +122,30 @@ def plan(phase: PhaseSpec, stocks: Sequence[Stock]) -> Plan:
     return Plan(requested, targets, allowed, binding, found.bent, found.levels.get(""), found.levels)
 
 
-def _off(phase: PhaseSpec, name: str, asks: Sequence[Ask], values: Sequence[Fraction], wanted: Fraction) -> Infeasible:
-    """The budgets of a level and its own do not add up."""
-    whole = sum(values, Fraction(0))
+def _off(phase: PhaseSpec, name: str, asks: Sequence[Ask], values: Sequence[Fraction], wanted: Fraction | None) -> Infeasible:
+    """The budgets of a level and its own do not add up. `wanted` None: only the documents decide it, `values` are shares of it."""
     units = [ask.budget.unit if ask.budget else "" for ask in asks]
-    share = f"share_of_{phase.unit}"
-    shares = sum((ask.budget.value for ask in asks if ask.budget and ask.budget.unit == share), Fraction(0))
-    sets: list[dict[str, str]] = []
-    if not name and shares < 1:
-        other = (whole - shares * wanted) / (1 - shares)
-        if other.denominator == 1 and other > 0:
-            sets.append({f"{phase.key}.total": f"{other} {phase.unit}"})
     largest = max(range(len(asks)), key=lambda i: values[i])
-    fixed = values[largest] + wanted - whole
-    if fixed > 0 and (budget := _budget(fixed, units[largest], wanted, phase.unit)):
-        sets.append({f"{asks[largest].key}.budget": budget})
-    by = f"{_number(abs(wanted - whole))} {phase.unit} too {'few' if whole < wanted else 'many'}"
-    if wanted == 1:  # of a group whose size only the documents decide
-        by = f"{decimal(abs(1 - whole) * 100)} % too {'few' if whole < 1 else 'many'}"
-    found = f"budgets {_number(whole)} {phase.unit}, {'group' if name else 'total'} {_number(wanted)} {phase.unit}"
-    return _infeasible(
-        f"the budgets {f'of group {name} do not add up to it' if name else 'do not add up to the total'}: {by}", sets,
-        where=f"{phase.key}.total" if not name else asks[0].key.rpartition(".components.")[0],
-        found=found if wanted != 1 else f"{decimal(whole * 100)} %",
-    )  # fmt: skip
+    whole, sets = sum(values, Fraction(0)), []
+    if wanted is None:
+        by, found = f"{decimal(abs(1 - whole) * 100)} % too {'few' if whole < 1 else 'many'}", f"{decimal(whole * 100)} %"
+        if (fixed := values[largest] + 1 - whole) > 0:
+            sets.append({f"{asks[largest].key}.budget": f"{decimal(fixed * 100)} % of {phase.unit}"})
+    else:
+        share = f"share_of_{phase.unit}"
+        shares = sum((ask.budget.value for ask in asks if ask.budget and ask.budget.unit == share), Fraction(0))
+        if not name and shares < 1:
+            other = (whole - shares * wanted) / (1 - shares)
+            if other.denominator == 1 and other > 0:
+                sets.append({f"{phase.key}.total": f"{other} {phase.unit}"})
+        fixed = values[largest] + wanted - whole
+        if fixed > 0 and (budget := _budget(fixed, units[largest], wanted, phase.unit)):
+            sets.append({f"{asks[largest].key}.budget": budget})
+        by = f"{_number(abs(wanted - whole))} {phase.unit} too {'few' if whole < wanted else 'many'}"
+        found = f"budgets {_number(whole)} {phase.unit}, {'group' if name else 'total'} {_number(wanted)} {phase.unit}"
+    to = f"of group {name} do not add up to it" if name else "do not add up to the total"
+    where = asks[0].key.rpartition(".components.")[0] if name else f"{phase.key}.total"
+    return _infeasible(f"the budgets {to}: {by}", sets, where=where, found=found)
 
 
 def _shortage(phase: PhaseSpec, stocks: Sequence[Stock], root: Node) -> Infeasible:
@@ -175,13 +175,14 @@ def _why(phase: PhaseSpec, root: Node) -> tuple[list[Node], list[str], bool]:
 
     def look(node: Node, value: Fraction) -> None:
         nonlocal is_short
-        if not node.parts:
-            if value > node.stock.cap:
-                is_short = True
-                short.append(node)
-                lines.append(_asks(node, value, phase.unit))
-            elif node.floor > value:
-                lines.append(f"{node.name} asks {_number(value)} {phase.unit}, its floor is {node.floor:,}")
+        if not node.parts and value > node.stock.cap:
+            is_short = True
+            short.append(node)
+            lines.append(_asks(node, value, phase.unit))
+        elif node.floor > value:
+            lines.append(f"{node.name} asks {_number(value)} {phase.unit}, its floor is {node.floor:,}")
+        elif not node.parts:
+            return
         elif is_rigid(node, bends):
             whole = node.whole
             for part in node.parts:
@@ -203,11 +204,21 @@ def _why(phase: PhaseSpec, root: Node) -> tuple[list[Node], list[str], bool]:
             lines.append(f"the floors take {_number(Fraction(ceil(node.lo)))} {phase.unit}, {name} is {_number(value)}")
 
     for node in root.all():
-        if not node.parts and node.floor > max(node.stock.cap, 0):
-            is_short = True
-            lines.append(f"{node.name} has a floor of {node.floor:,} {phase.unit}, {_has(node)}")
+        if node.lo > node.hi and all(part.lo <= part.hi for part in node.parts):
+            is_short |= not node.parts
+            lines.append(_impossible(node, phase.unit, bends))
     look(root, root.wanted)
     return short, lines, is_short
+
+
+def _impossible(node: Node, unit: str, bends: bool) -> str:
+    """Why floors and caps of a node exclude each other whatever it is given."""
+    name = f"group {node.name}" if node.name else "the mixture"
+    if not node.parts:
+        return f"{node.name} has a floor of {node.floor:,} {unit}, {_has(node)}"
+    if unasked := [part for part in node.parts if part.lo > 0 and part.wanted == 0 and is_rigid(node, bends)]:
+        return f"{unasked[0].name} has a floor of {_number(unasked[0].lo)} {unit} and is asked for none"
+    return f"{name}: floors need {_number(Fraction(ceil(node.lo)))} {unit}, caps allow {_number(Fraction(node.hi // 1))}"
 
 
 def _asks(leaf: Node, value: Fraction, unit: str) -> str:

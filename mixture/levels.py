@@ -131,6 +131,8 @@ def ideals(budgets: Sequence[Quantity | None], total: Fraction | int, stocks: Se
         else:
             values.append(q.value * total if q.unit.startswith("share") else q.value)
     if any(q is not None and q.unit in ("share_of_documents", "multiplier") for q in budgets):  # all of the level
+        if not any(values):  # nothing is there: what is asked for shows it
+            values = [q.value for q in budgets if q is not None]
         whole = sum(values, Fraction(0))
         values = [total * value / whole if whole else Fraction(0) for value in values]
     return values

@@ -55,9 +55,11 @@ def applied(phase: PhaseSpec, stocks: Sequence[Stock], change: Mapping[str, str]
 
 
 def _more_epochs(phase: PhaseSpec, stocks: Sequence[Stock], root: Node) -> Iterator[Change]:
-    """Every rigid leaf up to what it is asked for; where water flows, the one leaf that needs the least more passes."""
+    """Every rigid leaf up to what it is asked for; where water flows, the one leaf that needs the least more passes. A total that may
+    shrink needs no more than its floors."""
     bends = phase.on_shortage == "bend_shares"
     bound(root, bends, False)
+    total = root.wanted if phase.on_shortage != "shrink_total" else max(ceil(root.lo), 1)
     caps: dict[int, int] = {}
 
     def need(node: Node, value: Fraction) -> None:
@@ -71,7 +73,7 @@ def _more_epochs(phase: PhaseSpec, stocks: Sequence[Stock], root: Node) -> Itera
         elif node.hi < value:
             caps.update(_one_cap(node, value, bends))
 
-    need(root, root.wanted)
+    need(root, Fraction(total))
     asks = {ask.name: ask for ask in phase.asks if ask is not None}
     change = {}
     for i, cap in caps.items():

@@ -22,7 +22,7 @@ def check_mixture(mixture: Mixture, sources: Iterable[str], place: Place) -> Non
     _check_phases(mixture, place)
     for phase in mixture.phase_list:
         at = phase.key if mixture.phases else "mixture.components"
-        _check_level(phase.parts, phase.policy, phase, "phase " + phase.name if mixture.phases else "mixture", at, place)
+        _check_level(phase.parts, phase.policy, phase, "phase " + phase.name if mixture.phases else "mixture", at, place, True)
         _check_reached(phase, mixture, place)
 
 
@@ -90,7 +90,7 @@ def _check_phases(mixture: Mixture, place: Place) -> None:
                 )  # fmt: skip
         if idle := [leaf for leaf in mixture.leaves if leaf not in used]:
             raise CurateError(
-                f"component {idle[0]!r} is in no phase", where=place("mixture", "components", *idle[0].split(SEPARATOR)),
+                f"component {idle[0]!r} is in no phase", where=place(*mixture.key_of(idle[0]).split(".")),
                 next="name it in a phase, or leave it out",
             )  # fmt: skip
 
@@ -102,8 +102,10 @@ def _names(nodes: Mapping[str, Component | Group], prefix: str = "") -> Iterable
             yield from _names(node.components, prefix + name + SEPARATOR)
 
 
-def _check_level(parts: Sequence[Ask], policy: Policy, phase: PhaseSpec, what: str, key: str, place: Place) -> None:
-    """Budgets of one level: all or none, in units that go together."""
+def _check_level(
+    parts: Sequence[Ask], policy: Policy, phase: PhaseSpec, what: str, key: str, place: Place, is_sized: bool
+) -> None:
+    """Budgets of one level: all or none, in units that go together. `is_sized`: a budget, not a policy, says how much the level has."""
     for ask in parts:
         at = place(*ask.key.split("."), "budget")
         if policy.kind == "fixed" and ask.budget is None:
@@ -116,9 +118,14 @@ def _check_level(parts: Sequence[Ask], policy: Policy, phase: PhaseSpec, what: s
                               next="leave budget: out (floor: and max_epochs: bound what the policy gives), or policy: fixed")  # fmt: skip
         for name, q in (("budget", ask.budget), ("floor", ask.floor)):
             _check_unit(q, phase, f"{ask.key}.{name}", place(*ask.key.split("."), name))
+        if not is_sized and ask.budget is not None and ask.budget.unit in (*COUNTS, "epochs"):
+            raise CurateError(
+                f"{ask.key}: a policy decides how much {what} has, so its parts have shares of it", where=at, found=str(ask.budget),
+                allowed=f"'... % of {phase.unit}', '... % of documents', '... x'",
+            )  # fmt: skip
         if ask.parts and ask.policy is not None:
             inside = f"group {ask.name!r} (a group's policy is fixed unless it says otherwise)"
-            _check_level(ask.parts, ask.policy, phase, inside, ask.component_key, place)
+            _check_level(ask.parts, ask.policy, phase, inside, ask.component_key, place, is_sized and policy.kind == "fixed")
     units = {ask.budget.unit for ask in parts if ask.budget is not None}
     for unit, shown in (("share_of_documents", "% of documents"), ("multiplier", "x")):
         if unit in units and len(units) > 1:
@@ -132,6 +139,8 @@ def _check_level(parts: Sequence[Ask], policy: Policy, phase: PhaseSpec, what: s
                 f"{what}: the shares of documents do not add up to 100 %", where=place(*key.split(".")),
                 found=str(Quantity(whole, "share_of_documents")),
             )  # fmt: skip
+    if units == {"multiplier"} and not any(ask.budget.value for ask in parts if ask.budget is not None):
+        raise CurateError(f"{what}: every multiplier is 0", where=place(*parts[0].key.split("."), "budget"))
     if policy.at_most is not None and policy.at_most.unit != phase.unit:
         raise CurateError(f"policy of {what}: at_most is not in the unit of the total", where=place(*key.split(".")),
                           found=str(policy.at_most), allowed=phase.unit)  # fmt: skip
@@ -168,10 +177,9 @@ def _check_reached(phase: PhaseSpec, mixture: Mixture, place: Place) -> None:
         }  # fmt: skip
         if all(source in taken for source in own.from_):
             source, first = own.from_[0], taken[own.from_[0]]
-            path = [part for step in name.split(SEPARATOR) for part in ("components", step)]
             raise CurateError(
                 f"source {source!r} feeds both {first!r} and {name!r}, and {first!r} takes every document: a document belongs to one "
-                "component of a phase, the first that it fits", where=place("mixture", *path, "from"),
+                "component of a phase, the first that it fits", where=place(*mixture.key_of(name).split("."), "from"),
                 next=f"a where: for {first!r}, or {name!r} before it",
             )  # fmt: skip
 
