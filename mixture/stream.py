@@ -3,7 +3,7 @@
 In: manifest.json and the folder `sequences/` beside it, memory-mapped. Out: rows with labels, positions and document numbers, as long
 as the sequences of their phase. `labels[t]` is the token after `input_ids[t]` in the same use of the same document (already shifted),
 also across its chunks; -100 where there is none, where the loss mask excludes it, and on padding. No state: what has been trained is
-known by a step alone. Imports numpy, errors, manifest, store and mixture's batches and kernels.
+known by a step alone. Imports numpy, errors, manifest, store and mixture.batches.
 
 **Row.** Sequence q is the chunks [row_ptr[q], row_ptr[q + 1]) of chunks.npy: `length` tokens of file `shard` of shards.json, from token
 `start`. Its hash is blake2b-128 over the number of chunks, their lengths and the tokens, each as 4 bytes little-endian.
@@ -22,7 +22,6 @@ import numpy as np
 from curate.errors import CurateError
 from curate.manifest import read_manifest
 from curate.store import read_json
-from mixture import kernels
 from mixture.batches import Phase, Steps, in_rows, in_tokens, phases_of
 
 IGNORED = -100
@@ -159,46 +158,48 @@ class Stream:
 
     def _sequences(self, sequences: np.ndarray, length: int, n_empty: int = 0) -> Batch:
         """Sequences by number, in rows of `length`, then empty rows."""
-        n_rows = sequences.size + n_empty
-        first, stop = (self._row_ptr[sequences + k].astype(np.int64) for k in (0, 1))
-        row_ptr = np.zeros(n_rows + 1, np.int64)
-        row_ptr[1 : sequences.size + 1] = np.cumsum(stop - first)
-        row_ptr[sequences.size + 1 :] = n_chunks = row_ptr[sequences.size]
-        chunks = self._chunks[np.arange(n_chunks) + np.repeat(first - row_ptr[: sequences.size], stop - first)]
-        sizes, more = chunks["length"].astype(np.int64), chunks["more"].astype(np.int64)
-        longest = np.add.reduceat(sizes, row_ptr[: sequences.size]).max() if sequences.size else 0
-        if longest > length:
-            raise CurateError(
-                "sequences and manifest do not belong together", where=str(self.path), found=f"a sequence of {longest} tokens",
-                allowed=f"at most {length}", next="curate verify", exit_code=1,
-            )  # fmt: skip
-        shape = (n_rows, length)
+        n, shape = sequences.size, (sequences.size + n_empty, length)
         ids, labels = np.empty(shape, np.uint32), np.empty(shape, np.int64)
         positions, document = np.empty(shape, np.int32), np.empty(shape, np.int32)
-        n_tokens, n_loss = np.empty(n_rows, np.int64), np.empty(n_rows, np.int64)
-        tokens, counts = self._tokens(chunks["shard"].tolist(), chunks["start"].tolist(), (sizes + more).tolist())
-        kernels.fill_rows(row_ptr, sizes, more, tokens, counts, IGNORED, ids, labels, positions, document, n_tokens, n_loss)
-        component = np.full(n_rows, -1)
-        component[: sequences.size] = self._component[sequences]
+        counts = np.zeros((2, n + n_empty), np.int64)  # tokens, labels
+        ramp = np.arange(length, dtype=np.int32)
+        first, stop = (self._row_ptr[sequences + k].tolist() for k in (0, 1))
+        for i in range(n + n_empty):
+            own = self._chunks[first[i] : stop[i]].tolist() if i < n else []
+            counts[:, i] = self._fill(own, ramp, ids[i], labels[i], positions[i], document[i])
+        component = np.full(n + n_empty, -1)
+        component[:n] = self._component[sequences]
         hashes = [known.tobytes() for known in self._hashes[sequences]] + [b""] * n_empty
         if self.verify:
             self._check(sequences, ids, document, hashes)
-        return Batch(ids, labels, positions, document, n_tokens, n_loss, component, hashes)
+        return Batch(ids, labels, positions, document, counts[0], counts[1], component, hashes)
 
-    def _tokens(self, shards: list[int], starts: list[int], sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Stretches of tokens end to end, uint32, and beside them whether each counts as a label; no flags where no shard has any."""
-        tokens = np.empty(sum(sizes), np.uint32)
-        counts = np.empty(0, np.uint8)
-        at = 0
-        for shard, start, size in zip(shards, starts, sizes, strict=True):
-            ids, loss = self._shard(shard)
-            tokens[at : at + size] = ids[start : start + size]
+    def _fill(
+        self, chunks: list[tuple], ramp: np.ndarray, ids: np.ndarray, labels: np.ndarray, positions: np.ndarray, document: np.ndarray
+    ) -> tuple[int, int]:
+        """Write one row; returns (tokens, labels that count). A dozen slices a chunk and no kernel: the first batch waits for none."""
+        at = n_loss = 0
+        if (n := sum(size for _, _, size, _, _ in chunks)) > ids.size:
+            raise CurateError(
+                "sequences and manifest do not belong together", where=str(self.path), found=f"a sequence of {n} tokens",
+                allowed=f"at most {ids.size}", next="curate verify", exit_code=1,
+            )  # fmt: skip
+        for number, (shard, start, size, _, more) in enumerate(chunks):
+            tokens, loss = self._shard(shard)
+            end, after = at + size, start + size + more
+            ids[at:end] = tokens[start : start + size]
+            labels[end - 1] = IGNORED
+            own = labels[at : end - 1 + more]
+            own[:] = tokens[start + 1 : after]
+            n_loss += own.size
             if loss is not None:
-                if not counts.size:
-                    counts = np.ones(tokens.size, np.uint8)
-                counts[at : at + size] = loss[start : start + size]
-            at += size
-        return tokens, counts
+                left_out = loss[start + 1 : after] == 0
+                own[left_out] = IGNORED
+                n_loss -= int(np.count_nonzero(left_out))
+            positions[at:end], document[at:end] = ramp[:size], number
+            at = end
+        ids[at:], labels[at:], positions[at:], document[at:] = 0, IGNORED, ramp[: ids.size - at], -1
+        return at, n_loss
 
     def _check(self, sequences: np.ndarray, ids: np.ndarray, document: np.ndarray, hashes: list[bytes]) -> None:
         for k, sequence in enumerate(sequences.tolist()):

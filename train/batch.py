@@ -65,5 +65,5 @@ def collate(rows: Sequence[Row], index: Sequence[int]) -> Rows:
 
 
 def _rows(index: Sequence[int], component: Sequence[int] | np.ndarray, arrays: Iterable[np.ndarray]) -> Rows:
-    tensors = (torch.from_numpy(array.astype(np.int64)) for array in arrays)
+    tensors = (torch.from_numpy(array.astype(np.int64, copy=False)) for array in arrays)
     return Rows(np.asarray(index, np.int64), np.asarray(component, np.int64), *tensors)

@@ -2,7 +2,7 @@
 
 In: input ids and positions as the model's own forward received them, with the labels of the loss. Out: receipt.json.
 Nothing here is copied from the manifest: `compare` reads it, `add` never does.
-May import mixture.stream (START, row_hash, advance), train.*; torch.
+May import mixture.stream (START, hash_row, advance), train.*; torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixture.stream import START, advance, row_hash
+from mixture.stream import START, advance, hash_row
 from train.batch import EMPTY, Rows
 from train.loss import IGNORED
 
@@ -53,9 +53,9 @@ def evidence(entered: tuple[np.ndarray, np.ndarray], rows: Rows) -> np.ndarray:
     asked = ((rows.labels != IGNORED) & (rows.document >= 0)).sum(1).cpu().numpy()
     lines = np.zeros((len(ids), FIELDS), np.int64)
     for i in range(len(ids)):
-        document = np.where(real[i], np.cumsum(positions[i] == 0) - 1, -1).astype(np.int32)
-        lines[i, :4] = rows.index[i], rows.component[i], real[i].sum(), asked[i]
-        lines[i, 4:] = np.frombuffer(row_hash(ids[i].astype(np.uint32), document), np.int64)
+        tokens, starts = ids[i][real[i]], np.flatnonzero(positions[i][real[i]] == 0)
+        lines[i, :4] = rows.index[i], rows.component[i], tokens.size, asked[i]
+        lines[i, 4:] = np.frombuffer(hash_row(np.diff(starts, append=tokens.size), [tokens]), np.int64)
     return lines
 
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "arrivals": [sys.executable, "-m", "tests.bench.arrivals"],
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
+    "loader": [sys.executable, "-m", "tests.bench.loader"],
     "road": [sys.executable, "-m", "tests.bench.road"],
 }
 
