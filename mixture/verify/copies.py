@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate import schema
 from curate.recipe import Recipe
 from mixture import members, selection, statement
 from mixture.verify.documents import Found, read
@@ -43,6 +45,7 @@ class Members:
     pattern: np.ndarray  # int64 (n_kept,), index into patterns
     patterns: Sequence[Sequence[tuple[int, int]]]  # (component, bin of its copies, -1 in none), in recipe order
     bins: Mapping[str, Mapping[str, Any]]  # of components with copies: {by, origin, bins: [{from, copies, ...}]}
+    usable: np.ndarray | None = None  # bool (n_kept,), of a miniature: the documents that its passes may hold
 
     def of(self, component: int, phase: Collection[int]) -> np.ndarray:
         """Numbers in Kept of the documents that belong to `component` where the components `phase` have a budget."""
@@ -102,27 +105,29 @@ def check_members(build_dir: Path, recipe: Recipe, kept: Kept, found: Members, r
             report.add(members.NAME, "no component of the recipe has a where:, yet the file is there")
         return
     table = read(path, report, build_dir)
-    if table is None:
+    if table is None or not report.equal(members.NAME, "columns", schema.MEMBERS.names, table.column_names):
         return
-    rank = {name: i for i, name in enumerate(recipe.sources)}
+    rank = np.array([list(recipe.sources).index(name) for name in kept.sources])
     own = np.flatnonzero(np.isin(kept.source, [kept.sources.index(name) for name in sources]))
-    own = own[np.lexsort((kept.id[own], np.array([rank[name] for name in kept.sources])[kept.source[own]]))]
+    own = own[np.lexsort((kept.id[own], rank[kept.source[own]]))]
     if not report.equal(members.NAME, "rows", table.num_rows, int(own.size)):
         return
-    names = pa.array([[found.names[c] for c, _ in pattern] for pattern in found.patterns], pa.list_(pa.string()))
+    lists = pa.array(
+        [*([found.names[c] for c, _ in pattern] for pattern in found.patterns), []], table.schema.field("components").type
+    )
+    of = np.where(kept.n_tokens[own] > 0, found.pattern[own], len(found.patterns))  # a document without tokens matches nothing
     right = {
-        "source": pa.array(kept.sources, pa.string()).take(pa.array(kept.source[own])).to_pylist(),
-        "id": [name.decode() for name in kept.id[own].tolist()],
-        "components": [
-            of if n else []
-            for of, n in zip(names.take(pa.array(found.pattern[own])).to_pylist(), kept.n_tokens[own].tolist(), strict=True)
-        ],
+        "source": pa.array(kept.sources, pa.string()).take(pa.array(kept.source[own])),
+        "id": pa.array(kept.id[own], pa.binary()).cast(pa.string()),
+        "components": lists.take(pa.array(of)),
     }
     for name, values in right.items():
-        wrong = [row for row, (a, b) in enumerate(zip(table[name].to_pylist(), values, strict=True)) if a != b]
-        for row in wrong[:3]:
-            stated = table[name][row].as_py()
-            report.add(members.NAME, f"{name}: {stated} stated, {values[row]} counted", f"row {row}, id {right['id'][row]}")
+        stated = table[name].combine_chunks()
+        joined = [pc.binary_join(column, "\n") if name == "components" else column for column in (stated, values)]
+        wrong = pc.fill_null(pc.not_equal(*joined), True).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(wrong)[:3].tolist():
+            what = f"{name}: {stated[row].as_py()} stated, {values[row].as_py()} counted"
+            report.add(members.NAME, what, f"row {row}, id {right['id'][row].as_py()}")
 
 
 class Passes:
