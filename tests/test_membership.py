@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from curate.errors import CurateError
 from curate.membership import Membership, check, first_of, membership
 from curate.recipe import Condition, Recipe, load_recipe
+from curate.signals import after_cuts, measurers, repeats
 from tests.stage_tables import folders_of
 
 RECIPE = {
@@ -224,6 +225,16 @@ def test_what_where_may_name(tmp_path):
     check(recipe_of(tmp_path, {"one": {"from": ["wiki"], "where": {name: {"min": 1} for name in names}}}))
     check(recipe_of(tmp_path, {"one": {"from": ["web", "wiki"], "where": {"language": {"equals": ["et", "en"]}}}}))
     check(recipe_of(tmp_path, {"one": {"from": ["web"], "where": {"meta.year": {"equals": ["a", 5], "min": 3}}}}))
+
+
+def test_what_where_names_is_measured(tmp_path):
+    """Families that are measured only where something asks, for the sources of the component alone."""
+    where = {"n_emails": {"max": 0}, "after_cuts_n_words": {"min": 5}, "repeated_substring_word_ratio": {"max": 0.5}}
+    recipe = recipe_of(tmp_path, {"one": {"from": ["web"], "where": where}, "two": {"from": ["wiki"]}})
+    names = {name: {m.family.name for m in measurers(recipe, recipe.sources[name])} for name in ("web", "wiki")}
+    assert "pii" in names["web"] and "pii" not in names["wiki"]
+    assert [after_cuts.wanted(recipe, recipe.sources[name], False) for name in ("web", "wiki")] == [{"length"}, set()]
+    assert [[family.name for family in repeats.asked(recipe, name)] for name in ("web", "wiki")] == [["repeated_substrings"], []]
 
 
 def test_a_name_that_may_be_a_field_or_a_slip_is_warned_of(tmp_path, caplog):
