@@ -124,6 +124,35 @@ def build_mixture(
     sys.exit(_quarantine_code(curated))
 
 
+@app.command("plan", rich_help_panel="make")
+def plan(
+    target: Annotated[Path, typer.Argument(metavar="RECIPE|BUILD", help="A recipe, a build folder, or a run file (its build)")],
+    build: Annotated[
+        Path | None,
+        typer.Option(help="The build whose documents stand for the recipe's, also a sample. Default: build/NAME[-sample]."),
+    ] = None,
+    stats: Annotated[Path | None, typer.Option(help="Numbers from elsewhere: JSON or CSV, source: documents, tokens.")] = None,
+    sets: Sets = None,
+    global_batch: GlobalBatch = None,
+    tokens_per_second: Annotated[float | None, typer.Option(min=1e-9, help="What your machine trains, for days.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a mixture before it is built: shares, caps, epochs, padding, steps; what to change where it cannot be. Writes nothing."""
+    from curate.inspect import plan_screen
+    from curate.recipe.files import load_extended
+    from mixture import plan as room
+
+    if target.is_file() and "manifest" in (run := load_extended(target)[0]):
+        target, global_batch = Path(run["manifest"]).parent, global_batch or str(target)
+    recipe, run_of, known, is_exact, hints = _known_documents(target, build, stats, sets or [])
+    data = room.report(
+        recipe.name, recipe.mixture, run_of, known=known, is_exact=is_exact, global_batch=global_batch,
+        tokens_per_second=tokens_per_second, hints=hints,
+    )  # fmt: skip
+    _show(data, plan_screen.render(data, sys.stdout.isatty()), as_json)
+    sys.exit(0 if data["feasible"] else 1)
+
+
 @app.command("what-if", rich_help_panel="make")
 def what_if(
     build: Build,
@@ -453,6 +482,79 @@ def similar(
     _show(data, similar_screen.render(data, sys.stdout.isatty()), as_json)
 
 
+@app.command("simulate", rich_help_panel="adapt")
+def simulate(
+    build: Build,
+    budget: Annotated[str, typer.Option(help="The miniature's share of every budget: 1/64, or '2 %'.")],
+    out: Annotated[Path | None, typer.Option(help="Its build folder. Default: beside BUILD, NAME-1of64.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the dry run; fewer where its stream is shorter.")] = 100,
+    global_batch: Annotated[
+        str, typer.Option(help="What a step of the dry run trains: '16 sequences', '2M tokens', or a run file.")
+    ] = "16 sequences",
+    as_json: AsJson = False,
+) -> None:
+    """Build a miniature of a mixture, to try a run before it is paid for: the same shares, the same epochs, a part of its documents.
+
+    Its documents are drawn by hash, so 1/64 lies inside 1/32. It is a build like any other: train from OUT/manifest.json. Held-out text
+    is that of BUILD. Then a dry run reads the first steps of its stream, without a model: shares, padding, lengths, epochs.
+    """
+    from curate.recipe.miniature import share_of
+    from mixture import dry_run, miniature_recipe, miniature_screen
+    from mixture import steps as room
+    from mixture.batches import Steps, phases_of
+
+    recipe, log = _recipe_of(build)
+    whole, share = _mixture_of(build), share_of(budget, "--budget")
+    small = miniature_recipe.miniature_recipe(recipe, whole, share)
+    out = out or build.parent / f"{build.name}-{share.numerator}of{share.denominator}"
+    manifest, problem = _build_on(build, log, small, out)
+    if problem is not None or manifest is None:
+        raise problem or CurateError("no miniature was made", where=str(out))
+    data = {
+        "build": str(build), "out": str(out), "share": str(share), **dry_run.compared(build, out),
+        "dry_run": dry_run.dry_run(out / "manifest.json", Steps(phases_of(manifest), room.steps_of(whole, global_batch).rows), steps),
+    }  # fmt: skip
+    _show(data, miniature_screen.render(data), as_json)
+    sys.exit(0 if data["ok"] else 1)
+
+
+@app.command("remove", rich_help_panel="adapt")
+def remove(
+    build: Build,
+    ids: Annotated[Path, typer.Option(help="A file of ids or source_ids, one a line.")],
+    out: Annotated[Path | None, typer.Option(help="The new build folder. Default: beside BUILD, NAME-removed.")] = None,
+    jaccard: Annotated[float, typer.Option(min=0.01, max=1.0, help="Documents at least so similar are named.")] = 0.5,
+    global_batch: GlobalBatch = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the mixture again without some documents, as takedown requests ask, and name what like them remains.
+
+    The new build's recipe lists them under remove:, so that it says it all; `curate explain` shows them dropped for `removed`. Only what
+    depends on them is done again, and BUILD stays as it is. Exit code 1: the file also names documents that are not there.
+    """
+    from curate.inspect import removal as room
+    from curate.inspect import removal_screen
+    from curate.recipe.remove import Remove, read_names
+    from curate.store import Store
+    from mixture import steps, streams
+
+    recipe, log = _recipe_of(build)
+    found, unknown = room.find(build, read_names(ids, "--ids"))
+    names = {document["id"] for document in found}.union(recipe.remove.ids if recipe.remove else [])
+    without = recipe.model_copy(update={"remove": Remove(ids=sorted(names))})
+    out = out or build.parent / f"{build.name}-removed"
+    manifest, problem = _build_on(build, log, without, out)
+    data = room.removal(build, out, without, Store(build / log["store"]), found, unknown, jaccard=jaccard)
+    data |= {"problem": str(problem) if problem else "", "steps": None}
+    if manifest is not None and (build / "manifest.json").exists():
+        data["steps"] = streams.compare(build, out)
+        if global_batch and data["steps"]["first_changed"] is not None:
+            run = steps.steps_of(_mixture_of(build), global_batch)  # that of the run so far
+            data["steps"]["first_step"] = steps.place(run, min(data["steps"]["first_changed"], run.n_rows - 1))[0]
+    _show(data, removal_screen.render(data, sys.stdout.isatty()), as_json)
+    sys.exit(2 if problem else 1 if unknown else 0)
+
+
 @app.command("verify", rich_help_panel="check")
 def verify(
     build: Build,
@@ -512,6 +614,35 @@ def _recipe_of(build: Path, sets: list[str] | None = None) -> tuple[Recipe, dict
 
     log = _log_of(build)
     return load_recipe(build / "recipe.yaml", sets or [], base=Path(log["recipe_base"])), log
+
+
+def _mixture_of(build: Path) -> dict:
+    from curate.manifest import read_manifest
+
+    return read_manifest(build / "manifest.json")
+
+
+def _build_on(build: Path, log: dict, recipe: Recipe, out: Path) -> tuple[dict | None, CurateError | None]:
+    """Decide, tokenize and mix again by `recipe`, on the documents and relations of a finished build; (manifest, or why there is none)."""
+    from curate import decide
+    from curate.inspect import corpus
+    from curate.reopen import reopen
+    from curate.store import Store
+    from mixture import tokens
+
+    if out.resolve() == build.resolve():
+        raise CurateError("the build itself stays as it is", where="--out", found=str(out), allowed="another folder")
+    store = Store(build / log["store"])
+    curated = reopen(build, recipe, store)
+    assert curated.relations is not None
+    tokenizer = tokens.check(recipe)
+    _begin(out, recipe, store.root)
+    with curated.timed("decide"):
+        curated.decisions = decide.decide(store, recipe, curated.documents, curated.signals, curated.relations, 0)
+    stages, problem = _mix(curated, out, tokenizer, 0, pack=True)
+    manifest = None if problem else _mixture_of(out)
+    corpus.write_corpus(out, {**curated.stages(), "tokens": stages, **curated.reference_stages()}, manifest)
+    return manifest, problem
 
 
 def _share(text: str | None, option: str = "--sample") -> Fraction | None:
@@ -592,23 +723,110 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     return stages, None
 
 
+def _known_documents(
+    target: Path, build: Path | None, stats: Path | None, sets: list[str]
+) -> tuple[Recipe, Any, str, bool, list[str]]:
+    """(recipe, how its phases are planned, what that rests on, whether it is exact, hints): from a finished build's manifest, from
+    the documents of a build, or from statistics."""
+    from curate.manifest import read_manifest
+    from curate.recipe import load_recipe
+    from mixture import budget, plan_cells, plan_documents, plan_stats
+    from mixture.plan_manifest import of_manifest
+
+    if is_build := target.is_dir():
+        recipe, _ = _recipe_of(target, sets)
+        build = target
+        if (target / "manifest.json").exists() and not sets:
+            return recipe, of_manifest(read_manifest(target / "manifest.json")), f"{target}/manifest.json", True, []
+    else:
+        recipe = load_recipe(target, sets)
+    budget.check(recipe.mixture)
+    consumed = plan_cells.consumed_of(recipe)
+    if stats is not None:
+        return (
+            recipe,
+            plan_cells.over_cells(plan_stats.read_stats(stats, recipe), consumed),
+            str(stats),
+            False,
+            plan_stats.hints(recipe),
+        )
+    if build is None:
+        places = [Path("build") / (recipe.name + end) for end in ("", "-sample")]
+        build = next((place for place in places if (place / "corpus.duckdb").exists()), None)
+    if build is None:
+        raise CurateError(
+            "nothing is known of the recipe's documents", where=str(target), found=f"no {places[0]}, no {places[1]}",
+            next=f"curate build-mixture {target} --sample 1%\n        or curate plan {target} --stats FILE",
+        )  # fmt: skip
+    theirs, _ = _recipe_of(build)
+    other = [
+        key for key, value in recipe.canonical().items() if key not in _OF_THE_MIXTURE and theirs.canonical().get(key) != value
+    ]
+    if is_build and other:
+        raise CurateError("a plan is of the documents that the build keeps", where="--set", found=", ".join(other),
+                          next=f"curate what-if {build} {' '.join(sets)}")  # fmt: skip
+    share = Fraction(1) if is_build else theirs.sample.value
+    manifest = read_manifest(build / "manifest.json") if (build / "manifest.json").exists() else {}
+    hints = [f"{', '.join(other)}: not as in {build}, whose documents these numbers are of"] if other else []
+    whole = recipe if share == 1 else plan_cells.without_the_rest(recipe)
+    of = plan_documents.known(whole, *_kept_of(build, whole), manifest.get("tokenizer", {}))
+    if share == 1:
+        return recipe, plan_documents.over_documents(of), f"the documents of {build}", not other, hints
+    cells = plan_cells.scaled(plan_documents.cells(of, list(recipe.mixture.leaves)), share, recipe)
+    return recipe, plan_cells.over_cells(cells, consumed), f"{build}, a sample of {theirs.sample}", False, hints
+
+
+_OF_THE_MIXTURE = (
+    "name",
+    "roots",
+    "seed",
+    "sample",
+    "held_out",
+    "mixture",
+    "limits",
+)  # keys that decide nothing about a document
+
+
+def _kept_of(build: Path, recipe: Recipe) -> tuple[Any, Any, Any, Any]:
+    """Tables of the build's kept documents and their token shards, the patterns of the recipe's components, and its copies."""
+    from curate.inspect import outcomes
+    from curate.membership import membership
+    from curate.store import Stage
+    from mixture.kept import kept_tables
+
+    found = outcomes.folders(build)
+    wanted = [name for name in recipe.sources if any(name in leaf.from_ for leaf in recipe.mixture.leaves.values())]
+    if missing := [name for name in wanted if ("tokens", name, "") not in found]:
+        raise CurateError(
+            f"this build has no tokens of source {missing[0]!r}", where=str(build), next="curate build-mixture RECIPE"
+        )
+
+    def stage(kind: str, source: str = "") -> Stage:
+        folder = found[kind, source, ""]
+        return Stage(folder.parent.parent, folder.parent.name, folder.name, 0, {}, ())
+
+    members = membership(recipe, found)
+    documents, tokens = ({name: stage(kind, name) for name in wanted} for kind in ("documents", "tokens"))
+    tables, shards = kept_tables(documents, stage("clusters"), tokens, members.pattern)
+    return tables, shards, members.patterns, members.copies
+
+
 def _plan_problem(recipe: Recipe, held: dict[Any, Any], copies: dict[str, Any]) -> tuple[str, bool | None]:
     """The planner's message about what documents hold by pattern, "" when feasible; None when tokens are not known."""
     from curate.inspect import what_if
-    from mixture import budget, forecast
+    from mixture.plan_cells import Cell, consumed_of, over_cells
 
-    if not all(one.is_complete for one in held.values()):
+    if recipe.miniature or not all(one.is_complete for one in held.values()):  # what a miniature can use is a matter of documents
         return "", None
-    shares = what_if.left_of(recipe, held)
-    left = {
-        pattern: forecast.Held(*(shares[pattern] * n for n in (one.tokens, one.loss_tokens, one.documents)))
+    shares, names = what_if.left_of(recipe, held), list(recipe.mixture.leaves)
+    times = {name: what_if.times_of(copies, name) for name in names}
+    cells = [
+        Cell("", {names[c]: Fraction(times[names[c]][b]) for c, b in pattern},
+             *(shares[pattern] * n for n in (one.documents, one.tokens, one.loss_tokens)))
         for pattern, one in held.items()
-    }
-    try:
-        forecast.plans(recipe.mixture, left, {name: [b["copies"] for b in given["bins"]] for name, given in copies.items()})
-    except budget.Infeasible as error:
-        return str(error), False
-    return "", True
+    ]  # fmt: skip
+    problem = over_cells(cells, consumed_of(recipe))(recipe.mixture)[-1].problem
+    return (str(problem), False) if problem is not None else ("", True)
 
 
 def _quarantine_code(curated: Curated) -> int:

@@ -1,4 +1,4 @@
-"""Plans from sums: by hand over two phases, and beside what builds of the same documents planned."""
+"""Plans from sums by pattern: by hand over two phases, and beside what builds of the same documents planned."""
 
 from __future__ import annotations
 
@@ -12,12 +12,25 @@ from hypothesis import strategies as st
 from curate.manifest import read_manifest
 from curate.recipe import load_recipe
 from mixture import budget
-from mixture.forecast import Held, plans
+from mixture.plan_cells import Cell, over_cells
 from tests.mixture.small_build import build, documents_of
 
 
-def held(tokens: int, documents: int = 1, loss_tokens: int | None = None) -> Held:
-    return Held(Fraction(tokens), Fraction(tokens if loss_tokens is None else loss_tokens), Fraction(documents))
+def held(tokens: int, documents: int = 1, loss_tokens: int | Fraction | None = None):
+    """(documents, tokens, loss tokens) of a pattern."""
+    return documents, tokens, tokens if loss_tokens is None else loss_tokens
+
+
+def plans(mixture, amounts, copies):
+    """A plan per phase. `amounts`: {((component, bin), ...): held}; `copies`: component -> copies of its bins, a document in none has one."""
+    names = list(mixture.leaves)
+    cells = [
+        Cell("a", {names[c]: Fraction([*copies.get(names[c], ()), 1][b]) for c, b in pattern}, *of) for pattern, of in amounts.items()
+    ]  # fmt: skip
+    phases = over_cells(cells)(mixture)
+    if phases[-1].problem is not None:
+        raise phases[-1].problem
+    return [phase.plan for phase in phases]
 
 
 def recipe_of(folder, components: dict, phases: dict, seed: int = 1):
@@ -72,7 +85,7 @@ def test_copies_units_and_held_out_shares(tmp_path):
     [found] = plans(recipe.mixture, amounts, {"hq": [1, 3]})
     assert (found.caps, found.targets) == ([34], [34])
     recipe = recipe_of(tmp_path, components, {"one": {"total": "18 loss_tokens", "components": {"hq": "18 loss_tokens"}}})
-    [found] = plans(recipe.mixture, {((0, 0),): Held(Fraction(10), Fraction(19, 2), Fraction(1))}, {"hq": [1, 3]})
+    [found] = plans(recipe.mixture, {((0, 0),): held(10, 1, Fraction(19, 2))}, {"hq": [1, 3]})
     assert found.caps == [18]  # an epoch is 9 whole tokens
 
 
@@ -83,7 +96,7 @@ def test_copies_units_and_held_out_shares(tmp_path):
 @settings(max_examples=40, deadline=None)
 def test_the_caps_are_those_that_a_build_finds(tmp_path_factory, rows, first, second, cap, seed):
     """Two phases of the same components: caps of the first are equal, those of the second too, as no document is in two components."""
-    folder = tmp_path_factory.mktemp("forecast")
+    folder = tmp_path_factory.mktemp("cells")
     documents = [
         {**d, "score": 9 if good else 0} for d, (_, good) in zip(documents_of("a", [n for n, _ in rows]), rows, strict=True)
     ]
