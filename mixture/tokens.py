@@ -35,10 +35,10 @@ VERSION = 1
 BATCH_ROWS = 512  # rows of text held as Python strings at once; documents are a few kB, so a few MB
 BATCH_BYTES = 4 << 20  # and fewer where documents are long
 
-# The parity check compares tiktoken with tokenizers on this much of every shard. Ids are hashes, so the first rows are a fair
+# The parity check compares the quick encoder with the tokenizer's library on this much of every shard. Ids are hashes, so the first rows are a fair
 # sample; kept and dropped ones alike, so that the outcome does not depend on the decisions and reuse stays exact.
 PARITY_DOCUMENTS = 64
-PARITY_CHARS = 4096  # of each: 0.15 s of tokenizers at most
+PARITY_CHARS = 4096  # of each: 0.15 s of the library at most
 
 log = logging.getLogger(__name__)
 
@@ -157,17 +157,16 @@ def _kept(documents: Path, decisions: Path) -> tuple[pa.Array, np.ndarray]:
 
 
 def _checked(tokenizer: Tokenizer, source: pq.ParquetFile, key: str, job: Job) -> Tokenizer:
-    """The tokenizer with tiktoken, or without it where a sample of this shard comes out differently."""
-    if tokenizer.backend != "tiktoken" or source.metadata.num_rows == 0:
+    """The tokenizer, or the same by its library where a sample of this shard comes out differently."""
+    if tokenizer.backend == tokenizer.library or source.metadata.num_rows == 0:
         return tokenizer
     sample = next(source.iter_batches(PARITY_DOCUMENTS, columns=["id", "text"]))
     wrong = tokenizer.first_mismatch([text[:PARITY_CHARS] for text in sample["text"].to_pylist()])
     if wrong is None:
         return tokenizer
-    log.warning(
-        "%s: tiktoken and tokenizers differ on document %s, so tokenizers does shard %s", job.files.name, sample["id"][wrong], key
-    )
-    return tokenizer.without_tiktoken()
+    names = job.files.name, tokenizer.backend, tokenizer.library, sample["id"][wrong], tokenizer.library, key
+    log.warning("%s: %s and %s differ on document %s, so %s does shard %s", *names)
+    return tokenizer.by_library()
 
 
 Encoded = tuple[np.ndarray, np.ndarray | None]  # ids (n,), loss mask (n,) uint8 or None
@@ -207,8 +206,7 @@ def _encode_rows(
         return
     starts = np.cumsum(pc.binary_length(values).to_numpy(zero_copy_only=False)) // BATCH_BYTES  # number of each row's batch
     for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(starts)) + 1):
-        texts = values.take(pa.array(rows)).to_pylist()
-        yield from ((tokens, None) for tokens in tokenizer.encode_batch(texts))
+        yield from ((tokens, None) for tokens in tokenizer.encode_column(values.take(pa.array(rows))))
 
 
 def _framed(ids: np.ndarray, mask: np.ndarray | None, bos: int | None, eos: int | None) -> Encoded:

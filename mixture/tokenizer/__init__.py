@@ -1,8 +1,8 @@
 """Text to token ids and back: a recipe's `tokenizer:` block in, `Tokenizer` out. Home of tokenizers, tiktoken, sentencepiece.
 
-No special token is ever added here, and special strings in a text are plain text. Where the tokenizer is a byte-level BPE without
-normalizer, tiktoken does the work (the same ids, checked by the caller on its own text: `first_mismatch`).
-Imports errors, store, recipe; libraries inside functions only.
+No special token is ever added here, and special strings in a text are plain text. Where the tokenizer is a BPE of a kind it knows,
+compiled code does the work, or tiktoken (the same ids, checked by the caller on its own text: `first_mismatch`).
+Imports errors, store, recipe; libraries and kernels inside functions only.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from curate.errors import CurateError
 from curate.recipe import TokenizerSpec
 from curate.store import canonical_json
-from mixture.tokenizer import tiktoken_bpe
+from mixture.tokenizer import byte_level, tiktoken_bpe
 from mixture.tokenizer.files import ROLES, TokenizerFiles, find_files, read_object
+
+if TYPE_CHECKING:
+    from mixture.tokenizer.compiled import CompiledBpe
 
 __all__ = ["Tokenizer", "TokenizerFiles", "load_tokenizer", "open_tokenizer"]
 
@@ -90,7 +94,7 @@ class Tokenizer:
         self.files = files
         self._inner = inner
         self._is_sentencepiece = files.kind == "sentencepiece"
-        self._tiktoken_allowed = True
+        self._is_quick = True
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -153,15 +157,30 @@ class Tokenizer:
         return None if self.files.template is None else hashlib.sha256(self.files.template.encode()).hexdigest()
 
     @cached_property
-    def _fast(self) -> tiktoken_bpe.FastBpe | None:
+    def _compiled(self) -> CompiledBpe | None:
+        from mixture.tokenizer import compiled, pieces, tables
+
+        if self._is_sentencepiece:
+            found = tables.of_pieces(pieces.read_pieces(self.files.paths[0].read_bytes()))
+        else:
+            found = tables.of_tokenizer_json(self._config)
+        return None if found is None else compiled.CompiledBpe(found)
+
+    @cached_property
+    def _tiktoken(self) -> tiktoken_bpe.FastBpe | None:
         return None if self._is_sentencepiece else tiktoken_bpe.build(self._config)
 
     @property
+    def library(self) -> str:
+        """Whose ids these are: "tokenizers" or "sentencepiece"."""
+        return "sentencepiece" if self._is_sentencepiece else "tokenizers"
+
+    @property
     def backend(self) -> str:
-        """Which library encodes: "tiktoken", "tokenizers" or "sentencepiece"."""
-        if self._is_sentencepiece:
-            return "sentencepiece"
-        return "tiktoken" if self._tiktoken_allowed and self._fast is not None else "tokenizers"
+        """What encodes: "compiled", "tiktoken" or the library."""
+        if self._is_quick and self._compiled is not None:
+            return "compiled"
+        return "tiktoken" if self._is_quick and self._tiktoken is not None else self.library
 
     @property
     def is_lossless(self) -> bool:
@@ -171,27 +190,48 @@ class Tokenizer:
         steps = self._config["pre_tokenizer"] or {}
         steps = steps.get("pretokenizers", [steps])
         strips = any(token["lstrip"] or token["rstrip"] for token in self._config["added_tokens"] if not token["special"])
-        bytes_known = all(char in self._config["model"]["vocab"] for char in tiktoken_bpe.byte_of_char())
+        bytes_known = all(char in self._config["model"]["vocab"] for char in byte_level.byte_of_char())
         return steps[-1].get("type") == "ByteLevel" and not steps[-1]["add_prefix_space"] and bytes_known and not strips
 
-    def without_tiktoken(self) -> Tokenizer:
-        """The same tokenizer, encoding with its own library."""
+    @cached_property
+    def bytes_of_ids(self) -> dict[int, bytes] | None:
+        """Where `is_lossless`: the bytes of text that each id stands for, without those that no text becomes; else None."""
+        return byte_level.bytes_of_ids(self._config) if self.is_lossless else None
+
+    def by_library(self) -> Tokenizer:
+        """The same tokenizer, encoding with its library."""
         other = copy.copy(self)
-        other._tiktoken_allowed = False
+        other._is_quick = False
         return other
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of each text, (n,) uint32; no special token is added, special strings are plain text."""
+        if self.backend == "compiled":
+            return self._encode_compiled(pa.array(texts, pa.large_string()))
+        if self.backend == "tiktoken":
+            return self._completed([self._tiktoken.encode(text) for text in texts], texts.__getitem__)  # type: ignore[union-attr]
+        return self._encode_library(texts)
+
+    def encode_column(self, texts: pa.Array) -> list[np.ndarray]:
+        """The same for a string array without nulls. Raises pa.ArrowInvalid on invalid UTF-8."""
+        if self.backend != "compiled":
+            return self.encode_batch(texts.to_pylist())
+        texts = texts.cast(pa.large_string())
+        texts.validate(full=True)  # Parquet readers do not look, and the kernel would read past the end
+        return self._encode_compiled(texts)
+
+    def _encode_compiled(self, texts: pa.Array) -> list[np.ndarray]:
+        return self._completed(self._compiled.encode(texts), lambda i: texts[i].as_py())  # type: ignore[union-attr]
+
+    def _completed(self, found: list[np.ndarray | None], text: Callable[[int], str]) -> list[np.ndarray]:
+        """`found` with the library's ids where there are none; `text` by number."""
+        left = [i for i, ids in enumerate(found) if ids is None]
+        rest = dict(zip(left, self._encode_library([text(i) for i in left]), strict=True))
+        return [rest[i] if ids is None else ids for i, ids in enumerate(found)]
+
+    def _encode_library(self, texts: Sequence[str]) -> list[np.ndarray]:
         if self._is_sentencepiece:
             return [np.array(self._inner.encode_as_ids(text), np.uint32) for text in texts]
-        if self.backend == "tokenizers":
-            return self._encode_tokenizers(texts)
-        fast = [self._fast.encode(text) for text in texts]  # type: ignore[union-attr]
-        left = [i for i, ids in enumerate(fast) if ids is None]
-        slow = dict(zip(left, self._encode_tokenizers([texts[i] for i in left]), strict=True))
-        return [slow[i] if ids is None else ids for i, ids in enumerate(fast)]
-
-    def _encode_tokenizers(self, texts: Sequence[str]) -> list[np.ndarray]:
         return [np.array(found.ids, np.uint32) for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -205,11 +245,11 @@ class Tokenizer:
         return np.array(ids, np.uint32), np.array(offsets, np.int64).reshape(-1, 2)
 
     def first_mismatch(self, texts: Sequence[str]) -> int | None:
-        """The first text that tiktoken encodes otherwise than tokenizers; None where all agree or tiktoken is not in use."""
-        if self.backend != "tiktoken":
+        """The first text that is encoded otherwise than by the library; None where all agree or the library encodes."""
+        if self.backend == self.library:
             return None
-        pairs = zip(self.encode_batch(texts), self._encode_tokenizers(texts), strict=True)
-        return next((i for i, (fast, slow) in enumerate(pairs) if not np.array_equal(fast, slow)), None)
+        pairs = zip(self.encode_batch(texts), self._encode_library(texts), strict=True)
+        return next((i for i, (quick, slow) in enumerate(pairs) if not np.array_equal(quick, slow)), None)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of these ids; special tokens appear as their strings. Exact for text where `is_lossless`."""

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# tokenizers' ByteLevel without an own Split, from GPT-2 (Radford et al. 2019, encoder.py)
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+from mixture.tokenizer.byte_level import byte_of_char, pattern_of
 
 # tiktoken's regex engine overflows its stack on a run of 1 000 000 blanks and passes 400 000 (0.14.0, measured); far below both.
 MAX_BLANK_RUN = 20_000
@@ -48,7 +47,7 @@ class FastBpe:
 def build(config: dict[str, Any]) -> FastBpe | None:
     """The tiktoken twin of a tokenizer.json, or None where tiktoken cannot express it."""
     model = config["model"]
-    pattern = _pattern(config.get("pre_tokenizer"))
+    pattern = pattern_of(config.get("pre_tokenizer"))
     plain = not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"))
     if model.get("type") != "BPE" or pattern is None or config.get("normalizer") is not None or not plain:
         return None
@@ -60,21 +59,6 @@ def build(config: dict[str, Any]) -> FastBpe | None:
     ranks = {bytes(to_byte[char] for char in token): rank for rank, token in enumerate(ranked)}
     ids = np.array([model["vocab"][token] for token in ranked], np.uint32)
     return FastBpe(pattern, ranks, ids, [content for content, special in added.items() if not special])
-
-
-def _pattern(pre_tokenizer: dict[str, Any] | None) -> str | None:
-    """The splitting regex of ByteLevel, or of one Split before a ByteLevel that does not split; None for all else."""
-    steps = (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer] if pre_tokenizer else [])
-    if not steps or steps[-1]["type"] != "ByteLevel" or steps[-1].get("add_prefix_space"):
-        return None
-    splits = steps[-1].get("use_regex", True)
-    if len(steps) == 1:
-        return GPT2_PATTERN if splits else None
-    first = steps[0]
-    isolates = first["type"] == "Split" and first["behavior"] == "Isolated" and not first.get("invert")
-    if len(steps) != 2 or splits or not isolates:
-        return None
-    return first["pattern"].get("Regex")
 
 
 def _ranked_tokens(model: dict[str, Any], added: set[str]) -> list[str] | None:
@@ -100,10 +84,3 @@ def _ranked_tokens(model: dict[str, Any], added: set[str]) -> list[str] | None:
     if any([part.value for part in alone.tokenize(token)] != [token] for token in known):
         return None
     return list(known)
-
-
-def byte_of_char() -> dict[str, int]:
-    """The byte behind each of the 256 characters that byte-level BPE vocabularies are written in (GPT-2's encoder.py)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}

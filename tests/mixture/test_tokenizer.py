@@ -1,10 +1,12 @@
-"""Ids, special tokens and the three backends of mixture.tokenizer; expected ids by hand or from the reference libraries."""
+"""Ids, special tokens and the backends of mixture.tokenizer; expected ids by hand or from the reference libraries.
+
+What the compiled encoder can say is in test_compiled.py.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from curate.errors import CurateError
 from curate.recipe import TokenizerSpec
 from mixture.tokenizer import load_tokenizer, tiktoken_bpe
 from tests.mixture import tiny_tokenizer
+from tests.mixture.all_texts import every_character
 
 HARD = [
     "", " ", "a", "\n\n  \n", "Tere  õhtust!\r\n", "<|endoftext|> <s>", "<|im_start|>user",
@@ -50,7 +53,7 @@ def tiny(tmp_path_factory):
 def test_a_folder_with_tokenizer_json_alone(tiny):
     """Special tokens come from its added_tokens, by their conventional names."""
     assert tiny.special == {"bos": 4 - 1, "eos": 0, "pad": None}
-    assert tiny.backend == "tiktoken"
+    assert (tiny.backend, tiny.library) == ("compiled", "tokenizers")
     assert tiny.vocab_size == 340
     assert tiny.dtype == np.uint16
     assert tiny.is_lossless
@@ -132,11 +135,15 @@ def test_neither_torch_nor_transformers_is_imported(tmp_path):
 
 
 @pytest.mark.parametrize("text", HARD)
-def test_tiktoken_is_tokenizers(tiny, text):
-    fast, slow = tiny.encode_batch([text])[0], tiny.without_tiktoken().encode_batch([text])[0]
-    assert fast.dtype == slow.dtype == np.uint32
-    assert fast.tolist() == slow.tolist()
-    assert tiny.decode(fast) == text
+def test_every_backend_is_tokenizers(tiny, text):
+    compiled, tiktoken, slow = (
+        tiny.encode_batch([text])[0],
+        tiny._tiktoken.encode(text),
+        tiny.by_library().encode_batch([text])[0],
+    )
+    assert compiled.dtype == tiktoken.dtype == slow.dtype == np.uint32
+    assert compiled.tolist() == tiktoken.tolist() == slow.tolist()
+    assert tiny.decode(compiled) == text
 
 
 @settings(max_examples=300, deadline=None)
@@ -144,6 +151,7 @@ def test_tiktoken_is_tokenizers(tiny, text):
 def test_every_text_comes_back(tiny, text):
     ids = tiny.encode_batch([text])[0]
     assert tiny.first_mismatch([text]) is None
+    assert tiny._tiktoken.encode(text).tolist() == ids.tolist()
     assert tiny.decode(ids) == text
     assert not {0, 1, 2, 3} & set(ids.tolist())  # no control token comes out of a text
 
@@ -156,10 +164,10 @@ def test_ids_are_mapped_where_vocabulary_order_is_not_merge_order(tmp_path, tiny
     added = [{**token, "id": turned[token["content"]]} for token in original["added_tokens"]]
     edit = {"model": {**original["model"], "vocab": turned}, "added_tokens": added}
     tokenizer = load(tiny_tokenizer.write(tmp_path / "b", edit=edit))
-    assert tokenizer.backend == "tiktoken"
     for text in [*HARD, *tiny_tokenizer.TEXTS]:
         ids = tokenizer.encode_batch([text])[0]
         assert ids.tolist() == (n - 1 - tiny.encode_batch([text])[0].astype(int)).tolist()
+        assert ids.tolist() == tokenizer._tiktoken.encode(text).tolist()
         assert tokenizer.first_mismatch([text]) is None
 
 
@@ -210,15 +218,8 @@ def test_merges_that_pass_the_check_agree_on_every_text(picks, text):
         assert fast.encode(text).tolist() == reference.encode(text).ids
 
 
-def test_an_own_split_pattern(tmp_path):
-    """Llama 3's layout: a Split by regex, then a ByteLevel that does not split."""
-    pattern = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    edit = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}}
-    tokenizer = load(tiny_tokenizer.write(tmp_path, edit=edit))
+def test_a_pattern_that_only_tiktoken_knows(tmp_path):
+    tokenizer = load(tiny_tokenizer.write(tmp_path, edit=tiny_tokenizer.split_by(r"\p{L}+|\p{N}|[^\p{L}\p{N}]+")))
     assert tokenizer.backend == "tiktoken"
     assert tokenizer.first_mismatch([*HARD, *tiny_tokenizer.TEXTS, "I'LL 12345\n\n  x"]) is None
 
@@ -227,15 +228,18 @@ def test_added_tokens_that_are_not_special_stay_with_tokenizers(tmp_path):
     """<think> of a reasoning model: part of the vocabulary, one token wherever it stands; tiktoken does the other texts."""
     added = tiny_tokenizer.data(tiny_tokenizer.write(tmp_path / "a"))["added_tokens"]
     think = {**added[0], "id": 340, "content": "<think>", "special": False}
-    tokenizer = load(tiny_tokenizer.write(tmp_path / "b", edit={"added_tokens": [*added, think]}))
+    edit = {**tiny_tokenizer.split_by(r"\p{L}+|\P{L}+"), "added_tokens": [*added, think]}
+    tokenizer = load(tiny_tokenizer.write(tmp_path / "b", edit=edit))
     assert tokenizer.vocab_size == 341
     assert tokenizer.backend == "tiktoken"
+    assert tokenizer._tiktoken.encode("so <think> so") is None
     assert 340 in tokenizer.encode_batch(["so <think> so"])[0].tolist()
     assert tokenizer.first_mismatch(["so <think> so", "so"]) is None
 
 
 def test_a_blank_run_too_long_for_tiktoken(tiny, capfd):
     text = "a" + " " * 1_000_000 + "b"
+    assert tiny._tiktoken.encode(text) is None
     assert tiny.decode(tiny.encode_batch([text])[0]) == text
     assert "panicked" not in capfd.readouterr().err
 
@@ -248,12 +252,12 @@ def test_a_pattern_that_skips_characters_is_noticed():
     assert tiktoken_bpe.build(config).encode("ab cab").tolist() == [256, 220, 66, 256]
 
 
-def test_first_mismatch_names_the_text(tiny, monkeypatch, caplog):
-    caplog.set_level(logging.WARNING)
-    right = tiny._fast.encode
-    monkeypatch.setattr(tiny._fast, "encode", lambda text: right(text)[:-1] if "vilja" in text else right(text))
+def test_first_mismatch_names_the_text(tiny, monkeypatch):
+    right = tiny._compiled.encode
+    wrong = lambda texts: [ids[:-1] if "vilja" in text.as_py() else ids for ids, text in zip(right(texts), texts, strict=True)]  # noqa: E731
+    monkeypatch.setattr(tiny._compiled, "encode", wrong)
     assert tiny.first_mismatch(["tuul", "vilja", "vilja"]) == 1
-    assert tiny.without_tiktoken().first_mismatch(["vilja"]) is None
+    assert tiny.by_library().first_mismatch(["vilja"]) is None
 
 
 # --- offsets ---
@@ -273,7 +277,7 @@ def test_offsets_cover_every_character(tiny):
 def test_gpt2_ids(data):
     """Ids published with GPT-2: "Hello world" is 15496 995."""
     tokenizer = load(data / "tokenizers/gpt2", eos="per_document")
-    assert tokenizer.backend == "tiktoken"
+    assert tokenizer.backend == "compiled"
     assert tokenizer.vocab_size == 50257
     assert tokenizer.special == {"bos": None, "eos": 50256, "pad": None}
     assert tokenizer.encode_batch(["Hello world", "<|endoftext|>"])[0].tolist() == [15496, 995]
@@ -282,23 +286,24 @@ def test_gpt2_ids(data):
 
 
 def test_gpt_neox(data):
-    """NFC comes before its BPE, so tokenizers encodes; runs of blanks are added tokens, <|endoftext|> in a text is text."""
+    """NFC comes before its BPE; runs of blanks are added tokens, <|endoftext|> in a text is text."""
     tokenizer = load(data / "tokenizers/gpt_neox_20b", eos="per_document")
-    assert tokenizer.backend == "tokenizers"
+    assert tokenizer.backend == "compiled"
     assert (tokenizer.vocab_size, tokenizer.special) == (50277, {"bos": None, "eos": 0, "pad": 1})
     assert not tokenizer.is_lossless
     assert tokenizer.encode_batch(["Hello world"])[0].tolist() == [12092, 1533]
+    assert tokenizer.encode_batch(["a    b"])[0].tolist() == [66, 50274, 67]
     assert 0 not in tokenizer.encode_batch(["a<|endoftext|>b"])[0]
     for text in texts(data / "et_text/ud_ewt_train_2022.jsonl.zst", 5):
         assert tokenizer.decode(tokenizer.encode_batch([text])[0]) == text
 
 
-def test_mistral_is_done_by_sentencepiece(data):
+def test_mistral(data):
     import sentencepiece
 
     place = data / "tokenizers/mistral_v1/tokenizer.model"
     tokenizer, reference = load(place, bos="per_document"), sentencepiece.SentencePieceProcessor(model_file=str(place))
-    assert (tokenizer.backend, tokenizer.vocab_size) == ("sentencepiece", 32000)
+    assert (tokenizer.backend, tokenizer.library, tokenizer.vocab_size) == ("compiled", "sentencepiece", 32000)
     assert tokenizer.special == {"bos": 1, "eos": 2, "pad": None}
     for text in [*HARD, "Tere õhtust"]:
         assert tokenizer.encode_batch([text])[0].tolist() == reference.encode(text)
@@ -309,8 +314,6 @@ def test_mistral_is_done_by_sentencepiece(data):
 @pytest.mark.slow
 def test_tiktoken_splits_every_character_as_tokenizers_does(tiny):
     """The two libraries carry their own Unicode tables: each assigned character, between letters, digits and blanks."""
-    planes = [*range(0x40000), *range(0xE0000, 0xF0000)]  # no character is assigned in the others
-    points = [chr(code) for code in planes if not 0xD800 <= code < 0xE000]
-    lines = ["".join(f"a{c}b 1{c}2 {c} " for c in points[i : i + 64]) for i in range(0, len(points), 64)]
-    wrong = [i for i, line in enumerate(lines) if tiny.first_mismatch([line]) is not None]
-    assert wrong == []
+    lines = ["".join(f"a{c}b 1{c}2 {c} " for c in chars) for chars in every_character(64)]
+    slow = tiny.by_library().encode_batch(lines)
+    assert [i for i, line in enumerate(lines) if tiny._tiktoken.encode(line).tolist() != slow[i].tolist()] == []

@@ -43,5 +43,12 @@ def write(folder: Path, *, edit: dict | None = None, template: str | None = None
     return folder
 
 
+def split_by(pattern: str) -> dict:
+    """Keys of a tokenizer.json in Llama 3's layout: a Split by regex, then a ByteLevel that does not split."""
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}}
+
+
 def data(folder: Path) -> dict:
     return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
