@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from curate.store import read_json
 from tests.mixture import made_stream
 from tests.train.conftest import TINY, last, weights
 from tests.train.test_cpt import stop_after
+from tests.train.test_ranks import TOP
 from train import cpt
 from train.batch import read
 
@@ -114,3 +118,31 @@ def test_held_out_rows_have_their_own_length(write: Write, made: made_stream.Mad
     asked = sum(label != -100 for row in made.held_out for label in row["labels"])
     assert sum(c["tokens"] for c in next(e for e in events if e["event"] == "held_out")["components"].values()) == asked
     assert torch.tensor([len(row["ids"]) for row in made.held_out]).min() > 32
+
+
+def on_ranks(n: int, run_file: Path) -> str:
+    """The trainer itself in `n` real processes; what it printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n), "-m", "train", "cpt"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOP), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*command, str(run_file)], cwd=TOP, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"({n} processes, 2 and 1 and 4 in one forward pass)" in done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_and_go_on_where_it_stopped(write: Write, tmp_path: Path, monkeypatch: Patch) -> None:
+    model = {"init": {**TINY, "attention_dropout": 0.0}, "seed": 1}
+    cpt.run(write("one", model=model))
+    with monkeypatch.context() as patched:
+        stop_after(patched, 7)  # in the second phase
+        cpt.run(write("both", model=model))
+    assert "matches plan to the token" in on_ranks(2, write("two", model=model))
+    assert "matches plan to the token" in on_ranks(2, write("both", model=model))
+    receipts = {(tmp_path / name / "step-000011" / "receipt.json").read_bytes() for name in ("one", "two", "both")}
+    assert len(receipts) == 1
+    one = weights(tmp_path / "one" / "step-000011")
+    for other in ("two", "both"):
+        theirs = weights(tmp_path / other / "step-000011")
+        differences = torch.cat([(one[name] - theirs[name]).abs().flatten() for name in one])
+        assert differences.mean() < 1e-6 and differences.max() < 1e-5
