@@ -451,7 +451,7 @@ def test_verify_counts_cuts_again_and_finds_a_changed_one(built, tmp_path) -> No
         shutil.copytree(built, copy)
         tamper(copy, change)
         report = verify(copy / "build", copy).text()
-        assert said in report and "cuts.parquet" in report and "its tokens are not those of the document's text" in report, report
+        assert said in report and "cuts.parquet" in report and "text gives" in report, report
     path = next((copy / "store" / "cuts").glob("*/0*/cuts.parquet"))
     path.write_bytes(path.read_bytes()[:-9] + b"x" + path.read_bytes()[-8:])
     assert "cuts.parquet" in verify(copy / "build", copy).text()
