@@ -51,7 +51,7 @@ class Model:
     uses: list[tuple] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.leaves = list(self.recipe.mixture.leaves.items())
+        self.leaves, self.specs = list(self.recipe.mixture.leaves.items()), self.recipe.mixture.phase_list
         self.source = {d["id"]: source for source, documents in self.sources.items() for d in documents}
         self.by_id = {d["id"]: d for documents in self.sources.values() for d in documents}
 
@@ -68,7 +68,7 @@ class Model:
     def hold_out(self) -> set[str]:
         """Clusters in order of their hash, component after component, whole, while no limit is passed."""
         self.held = set()
-        present = {c for spec in self.recipe.mixture.phase_list for c, ask in enumerate(spec.asks) if ask}
+        present = {c for spec in self.specs for c, ask in enumerate(spec.asks) if ask}
         home = {d["id"]: self.component(d, present) for d in self.by_id.values()}
         cluster = {d["id"]: d["cluster_id"] or d["id"] for d in self.by_id.values()}
         members = defaultdict(list)
@@ -105,7 +105,7 @@ class Model:
 
     def members(self, f: int, c: int) -> list[dict]:
         """In canonical order: sources as `from` names them, then id."""
-        present = {i for i, ask in enumerate(self.recipe.mixture.phase_list[f].asks) if ask}
+        present = {i for i, ask in enumerate(self.specs[f].asks) if ask}
         return [
             d for source in self.leaves[c][1].from_ for d in self.sources[source]
             if d["id"] not in self.held and self.component(d, present) == c
@@ -139,9 +139,12 @@ class Model:
 
     def stands(self, f: int, c: int, document: dict, p: int, most: int) -> int | None:
         """Where the use of a document in pass p starts, None where the pass does not hold it."""
-        phase, name = self.recipe.mixture.phase_list[f].name, self.leaves[c][0]
         m, id_ = self.n_copies(c, document), document["id"]
-        o = keyed_hash(id_, order.key(self.recipe.seed, "copies", phase, name)) % most if most > 1 else 0
+        o = (
+            keyed_hash(id_, order.key(self.recipe.seed, "copies", self.specs[f].name, self.leaves[c][0])) % most
+            if most > 1
+            else 0
+        )
         index = (p + o) * m // most - o * m // most
         if (p + 1 + o) * m // most == (p + o) * m // most:
             return None
@@ -151,7 +154,7 @@ class Model:
 
     def run(self, f: int, targets: dict[int, int]) -> None:
         """The phase's passes, components in recipe order, each until its target is reached."""
-        spec = self.recipe.mixture.phase_list[f]
+        spec = self.specs[f]
         for c, target in sorted(targets.items()):
             own = self.members(f, c)
             most = max((self.n_copies(c, d) for d in own), default=1)
@@ -192,13 +195,13 @@ LAWS = [
 ]  # fmt: skip
 
 
-def random_sources(rng: np.random.Generator, length: int, names: str = "abcd", with_masks: bool = True) -> dict[str, list[dict]]:
-    """Documents with a score, a bin of copies, in clusters over the sources; some sources have loss masks."""
+def random_sources(rng: np.random.Generator, length: int, names: str = "abcd", time: int = 0) -> dict[str, list[dict]]:
+    """Documents with a score, a bin of copies, in clusters over the sources; some sources have loss masks. Ids differ by `time`."""
     sources = {}
     for name in names[: int(rng.integers(1, len(names) + 1))]:
         lengths = LAWS[int(rng.integers(len(LAWS)))](rng, int(rng.integers(1, 40)), length).tolist()
-        sources[name] = documents_of(name, lengths, int(rng.integers(2**31)))
-        masked = with_masks and rng.random() < 0.4
+        sources[name] = documents_of(f"{name}{time or ''}", lengths, int(rng.integers(2**31)))
+        masked = rng.random() < 0.4
         for d in sources[name]:
             d["score"] = int(rng.integers(0, 10))
             d["bin"] = int(rng.integers(-1, 3))
@@ -248,21 +251,36 @@ def with_budgets(
     for phase in mixture["phases"].values():
         unit = str(rng.choice(UNITS))
         phase |= {"total": f"1 {unit}", "components": {name: {"budget": f"1 {unit}"} for name in phase["components"]}}
+    trial = _begun(recipe_with(folder, mixture, list(sources), held_out, seed), sources, copies, begin)
     due: list[dict[int, int]] = []
-    for phase in mixture["phases"].values():
-        model = _again(folder, mixture, sources, copies, held_out, seed, begin, due)
+    for f, phase in enumerate(mixture["phases"].values()):
         unit = phase["total"].split()[1]
-        caps = {name: model.cap(len(due), leaves.index(name), unit) for name in phase["components"]}
+        caps = {name: trial.cap(f, leaves.index(name), unit) for name in phase["components"]}
         targets, budgets = _shares(rng, caps, unit) if rng.random() < 0.3 else _counts(rng, caps, unit)
         due.append({leaves.index(name): target for name, target in targets.items()})
         phase |= {"total": f"{max(sum(targets.values()), 1)} {unit}", "components": budgets}
+        trial.run(f, due[f])
     for f in range(len(due) - 1, -1, -1):  # a phase that has nothing left to train on is none
         if not sum(due[f].values()):
             del due[f], mixture["phases"][f"p{f}"]
     if {c for targets in due for c in targets} != set(range(len(leaves))):
         return None, None, due
-    model = _again(folder, mixture, sources, copies, held_out, seed, begin, due)
+    model = _begun(recipe_with(folder, mixture, list(sources), held_out, seed), sources, copies, begin)
+    for f, targets in enumerate(due):
+        model.run(f, targets)
     return model.recipe, model, due
+
+
+def _begun(recipe: Recipe, sources: dict, copies: dict, begin: Model | None) -> Model:
+    """A model that starts where `begin` ended."""
+    model = Model(recipe, sources, copies)
+    if begin is not None:
+        model.used.update(begin.used)
+        model.held_before = set(begin.held_before)
+        for unit in UNITS:
+            model.consumed[unit].update(begin.consumed[unit])
+    model.hold_out()
+    return model
 
 
 def _counts(rng: np.random.Generator, caps: dict[str, int], unit: str) -> tuple[dict[str, int], dict[str, dict]]:
@@ -281,19 +299,3 @@ def _shares(rng: np.random.Generator, caps: dict[str, int], unit: str) -> tuple[
     for name in sorted(ideal, key=lambda name: targets[name] - ideal[name])[: total - sum(targets.values())]:
         targets[name] += 1
     return targets, {name: {"budget": f"{float(share * 100):.1f} % of {unit}"} for name, share in shares.items()}
-
-
-def _again(
-    folder: Path, mixture: dict, sources: dict, copies: dict, held_out: dict | None, seed: int, begin: Model | None, due: list
-) -> Model:
-    recipe = recipe_with(folder, mixture, list(sources), held_out, seed)
-    model = Model(recipe, sources, copies)
-    if begin is not None:
-        model.used.update(begin.used)
-        model.held_before = set(begin.held_before)
-        for unit in UNITS:
-            model.consumed[unit].update(begin.consumed[unit])
-    model.hold_out()
-    for f, targets in enumerate(due):
-        model.run(f, targets)
-    return model

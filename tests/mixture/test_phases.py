@@ -98,11 +98,12 @@ def check(folder, model, due):
     return uses, manifest
 
 
-def check_caps(model, uses, manifest):
+def check_caps(model, uses, manifest, begin=None):
     """Row by row: no document more than ceil(cap) epochs, k or k + 1 uses of documents with equal history, one document cut per
-    component and phase, no token twice in one use; the numbers of uses that the manifest states."""
-    begun, reached = Counter(), defaultdict(int)  # uses of each document, and how far its last one came
+    component and phase, no token twice in one use; the numbers of uses that the manifest states. `begin`: what was consumed before."""
     whole = {id_: len(d["tokens"]) for id_, d in model.by_id.items()}
+    begun = Counter(begin.used if begin else {})
+    reached = Counter({id_: whole[id_] for id_, n in begun.items() if n and id_ in whole})  # how far the last use of each came
     in_order = sorted(uses.items(), key=lambda item: item[0][:3])
     for f, spec in enumerate(model.recipe.mixture.phase_list):
         before, was_cut = Counter(begun), {id_: reached[id_] < n for id_, n in whole.items()}
