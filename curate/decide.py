@@ -3,7 +3,8 @@
 In: signals and relations of every source. Out, per shard of documents: decisions.parquet (schema.DECISIONS), row by
 row those of the documents; and domain_drop.parquet (schema.DOMAIN_DROP) where a rule uses domain_drop_ratio. The order of judging:
 cutoffs of `keep` over all shards; rules that are not over a domain; from those the share of each domain's documents that fail;
-then all rules, in recipe order. Imports engine, recipe, schema, store, rules, relate.
+then all rules, in recipe order. A document that remove: names is dropped for that, whatever else, and is nobody's witness; its failed
+rules are recorded all the same. Imports engine, recipe, schema, store, rules, relate.
 
 Scopes: exact duplicates are looked for as dedup.exact.across and within say, near ones as dedup.near.across and dedup.within, each on
 its own; references (dedup.against) are looked at by everybody.
@@ -23,17 +24,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import engine, schema
-from curate.recipe import DOMAIN_SIGNALS, Dedup, Near, Recipe, Rule
+from curate.recipe import DOMAIN_SIGNALS, REMOVED, Dedup, Near, Recipe, Rule
 from curate.relate import Relations, Shard, kernels
 from curate.relate.clusters import floats_at, on_disk, placed, sources_of, strings_at
 from curate.relate.members import Members, load, opened
 from curate.relate.resolve import NEAR, NOBODY, NONE, NOT_ELIGIBLE, REFERENCES, Scopes, kinds, resolve, similarity
 from curate.rules import Cutoffs, Known, bound_text, failed_names, families, find_cutoffs, judge, reason_values, rules_of
 from curate.signals.urls import DROP_RATIO
-from curate.store import Stage, Store, table_root
+from curate.store import Stage, Store, digest, table_root
 
 VERSION = 2  # witness_source, url_duplicate, near.keep
 DUPLICATES = ("exact_duplicate", "url_duplicate", "near_duplicate")  # in the order of resolve.EXACT, URL, NEAR
@@ -68,6 +70,9 @@ def decide(
         "dedup": recipe.dedup.model_dump(mode="json", by_alias=True, exclude={"against", "priority"}),  # clusters' business
         "sources": list(recipe.sources),
     }
+    removed = tuple(recipe.remove.ids) if recipe.remove else ()
+    if removed:
+        settings["removed"] = {"names": len(removed), "digest": digest(*removed)}
     parents = [root for one in relations.references for root in one.roots]
     parents += [documents[source].root for source in recipe.sources] + [used[key].root for key in sorted(used)]
     parents += [relations.buckets.root, relations.clusters.root]
@@ -77,7 +82,7 @@ def decide(
     cutoffs: Cutoffs = {}
     if not stage.complete:
         cutoffs = find_cutoffs(recipe.rules, [(shard.source, shard.key) for shard in relations.shards], used, threads)
-    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, threads)
+    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, removed, threads)
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
     engine.run([task], workers=workers, label="decide")
     shown: dict[str, dict[str, list[float]]] = {}
@@ -102,7 +107,7 @@ def decide_counts(stage: Stage) -> dict[str, dict]:
 
 def _write_all(
     stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, cutoffs: Cutoffs,
-    by_domain: list[str], threads: int,
+    by_domain: list[str], removed: tuple[str, ...], threads: int,
 ) -> None:  # fmt: skip
     shards, n_references = relations.shards, len(relations.reference_shards)
     members = load(relations.all_shards, relations.buckets, relations.shingles, dedup.exact.by)
@@ -113,14 +118,14 @@ def _write_all(
 
     def judge_shard(shard: Shard) -> None:
         judged = judge(rules, shard.source, shard.key, shard.rows, signals, known(shard))
-        eligible[shard.first : shard.first + shard.rows] = judged.eligible
+        eligible[shard.first : shard.first + shard.rows] = judged.eligible & ~named_in(shard.documents, removed)
 
     def write_shard(i: int) -> None:
         own = slice(*members.ends[n_references + i : n_references + i + 2].tolist())
         part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.kind[own], resolved.counts if i == 0 else {})
         source = sources_of(relations.all_shards, members.ends, part.witness)
         row = members.ordinal[own] - shards[i].first
-        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), row, part, ids, source)
+        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), row, part, ids, source, removed)
 
     with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
         ratios = {source: domain_drop_ratios(rules, source, signals, relations, cutoffs, pool) for source in by_domain}
@@ -136,6 +141,16 @@ def _write_all(
             resolved = resolve_changed(members, scope, scopes, blind, dedup.near, scratch)
         ids = opened(relations.buckets.shard_path("all") / "id.npy")
         list(pool.map(write_shard, range(len(shards))))
+
+
+def named_in(documents: Path, names: Sequence[str]) -> np.ndarray:
+    """bool (rows,): documents of a shard whose id, or the id their origin gave them, is one of `names`."""
+    if not names:
+        return np.zeros(pq.read_metadata(documents).num_rows, np.bool_)
+    table = pq.read_table(documents, columns=["id", "source_id"])
+    given = pa.array(names, pa.string())
+    found = [pc.is_in(table[column].cast(pa.string()), value_set=given) for column in ("id", "source_id")]
+    return np.asarray(pc.or_(*found).to_numpy(), np.bool_)
 
 
 def domain_drop_ratios(
@@ -241,16 +256,22 @@ def _drop_heads(
 
 def _write(
     stage: Stage, shard: Shard, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], known: Known, row: np.ndarray,
-    resolved: Resolved, ids: np.ndarray, witness_source: pa.Array,
+    resolved: Resolved, ids: np.ndarray, witness_source: pa.Array, removed: tuple[str, ...],
 ) -> None:  # fmt: skip
     own = rules_of(rules, shard.source)
     judged = judge(rules, shard.source, shard.key, shard.rows, signals, known)
-    reasons = [rule.name for rule in own] + list(DUPLICATES)
+    more = [*DUPLICATES, *([REMOVED] if removed else [])]
+    reasons = [rule.name for rule in own] + more
     near_bound = f"< {dedup.near.jaccard:g}" if dedup.near else None
     code = judged.first.copy()
     equal = resolved.witness >= 0
     code[row[equal]] = len(own) + resolved.kind[equal].astype(np.int32) - 1
     value, value_text = reason_values(own, judged)
+    if removed:
+        is_removed = named_in(shard.documents, removed)
+        code[is_removed] = len(reasons) - 1
+        gone = pa.array(is_removed)
+        value, value_text = (pc.if_else(gone, pa.scalar(None, column.type), column) for column in (value, value_text))
 
     def by_reason(texts: Sequence[str | None]) -> pa.Array:
         return pa.array(texts, pa.string()).take(pa.array(code, mask=code < 0))
@@ -261,10 +282,15 @@ def _write(
         "keep": pa.array(code < 0),
         "reason": by_reason(reasons),
         "failed_rules": failed_names(own, judged.failed),
-        "signal": by_reason([*(rule.signal for rule in own), None, None, None]),
+        "signal": by_reason([*(rule.signal for rule in own), *(None for _ in more)]),
         "value": value,
         "value_text": value_text,
-        "bound": by_reason([*(bound_text(rule, shard.source, known.cutoffs) for rule in own), None, None, near_bound]),
+        "bound": by_reason(
+            [
+                *(bound_text(rule, shard.source, known.cutoffs) for rule in own),
+                *(near_bound if reason == "near_duplicate" else None for reason in more),
+            ]
+        ),
         "witness_source": placed(shard.rows, row, witness_source),
         "witness_id": strings_at(shard.rows, row[equal], ids[resolved.witness[equal]]),
         "similarity": floats_at(shard.rows, row[equal], resolved.jaccard[equal]),

@@ -23,7 +23,9 @@ from curate.store import write_atomic
 from mixture import account, budget, going_on, order, statement
 from mixture.labels import labels
 from mixture.members import by_query, write_members
-from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, hold_out, part, passes
+from mixture.miniature import plan_miniature
+from mixture.planning import plan_phases, present
+from mixture.selection import Documents, Pattern, Use, documents, hold_out
 from mixture.sequences import Layout, lay_out, write_selection, write_sequences
 from mixture.stream import START
 
@@ -48,16 +50,20 @@ def plan_and_pack(
     docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
     counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
     before = going_on.consumed(recipe, docs, tokenizer, counted is not None)
-    assigned = [docs.first_of(_present(spec)) for spec in specs]
-    home = docs.first_of({c for spec in specs for c in _present(spec)})
+    assigned = [docs.first_of(present(spec)) for spec in specs]
+    home = docs.first_of({c for spec in specs for c in present(spec)})
     held = np.zeros(docs.n, np.bool_)
     if recipe.held_out is not None or before.held.any():
         most, at_most = (0, Fraction(0))
         if recipe.held_out is not None:
             most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
         held = hold_out(docs, home, most, at_most, seed, before.state.used > 0, before.held)
-    state = before.state.copy()
-    parts, plans, trained = _plan(specs, docs, assigned, held, state, counted, seed)
+    if recipe.miniature is None:
+        parts, plans, trained = plan_phases(specs, docs, assigned, held, before.state.copy(), counted, seed)
+    else:
+        drawn = plan_miniature(recipe, docs, held, before.state, counted)
+        docs, assigned, parts, plans, trained = drawn.docs, drawn.assigned, drawn.parts, drawn.plans, drawn.uses
+        home = docs.first_of({c for spec in specs for c in present(spec)})
 
     kept_back = [Use(-1, c, 0, own, np.zeros(own.size, np.int64), docs.n_tokens[own]) for c, own in _held(docs, home, held)]
     layout = lay_out(trained, kept_back, [(spec.sequence_length, spec.packing) for spec in specs])
@@ -89,6 +95,7 @@ def plan_and_pack(
             "tokens": {name: int(n) for name, n in zip(docs.components, counts.held_tokens, strict=True)},
         },
         **({"continues": before.stated} if before.stated else {}),
+        **({"miniature": {"share": str(recipe.miniature.share)}} if recipe.miniature else {}),
         "stream_checkpoints": checkpoints, "outputs": statement.outputs(build_dir, shards), "lineage": list(lineage),
     }  # fmt: skip
     summary = account.summary(manifest, docs, home, held, counts, parts, plans)
@@ -106,36 +113,6 @@ def _clear(build_dir: Path) -> None:
     for name in files:
         for stale in build_dir.glob(str(Path(name).parent / f".{Path(name).name}.*")):
             stale.unlink()
-
-
-def _present(spec: PhaseSpec) -> set[int]:
-    return {c for c, ask in enumerate(spec.asks) if ask is not None}
-
-
-def _plan(
-    specs: Sequence[PhaseSpec], docs: Documents, assigned: Sequence[np.ndarray], held: np.ndarray, state: State,
-    counted: Labels | None, seed: int,
-) -> tuple[list[list[Part]], list[budget.Plan], list[Use]]:  # fmt: skip
-    """Phase after phase: what is there, the plan, its passes. `state` ends as it is after the last one."""
-    parts: list[list[Part]] = []
-    plans: list[budget.Plan] = []
-    uses: list[Use] = []
-    for f, spec in enumerate(specs):
-        in_phase, stocks = [], [budget.Stock(0, 0, 0, 0)] * len(docs.components)
-        for c, ask in enumerate(spec.asks):
-            if ask is None:
-                continue
-            own = docs.of(c, assigned[f])
-            own = own[~held[own]] if held.any() else own
-            found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted)
-            stocks[c] = budget.Stock(found.unique, found.epoch, found.epoch_documents, found.cap)
-            in_phase.append(found)
-        plan = budget.plan(spec, stocks)
-        for found in in_phase:
-            uses += passes(docs, state, found, plan.targets[found.component], seed, spec.name, f)
-        parts.append(in_phase)
-        plans.append(plan)
-    return parts, plans, uses
 
 
 def _ever(docs: Documents, assigned: Sequence[np.ndarray], component: int) -> np.ndarray:

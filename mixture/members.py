@@ -23,8 +23,8 @@ SLICE = 1 << 20  # documents written at once
 
 
 def by_query(recipe: Recipe) -> list[str]:
-    """The sources of which a document may or may not be in a component, in recipe order."""
-    asked = {source for c in recipe.mixture.leaves.values() if c.where for source in c.from_}
+    """The sources of which a document may or may not be in a component, in recipe order; in a miniature that is any."""
+    asked = {source for c in recipe.mixture.leaves.values() if c.where or recipe.miniature for source in c.from_}
     return [source for source in recipe.sources if source in asked]
 
 

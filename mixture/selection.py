@@ -130,7 +130,7 @@ class State:
         self.tokens[use.documents] += use.n_tokens
         if self.labels.size:
             assert labels is not None
-            self.labels[use.documents] += _labels_of(use, docs, labels)
+            self.labels[use.documents] += labels_of(use, docs, labels)
 
 
 @dataclass(frozen=True)
@@ -319,13 +319,13 @@ def part(
     Its cap is the smaller of what floor(max_epochs * epoch) leaves after all that was consumed of `own`, and of what the passes below
     ceil(max_epochs) * M still hold."""
     copies = docs.copies_of(component, own)
-    whole = _whole(docs, own, unit, labels)
+    whole = whole_of(docs, own, unit, labels)
     epoch = int((copies * whole).sum()) if (copies > 1).any() else int(whole.sum())
     used, cut = state.used[own], np.flatnonzero(state.rest[own])
     allowed = copies * -(-max_epochs.numerator // max_epochs.denominator)
     left = int((np.maximum(allowed - used, 0) * whole).sum())
     going_on = cut[used[cut] <= allowed[cut]]
-    left += int(_rest(docs, own[going_on], state.rest[own[going_on]], unit, labels).sum())
+    left += int(rest_of(docs, own[going_on], state.rest[own[going_on]], unit, labels).sum())
     consumed = {"tokens": state.tokens, "loss_tokens": state.labels, "examples": state.used}[unit][own]
     cap = max(0, min(int(max_epochs * epoch // 1) - int(consumed.sum()), left))
     return Part(component, own, copies, unit, epoch, int(whole.sum()), cap, labels)
@@ -386,7 +386,7 @@ def _pass(
     return Use(*of, *(np.concatenate(arrays) for arrays in (chosen, starts, sizes))), left
 
 
-def _whole(docs: Documents, own: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
+def whole_of(docs: Documents, own: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
     """int64 (own,): what one whole use of each document counts."""
     if unit == "examples":
         return np.ones(own.size, np.int64)
@@ -400,15 +400,15 @@ def _measure(docs: Documents, own: np.ndarray, start: np.ndarray, unit: str, lab
     """int64 (own,): what the uses from `start` on count."""
     if unit == "tokens":
         return docs.n_tokens[own] - start
-    found = _whole(docs, own, unit, labels)
+    found = whole_of(docs, own, unit, labels)
     cut = np.flatnonzero(start)
     if cut.size:
         found = found.copy()
-        found[cut] = _rest(docs, own[cut], start[cut], unit, labels)
+        found[cut] = rest_of(docs, own[cut], start[cut], unit, labels)
     return found
 
 
-def _rest(docs: Documents, cut: np.ndarray, start: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
+def rest_of(docs: Documents, cut: np.ndarray, start: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
     """int64 (cut,): what the rest of uses that a budget has cut counts. They are few."""
     if unit == "tokens":
         return docs.n_tokens[cut] - start
@@ -428,7 +428,7 @@ def _tail(docs: Documents, document: int, start: int, over: int, part: Part) -> 
     return int(docs.n_tokens[document] - counts[-over - 1] - 1)  # the last label that the budget has is the last token of the use
 
 
-def _labels_of(use: Use, docs: Documents, labels: Labels) -> np.ndarray:
+def labels_of(use: Use, docs: Documents, labels: Labels) -> np.ndarray:
     found = labels.whole[use.documents]
     end = use.start + use.n_tokens
     for i in np.flatnonzero((use.start > 0) | (end < docs.n_tokens[use.documents])).tolist():

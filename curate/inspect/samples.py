@@ -15,7 +15,7 @@ from curate.inspect.contamination import excerpt
 from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import WIDTH, changed_words, count, cut, number, paint, percent, side_by_side, wrapped
-from curate.recipe import CONTAMINATED, Recipe, Rule, load_recipe
+from curate.recipe import CONTAMINATED, REMOVED, Recipe, Rule, load_recipe
 from curate.rules import bound_text
 
 _DECISION = "id, source, keep, reason, failed_rules, signal, value, value_text, bound, witness_source, witness_id, similarity"
@@ -214,6 +214,8 @@ def document_lines(document: Mapping[str, Any], colour: bool, max_lines: int = 8
 
 def evidence(document: Mapping[str, Any]) -> str:
     """`  n_words 12, bound >= 50; also failed: ...` of a decision; nothing for a kept document."""
+    if document["reason"] == REMOVED:
+        return "  the recipe's remove: names it"
     if document["keep"] or not document["signal"]:
         return ""
     if document.get("says"):

@@ -71,18 +71,26 @@ def similar(build: Path, recipe: Recipe, store: Store, file: Path, *, jaccard: f
     Raises CurateError where the file has no words, the build is not finished, or its words were cut in another way.
     """
     names, texts, n_bad = read_texts(file)
+    found = alike(build, recipe, store, names, texts, jaccard=jaccard, limit=limit)
+    if not any(text["n_shingles"] for text in found["texts"]):
+        raise CurateError("no text of this file has a word to compare", where=str(file), found=f"{len(texts)} texts")
+    return {"build": str(build), "file": str(file), "jaccard": jaccard, "limit": limit, "n_bad": n_bad, **found}
+
+
+def alike(
+    build: Path, recipe: Recipe, store: Store, names: Sequence[str], texts: Sequence[str], *, jaccard: float, limit: int
+) -> dict[str, Any]:
+    """{index: {bands, rows, ngram, is_default, documents, chance}, texts: [{name, n_bytes, n_shingles, is_short, candidates, compared,
+    hits}]}, a text each."""
     near = recipe.dedup.near or Near()
     places, signatures = _places(build, recipe, store)
     index = similar_index.build(store, signatures)
     ways = {name: (source.words, source.type in PROSE) for name, source in recipe.sources.items()}
     given = {way: _given(texts, *way, near) for way in sorted(set(ways.values()))}
     n_shingles = [max(len(of[i].shingles) for of in given.values()) for i in range(len(texts))]
-    if not any(n_shingles):
-        raise CurateError("no text of this file has a word to compare", where=str(file), found=f"{len(texts)} texts")
     found = _candidates(index, places, {p.source: given[ways[p.source]] for p in places}, len(texts))
     hits = _hits(places, found, {p.source: given[ways[p.source]] for p in places}, recipe, near, jaccard, limit)
     return {
-        "build": str(build), "file": str(file), "jaccard": jaccard, "limit": limit, "n_bad": n_bad,
         "index": {"bands": near.bands, "rows": near.rows, "ngram": near.ngram, "is_default": recipe.dedup.near is None,
                   "documents": sum(stage.info()["rows"] for stage in signatures),
                   "chance": {f"{j:g}": 1 - (1 - j**near.rows) ** near.bands for j in sorted({*SHOWN_CHANCES, jaccard})}},
@@ -216,7 +224,7 @@ def _hits(
         words = recipe.sources[place.source].words
         for row, document, shingles in _documents(place, sorted(of), words, near):
             for number in of[row]:
-                alike = _compared(given[place.source][number].shingles, shingles)
+                alike = compared(given[place.source][number].shingles, shingles)
                 if alike["jaccard"] >= jaccard:
                     heapq.heappush(best[number], (alike["jaccard"], alike["containment"], -p, -row, {**document, **alike}))
                     if len(best[number]) > limit:
@@ -247,7 +255,7 @@ def _documents(place: Place, wanted: Sequence[int], words: str, near: Near) -> I
         first += n
 
 
-def _compared(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+def compared(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Exact similarity of two sets of shingles. containment: of the smaller set in the other, as in the table duplicates."""
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return {

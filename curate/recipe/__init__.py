@@ -20,6 +20,8 @@ import yaml
 from curate.errors import CurateError, nearest
 from curate.recipe.copies import Copies
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
+from curate.recipe.miniature import Miniature
+from curate.recipe.miniature import check as check_miniature
 from curate.recipe.mixture import Component, Condition, Continue, Group, Mixture, Phase, Policy
 from curate.recipe.mixture_check import check_mixture
 from curate.recipe.mixture_forms import components_of, expand_phases, scale, scaled, with_weights
@@ -45,14 +47,15 @@ from curate.recipe.models import (
     Urls,
 )  # fmt: skip
 from curate.recipe.phases import Ask, PhaseSpec
+from curate.recipe.remove import REMOVED, Remove, resolved
 from curate.recipe.strict import Strict
 from curate.units import Quantity
 
 __all__ = [
-    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "Ask", "Component", "Condition", "Continue", "Copies", "Cut", "DatatroveFilter",
-    "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut", "LanguageId", "License", "Limits", "Mixture", "Model",
-    "Near", "Phase", "PhaseSpec", "Policy", "Quantity", "Recipe", "Reference", "Rule", "Source", "Strict", "TokenizerSpec", "Urls",
-    "Where", "load_recipe", "load_yaml", "merge", "validate",
+    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "REMOVED", "Ask", "Component", "Condition", "Continue", "Copies", "Cut",
+    "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut", "LanguageId", "License",
+    "Limits", "Miniature", "Mixture", "Model", "Near", "Phase", "PhaseSpec", "Policy", "Quantity", "Recipe", "Reference",
+    "Remove", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
 ]  # fmt: skip
 
 
@@ -148,6 +151,10 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     _check_names(recipe, where, path)
     recipe = _with_contamination_rules(recipe, path)
     recipe = _with_empty_rule(recipe, path)
+    if recipe.remove is not None:
+        if any(rule.name == REMOVED for rule in recipe.rules):
+            raise CurateError(f"the name {REMOVED!r} is the reason of remove:", where=str(path), next="choose another name:")
+        recipe = recipe.model_copy(update={"remove": resolved(recipe.remove, recipe.path)})
     return recipe if sample is None else _scaled(recipe, sample)
 
 
@@ -373,6 +380,9 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
     if taken := sorted(set(recipe.dedup.against) & set(recipe.sources)):
         raise CurateError(f"dedup.against and sources both have {taken[0]!r}", where=where.get(("dedup", "against"), str(file)))
     check_mixture(recipe.mixture, recipe.sources, lambda *at: _place(where, at, file))
+    if recipe.miniature is not None:
+        check_mixture(recipe.miniature.of, recipe.sources, lambda *at: _place(where, ("miniature", "of", *at[1:]), file))
+        check_miniature(recipe.mixture, recipe.miniature)
     names = [backend.name for backend in recipe.language_id]
     if len(set(names)) < len(names):
         raise CurateError(

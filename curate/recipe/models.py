@@ -13,7 +13,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from curate.errors import CurateError
 from curate.recipe.bands import HASHES, optimal
 from curate.recipe.files import CurateErrorValue
+from curate.recipe.miniature import Miniature
 from curate.recipe.mixture import Mixture
+from curate.recipe.remove import Remove
 from curate.recipe.strict import Bytes, Names, Share, ShareOfTokens, Strict, Tokens, listed
 from curate.units import Quantity
 
@@ -303,6 +305,8 @@ class RecipeModel(Strict):
     rules: list[Rule] = []
     dedup: Dedup = Dedup()
     decontaminate: Decontaminate | None = None
+    remove: Remove | None = None
     held_out: HeldOut | None = None
     mixture: Mixture
+    miniature: Miniature | None = None
     limits: Limits = Limits()

@@ -25,6 +25,7 @@ from mixture.verify import (
     files,
     going_on,
     held_out,
+    miniature,
     origins,
     packing,
     rows,
@@ -237,18 +238,21 @@ def _mixture(
     kept = uses.kept_documents(stages, report, build_dir)
     if listed is None or arrays is None or kept is None:
         return
-    members = copies.members_of(kept, recipe, stages, docs, again)
-    copies.check_members(build_dir, recipe, kept, members, report)
     uses.shards_of(stages, listed["shards"], build_dir, report)
     used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
     if used is None:
         return
     held = held_out.held_out(used, kept)
+    whole = copies.members_of(kept, recipe, stages, docs, again)
+    members = whole if recipe.miniature is None else miniature.reduced(manifest, recipe, kept, whole, held, report)
+    if members is None:
+        return
+    copies.check_members(build_dir, recipe, kept, members, report)
     before = going_on.consumed(recipe, manifest, kept, report)
     if before is not None:  # else nobody knows whose turn it is
         budgets.check_budgets(manifest, recipe, used, kept, members, held, before.history, report)
     copies.check_copies(manifest, recipe, used, kept, members, held, report)
-    held_out.check_held_out(manifest, recipe, used, kept, members, held, before, clusters, report, build_dir)
+    held_out.check_held_out(manifest, recipe, used, kept, whole, held, before, clusters, report, build_dir)
     origins.check_origins(manifest, docs, kept, used, report, build_dir)
     packing.check_rows(manifest, arrays, used, [spec.packing for spec in recipe.mixture.phase_list], report)
     packing.check_order(manifest, arrays, used, report)

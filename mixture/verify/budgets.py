@@ -7,6 +7,7 @@ is counted here; who is used when is history.py's. Imports recipe, mixture's bud
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def check_budgets(
         plan = _plan(spec, parts, caps, kept, report)
         for part in parts:
             had = history.used[part.own].copy()
-            check_uses(part, used, kept, history, manifest["seed"], report)
+            check_uses(_usable(part, members), used, kept, history, manifest["seed"], report)
             _check_part(part, manifest, plan, caps[part.component], had, used, kept, history, report)
             in_phases[part.component].append(spec.name)
         for c in sorted({*range(len(members.names))}.difference(part.component for part in parts)):
@@ -69,6 +70,14 @@ def _part(
     return Part(
         f, spec.name, c, name, title, spec.unit, spec.packing, own, members.copies(c, own), each, budget.exact(leaf.max_epochs)
     )
+
+
+def _usable(part: Part, members: Members) -> Part:
+    """What of it passes may hold: all, but in a miniature."""
+    if members.usable is None:
+        return part
+    keep = members.usable[part.own]
+    return replace(part, own=part.own[keep], copies=part.copies[keep], measure=part.measure[keep])
 
 
 def _labels(kept: Kept, masks: Sequence[np.ndarray | None]) -> np.ndarray:
