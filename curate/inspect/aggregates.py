@@ -29,7 +29,7 @@ _IN_PHASE = pa.schema([("phase", pa.string()), ("component", pa.string()), ("uni
 _PHASES = pa.schema([("phase", pa.string()), ("unit", pa.string()), ("requested", pa.int64()), ("realised", pa.int64()),
                      ("padding", pa.int64()), ("sequence_length", pa.int64()), ("n_sequences", pa.int64()), ("first_index", pa.int64()),
                      ("packing", pa.string()), ("unavoidable_padding", pa.int64()), ("bent", pa.string()),
-                     ("binding", pa.list_(pa.string())), ("longer_rows", pa.int64())])  # fmt: skip
+                     ("binding", pa.list_(pa.string())), ("excess_padding", pa.int64()), ("longer_rows", pa.int64())])  # fmt: skip
 
 
 def given_tables(
@@ -71,12 +71,13 @@ def _in_tokens(per_phase: list[Mapping[str, Any]], what: str) -> int | None:
 
 def _phase(phase: Mapping[str, Any]) -> dict[str, Any]:
     budget, packing = phase["budget"], phase["packing"]
+    longer = packing.get("longer_rows") or {}  # where lengths make padding unavoidable
     return {
         "phase": phase["name"], **{name: budget.get(name) for name in ("unit", "requested", "realised", "padding", "bent", "binding")},
         "sequence_length": phase["sequence_length"], "n_sequences": phase["order"]["n_sequences"],
         "first_index": phase["order"]["first_index"], "packing": packing.get("algorithm"),
         "unavoidable_padding": sum(p["unavoidable_padding_tokens"] for p in packing["passes"]),
-        "longer_rows": (packing.get("longer_rows") or {}).get("sequence_length"),
+        "excess_padding": longer.get("unavoidable_padding_tokens"), "longer_rows": longer.get("sequence_length"),
     }  # fmt: skip
 
 
@@ -112,6 +113,13 @@ def phases_of(component: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(component["phases"])
 
 
+# What every component used of every document, over all phases: grouped once, since the selection has a row per chunk.
+USES = """
+SELECT component, source, id, split = 'train' AS is_train, sum(n_tokens)::BIGINT AS tokens, sum(n_loss_tokens)::BIGINT AS loss_tokens,
+  count_if(chunk = 0 AND token_start = 0) AS uses, max(token_start + n_tokens) AS reached
+FROM selection GROUP BY ALL
+"""
+
 # In a phase a document belongs to the first of the components it matches that the phase has. Lists of components are few.
 _FIRST = """
 first AS (
@@ -123,8 +131,7 @@ first AS (
 # any token (an empty rendering) is in no component.
 _USES = f"""
 {_FIRST},
-used AS (SELECT source, id, bool_or(split = 'train') AS is_train, bool_or(split = 'held_out') AS is_held_out
-         FROM selection GROUP BY ALL),
+used AS (SELECT source, id, bool_or(is_train) AS is_train, NOT bool_and(is_train) AS is_held_out FROM _uses GROUP BY ALL),
 uses AS (
   SELECT d.source, coalesce(is_train, false) AS is_train, coalesce(is_held_out, false) AS is_held_out,
     coalesce(m.components IN (SELECT components FROM first), false) AND coalesce(t.n_tokens, 0) > 0 AS in_component
@@ -177,31 +184,26 @@ FROM both_ b LEFT JOIN _counts c USING (source) ORDER BY priority, dropped DESC,
 _COMPONENTS = f"""
 WITH {_FIRST},
 used AS (
-  SELECT component, count(DISTINCT id) FILTER (split = 'train') AS documents,
-    sum(n_tokens) FILTER (split = 'train') AS train_tokens, sum(n_loss_tokens) FILTER (split = 'train') AS train_loss_tokens,
-    count(DISTINCT id) FILTER (split = 'held_out') AS held_out_documents,
-    sum(n_tokens) FILTER (split = 'held_out') AS held_out_tokens
-  FROM selection GROUP BY component),
-held AS (SELECT DISTINCT id, source FROM selection WHERE split = 'held_out'),
-reached AS (SELECT id, source, max(token_start + n_tokens) AS tokens FROM selection WHERE split = 'train' GROUP BY id, source),
-begun AS (SELECT component, count(*) AS uses FROM selection WHERE split = 'train' AND token_start = 0 GROUP BY component, id, source),
-most AS (SELECT component, max(uses) AS uses FROM begun GROUP BY component),
+  SELECT component, count_if(is_train) AS documents, sum(tokens) FILTER (is_train) AS train_tokens,
+    sum(loss_tokens) FILTER (is_train) AS train_loss_tokens, count_if(NOT is_train) AS held_out_documents,
+    sum(tokens) FILTER (NOT is_train) AS held_out_tokens, max(uses) FILTER (is_train) AS max_copies
+  FROM _uses GROUP BY component),
+reached AS (SELECT id, source, bool_and(is_train) AS is_train, max(reached) AS tokens FROM _uses GROUP BY id, source),
 available AS (
   SELECT f.component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
     sum(n_tokens - coalesce(r.tokens, 0)) AS over_budget_tokens
   FROM tokens t JOIN members m ON m.id = t.id AND m.source = t.source
   JOIN (SELECT DISTINCT component, components FROM first) f ON f.components = m.components
-  ANTI JOIN held h ON h.id = t.id AND h.source = t.source
-  LEFT JOIN reached r ON r.id = t.id AND r.source = t.source GROUP BY f.component)
+  LEFT JOIN reached r ON r.id = t.id AND r.source = t.source WHERE coalesce(r.is_train, true) GROUP BY f.component)
 SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,
   requested, realised, coalesce(train_tokens, 0)::BIGINT AS train_tokens,
   coalesce(train_loss_tokens, 0)::BIGINT AS train_loss_tokens,
   coalesce(documents, 0) AS documents, coalesce(unique_tokens, 0)::BIGINT AS unique_tokens,
   epoch_tokens, CASE WHEN unique_tokens > 0 THEN coalesce(train_tokens, 0) / coalesce(epoch_tokens, unique_tokens) END AS epochs,
-  max_epochs, m.uses AS max_copies,
+  max_epochs, max_copies,
   coalesce(over_budget_tokens, 0)::BIGINT AS over_budget_tokens,
   coalesce(held_out_documents, 0) AS held_out_documents, coalesce(held_out_tokens, 0)::BIGINT AS held_out_tokens
-FROM _planned p LEFT JOIN used USING (component) LEFT JOIN most m USING (component) LEFT JOIN available USING (component)
+FROM _planned p LEFT JOIN used USING (component) LEFT JOIN available USING (component)
 ORDER BY position
 """
 
@@ -247,12 +249,9 @@ LEFT JOIN tokens t ON t.id = k.id AND t.source = k.source WHERE k.keep GROUP BY 
 """
 
 _TRAINED_BY_ORIGIN = """
-WITH used AS (
-  SELECT component, source, id, sum(n_tokens) AS tokens, sum(n_loss_tokens) AS loss_tokens
-  FROM selection WHERE split = 'train' GROUP BY ALL)
 SELECT u.component, u.source, coalesce(d.language, 'unknown') AS language, coalesce(d.license, 'unknown') AS license,
   count(*) AS documents, sum(u.tokens)::BIGINT AS tokens, sum(u.loss_tokens)::BIGINT AS loss_tokens
-FROM used u JOIN documents d ON d.id = u.id AND d.source = u.source GROUP BY ALL ORDER BY ALL
+FROM _uses u JOIN documents d ON d.id = u.id AND d.source = u.source WHERE is_train GROUP BY ALL ORDER BY ALL
 """
 
 COMPUTED = {

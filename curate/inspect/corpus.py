@@ -99,6 +99,7 @@ def fill(connection: Connection, build_dir: Path, rows: list[StageRow], manifest
     connection.register("given", sets)
     connection.execute("CREATE TEMP TABLE _evaluation_sets AS SELECT * FROM given")
     connection.unregister("given")
+    connection.execute(f"CREATE TEMP TABLE _uses AS {sql_text.USES}")
     for name, body in {**sql_text.COMPUTED, "evaluation_sets": contamination.SETS}.items():
         connection.execute(f"CREATE TABLE {name} AS {body}")
 

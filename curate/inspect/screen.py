@@ -32,10 +32,10 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         reasons = rows(corpus, "FROM reasons WHERE dropped > 0 ORDER BY dropped DESC, reason")
         components = rows(corpus, "FROM components")
         copies = rows(corpus, "FROM copies")
-        phases = rows(corpus, "FROM phases")
+        phases, by_phase = rows(corpus, "FROM phases"), rows(corpus, "FROM component_phases")
         sets = rows(corpus, "FROM evaluation_sets ORDER BY eval_set")
         hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir) + _copies_hints(copies)
-        hints += _left_out_hints(recipe, sources)
+        hints += _left_out_hints(recipe, sources) + _phase_hints(phases)
         hints += duplicates.capped_hints(corpus, build_dir, recipe)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
@@ -45,8 +45,9 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
     return {
         "name": recipe.name, "build": str(build_dir), "seconds": dict(seconds or {}), "workers": workers, "problem": problem,
         "sources": sources, "sums_close": all(s["sums_close"] for s in sources), "components": components, "copies": copies, "phases": phases,
-        "evaluation_sets": sets,
-        "unavoidable_padding": _unavoidable(manifest), "hints": hints, "held_out_tokens": sum(c["held_out_tokens"] for c in components),
+        "component_phases": by_phase, "evaluation_sets": sets,
+        "unavoidable_padding": sum(p["unavoidable_padding"] for p in phases), "hints": hints,
+        "held_out_tokens": sum(c["held_out_tokens"] for c in components),
         "unknown_license_tokens": sum(s["unknown_license_tokens"] for s in sources),
         "token_bytes": sum(_size(build_dir / stage["path"]) for stage in token_stages),
         "stream_root": manifest["roots"]["stream"] if manifest else None,
@@ -54,10 +55,24 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
     }  # fmt: skip
 
 
-def _unavoidable(manifest: Mapping[str, Any] | None) -> int:
-    """Padding tokens that no packing of these lengths could do without (the bin-packing lower bound)."""
-    passes = [p for phase in (manifest or {}).get("phases", []) for p in phase["packing"]["passes"]]
-    return sum(p["unavoidable_padding_tokens"] for p in passes)
+def _phase_hints(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Budgets that had to bend, and lengths that no packing fits into the rows there are."""
+    found = []
+    for phase in phases:
+        of = f"phase {phase['phase']}: " if len(phases) > 1 else ""
+        if phase["bent"]:
+            found.append(f"{of}on_shortage {phase['bent']}: {', '.join(phase['binding'])} cannot give what is asked")
+        if phase["excess_padding"] is not None:
+            share = percent(phase["excess_padding"], phase["n_sequences"] * phase["sequence_length"])
+            other = (
+                f"sequence_length {phase['longer_rows']:,} has room for them"
+                if phase["longer_rows"]
+                else "packing: concat cuts them"
+            )
+            found.append(
+                f"{of}{share} is padding, as documents do not fit together in {phase['sequence_length']:,} tokens: {other}"
+            )
+    return found
 
 
 def _sample_hint(recipe: Recipe) -> list[str]:
@@ -220,6 +235,8 @@ def bin_label(b: Mapping[str, Any]) -> str:
 
 
 def _components(data: Mapping[str, Any]) -> list[str]:
+    if len(data["phases"]) > 1 or any(phase["unit"] not in (None, "tokens") for phase in data["phases"]):
+        return _by_phase(data)
     realised = sum(c["train_tokens"] for c in data["components"])
     shown = [
         [c["component"], short(c["requested"]), count(c["train_tokens"]), percent(c["train_tokens"], realised),
@@ -240,4 +257,24 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     lines += copies_lines(data["copies"])
     if padding:
         lines.append(f"of that padding {100 * data['unavoidable_padding'] / of:.3f} % no packing of these lengths can avoid")
+    return [cut(line, WIDTH) for line in lines]
+
+
+def _by_phase(data: Mapping[str, Any]) -> list[str]:
+    """A table over the phases, and a line for each: what its rows hold."""
+    shown, below = [], []
+    for phase in data["phases"]:
+        mine = [c for c in data["component_phases"] if c["phase"] == phase["phase"]]
+        trained = sum(c["train_tokens"] for c in mine)
+        for c in mine:
+            unit = "" if c["unit"] == "tokens" else f" {c['unit']}"
+            shown.append([phase["phase"] if c is mine[0] else "", c["component"], short(c["requested"]) + unit, count(c["train_tokens"]),
+                          percent(c["train_tokens"], trained), short(c["unique_tokens"]), f"{c['epochs'] or 0:.2f}",
+                          count(c["max_epochs_used"]), f"{c['max_epochs']:g}"])  # fmt: skip
+        room = phase["n_sequences"] * phase["sequence_length"]
+        below.append(f"{phase['phase']}: {count(trained)} tokens in {count(phase['n_sequences'])} sequences of "
+                     f"{count(phase['sequence_length'])}, padding {100 * phase['padding'] / max(room, 1):.3f} % "
+                     f"({100 * phase['unavoidable_padding'] / max(room, 1):.3f} % no packing can avoid)")  # fmt: skip
+    head = ["phase", "component", "requested", "to train", "share", "unique", "epochs", "most so far", "cap"]
+    lines = [*table(head, shown, "<<" + ">" * 7), *below, *copies_lines(data["copies"])]
     return [cut(line, WIDTH) for line in lines]

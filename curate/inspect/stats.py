@@ -31,6 +31,7 @@ def stats(build_dir: Path) -> dict[str, Any]:
             "cuts": rows(corpus, _CUTS),
             "evaluation_sets": rows(corpus, "FROM evaluation_sets ORDER BY eval_set"),
             "components": rows(corpus, "FROM components"),
+            "component_phases": rows(corpus, "FROM component_phases"),
             "copies": rows(corpus, "FROM copies"),
             "domains": rows(corpus, "SELECT * FROM domains ORDER BY documents DESC, domain, source LIMIT ?", N_DOMAINS),
             "disk": disk.disk(corpus, build_dir),
@@ -100,6 +101,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
               ("duplicates", duplicates.lines(data["duplicates"])),
               ("cuts: parts that are not trained on", _cuts(data)),
               ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])), ("components", _components(data)),
+              ("components by phase", _component_phases(data)),
               ("copies in one epoch", _copies(data)),
               ("web domains", _domains(data)), ("stages of this build in the store", disk.lines(data["disk"])),
               ("signals by source", _signal_lines(data))]  # fmt: skip
@@ -157,6 +159,19 @@ def _components(data: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     head = ["component", "role", "requested", "to train", "unique", "documents", "epochs", "cap", "epochs of cap"]
     return table(head, shown, "<<>>>>>><", "  ") if shown else []
+
+
+def _component_phases(data: Mapping[str, Any]) -> list[str]:
+    """Where there are several phases. `epochs` of the phase, `most` of any document up to its end."""
+    if len({c["phase"] for c in data["component_phases"]}) < 2:
+        return []
+    shown = [
+        [c["phase"], c["component"], f"{short(c['requested'])} {c['unit']}", count(c["train_tokens"]), short(c["unique_tokens"]),
+         count(c["documents"]), f"{c['epochs'] or 0:.2f}", count(c["max_epochs_used"]), f"{c['max_epochs']:g}"]
+        for c in data["component_phases"]
+    ]  # fmt: skip
+    head = ["phase", "component", "requested", "to train", "unique", "documents", "epochs", "most", "cap"]
+    return table(head, shown, "<<>>>>>>>", "  ")
 
 
 def _copies(data: Mapping[str, Any]) -> list[str]:

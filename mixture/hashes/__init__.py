@@ -1,12 +1,12 @@
-"""blake2b-128 of many messages at once: rows of tokens and texts in, 16 bytes each out, the same as hashlib's.
+"""blake2b-128 of many rows of tokens at once: 16 bytes each, the same as hashlib's.
 
 hashlib takes one message at a time and one block after the other; messages that do not depend on each other are hashed side by
-side, which vector registers make about twice as fast (tests/bench/verify.py). Imports numpy and hashes.kernels.
+side, which vector registers make about twice as fast (tests/bench/verify.py). Texts are too unlike in length: hashlib is as fast.
+Imports numpy and hashes.kernels.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,7 +15,6 @@ import numpy as np
 from mixture.hashes import kernels
 
 ROUND_BYTES = 2 << 20  # of messages held at once: they stay in a core's cache
-ALONE_BYTES = 1 << 20  # a longer message is hashed by hashlib: 63 lanes would wait for it
 
 
 def row_hashes(ptr: np.ndarray, chunks: np.ndarray, tokens: Sequence[np.ndarray]) -> np.ndarray:
@@ -40,25 +39,6 @@ def row_hashes(ptr: np.ndarray, chunks: np.ndarray, tokens: Sequence[np.ndarray]
         for number in np.unique(shard).tolist():
             kernels.copy_chunks(tokens[number], number, shard, start, lengths[ptr[first] : ptr[last]], values, place)
         kernels.blake2b(words, begin, sizes[first:last], out[first:last])
-    return out.view(np.uint8)
-
-
-def byte_hashes(data: np.ndarray, start: np.ndarray, n_bytes: np.ndarray) -> np.ndarray:
-    """blake2b-128 of data[start[i] : start[i] + n_bytes[i]] (uint8), uint8 (n, 16)."""
-    out, room = np.empty((start.size, 2), np.uint64), _Room()
-    order = np.argsort(n_bytes, kind="stable")
-    n_short = int(np.searchsorted(n_bytes[order], ALONE_BYTES))
-    for i in order[n_short:].tolist():
-        whole = hashlib.blake2b(data[start[i] : start[i] + n_bytes[i]].tobytes(), digest_size=16).digest()
-        out[i] = np.frombuffer(whole, np.uint64)
-    sizes = n_bytes[order[:n_short]]
-    for first, last in _rounds(sizes):
-        own = order[first:last]
-        words, begin = room.take(sizes[first:last])
-        kernels.copy_bytes(data, start[own], n_bytes[own], words.view(np.uint8), 8 * begin)
-        found = np.empty((last - first, 2), np.uint64)
-        kernels.blake2b(words, begin, sizes[first:last], found)
-        out[own] = found
     return out.view(np.uint8)
 
 

@@ -101,14 +101,6 @@ def blake2b(words: np.ndarray, first: np.ndarray, n_bytes: np.ndarray, out: np.n
 
 
 @kernel
-def copy_bytes(data: np.ndarray, start: np.ndarray, n_bytes: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
-    """out[at[i] : at[i] + n_bytes[i]] = data[start[i] : start[i] + n_bytes[i]], uint8."""
-    for i in range(start.size):
-        for j in range(n_bytes[i]):
-            out[at[i] + j] = data[start[i] + j]
-
-
-@kernel
 def copy_chunks(
     tokens: np.ndarray, shard: int, of_shard: np.ndarray, start: np.ndarray, length: np.ndarray, out: np.ndarray, at: np.ndarray
 ) -> None:
