@@ -35,9 +35,9 @@ VERSION = 1
 BATCH_ROWS = 512  # rows of text held as Python strings at once; documents are a few kB, so a few MB
 BATCH_BYTES = 4 << 20  # and fewer where documents are long
 
-# The parity check compares the quick encoder with the tokenizer's library on this much of every shard. Ids are hashes, so the first rows are a fair
-# sample; kept and dropped ones alike, so that the outcome does not depend on the decisions and reuse stays exact.
-PARITY_DOCUMENTS = 64
+# The parity check compares the quick encoder with the tokenizer's library on this much of every shard. Ids are hashes, so the first
+# rows are a fair sample; kept and dropped ones alike, so that the outcome does not depend on the decisions and reuse stays exact.
+PARITY_DOCUMENTS = (4, 64)  # at least, at most: between them one in 64
 PARITY_CHARS = 4096  # of each: 0.15 s of the library at most
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,9 @@ def _checked(tokenizer: Tokenizer, source: pq.ParquetFile, key: str, job: Job) -
     """The tokenizer, or the same by its library where a sample of this shard comes out differently."""
     if tokenizer.backend == tokenizer.library or source.metadata.num_rows == 0:
         return tokenizer
-    sample = next(source.iter_batches(PARITY_DOCUMENTS, columns=["id", "text"]))
+    fewest, most = PARITY_DOCUMENTS
+    n_rows = min(most, max(fewest, source.metadata.num_rows // 64))
+    sample = next(source.iter_batches(n_rows, columns=["id", "text"]))
     wrong = tokenizer.first_mismatch([text[:PARITY_CHARS] for text in sample["text"].to_pylist()])
     if wrong is None:
         return tokenizer

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer
 
 from curate.recipe import TokenizerSpec
 from mixture.tokenizer import compiled, kernels, load_tokenizer, pieces, tables
@@ -82,23 +82,6 @@ def variants(gpt2: dict) -> dict[str, dict]:
         "ignore_merges": {**gpt2, "model": {**gpt2["model"], "ignore_merges": True, "merges": some[:20000]}},
         "a third of the merges": {**gpt2, "model": {**gpt2["model"], "merges": some[1000::3]}},
     }
-
-
-def llama(place: Path) -> dict:
-    """A SentencePiece model as a tokenizer.json; merges as transformers makes them (convert_slow_tokenizer.py, generate_merges)."""
-    found = pieces.read_pieces(place.read_bytes())
-    vocab = {text: i for i, text in enumerate(found.text)}
-    splits = [
-        (found.score[i], len(text[:k]), len(text[k:]), text[:k], text[k:])
-        for text, i in vocab.items()
-        for k in range(1, len(text))
-        if text[:k] in vocab and text[k:] in vocab
-    ]
-    splits.sort(key=lambda split: split[:3], reverse=True)
-    merges = [(left, right) for *_, left, right in splits]
-    made = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    return json.loads(made.to_str())
 
 
 # --- ids by hand ---
@@ -246,9 +229,11 @@ def test_made_up_texts_of_real_tokenizers(data, name):
 def test_a_sentencepiece_model_as_tokenizer_json(data):
     place = data / "tokenizers/mistral_v1/tokenizer.model"
     texts = strange(400, seed=3)
-    assert different(llama(place), texts) == []
+    assert different(tiny_tokenizer.as_tokenizer_json(place), texts) == []
     theirs = SentencePieceProcessor(model_file=str(place)).encode(texts)
-    ours = compiled.CompiledBpe(tables.of_tokenizer_json(llama(place))).encode(pa.array(texts, pa.large_string()))
+    ours = compiled.CompiledBpe(tables.of_tokenizer_json(tiny_tokenizer.as_tokenizer_json(place))).encode(
+        pa.array(texts, pa.large_string())
+    )
     assert [ids.tolist() for ids in ours] == theirs
 
 
@@ -300,7 +285,7 @@ def test_every_text_at_hand(data, name):
     texts = [text for _, text in every_text(data)] + strange(20_000, seed=6)
     assert len(texts) > 400_000
     if name.endswith("json"):
-        assert different(llama(data / "tokenizers/mistral_v1/tokenizer.model"), texts) == []
+        assert different(tiny_tokenizer.as_tokenizer_json(data / "tokenizers/mistral_v1/tokenizer.model"), texts) == []
     else:
         tokenizer = load_tokenizer(TokenizerSpec(model=str(data / "tokenizers" / name)))
         assert tokenizer.backend == "compiled"

@@ -1,12 +1,15 @@
-"""A byte-level BPE of a few hundred tokens, trained on the spot and saved as tokenizer.json in a folder of the test."""
+"""A byte-level BPE of a few hundred tokens, trained on the spot and saved as tokenizer.json in a folder of the test; and a SentencePiece
+model as a tokenizer.json."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.pre_tokenizers import ByteLevel
+
+from mixture.tokenizer import pieces
 
 TEXTS = [
     "Veski jahvatab vilja, vesi jookseb ja tuul puhub üle põllu.",
@@ -52,3 +55,20 @@ def split_by(pattern: str) -> dict:
 
 def data(folder: Path) -> dict:
     return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+
+def as_tokenizer_json(place: Path) -> dict:
+    """A SentencePiece model as a tokenizer.json; merges as transformers makes them (convert_slow_tokenizer.py, generate_merges)."""
+    found = pieces.read_pieces(place.read_bytes())
+    vocab = {text: i for i, text in enumerate(found.text)}
+    splits = [
+        (found.score[i], len(text[:k]), len(text[k:]), text[:k], text[k:])
+        for text, i in vocab.items()
+        for k in range(1, len(text))
+        if text[:k] in vocab and text[k:] in vocab
+    ]
+    splits.sort(key=lambda split: split[:3], reverse=True)
+    merges = [(left, right) for *_, left, right in splits]
+    made = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return json.loads(made.to_str())
