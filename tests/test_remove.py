@@ -260,3 +260,31 @@ def test_removed_documents_are_nobodys_witness(tmp_path):
 def test_the_build_is_looked_up_by_its_own_names(built):
     found, unknown = removal.find(built.build, ["w0", "w0", "nobody", decisions(built.build)["w0"]["id"]])
     assert [d["source_id"] for d in found] == ["w0"] and [u["name"] for u in unknown] == ["nobody"]
+
+
+def test_what_references_drop_stays_dropped(built, tmp_path):
+    """Documents compared with another build and with files: opened again from the store, the same but for what is removed."""
+    top = tmp_path / "own"
+    texts = [made.text(80, "alone"), edited(BASE[2], 2), made.text(80, "other"), edited(made.text(90, "file"), 1)]
+    made.write_source(top / "raw", "web", [{"id": f"n{i}", "text": t} for i, t in enumerate(texts)])
+    made.write_source(top / "raw", "known", [{"id": "k0", "text": made.text(90, "file")}])
+    path = made.write_recipe(
+        top,
+        sources={"web": {"read": "raw/web.jsonl", "license": {"declared": "MIT"}}},
+        dedup={"against": {"old": {"build": str(built.build)}, "files": {"read": "raw/known.jsonl"}}},
+        mixture={
+            "total": "200 tokens",
+            "sequence_length": 64,
+            "components": {"web": {"from": ["web"], "role": "target", "budget": "200 tokens"}},
+        },
+    )
+    own = made.build(path)
+    before = decisions(own.build)
+    assert {name: d["witness_source"] for name, d in before.items() if not d["keep"]} == {"n1": "old:web", "n3": "files"}
+    code, out = removed(own, tmp_path, "n0")
+    after = decisions(out)
+    assert code == 0 and {name: d["reason"] for name, d in after.items()} == {
+        "n0": "removed", "n1": "near_duplicate", "n2": None, "n3": "near_duplicate",
+    }  # fmt: skip
+    assert {n: after[n] for n in ("n1", "n2", "n3")} == {n: before[n] for n in ("n1", "n2", "n3")}
+    assert run("verify", out, "--no-raw") == 0

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from curate.errors import CurateError
 from curate.schema import SELECTION
 from curate.store import digest, table_root
-from mixture.export.documents import names as names_of
 from mixture.hashes import count_learned, row_hashes
+from mixture.selection import halves
 from mixture.sequences import SLICE, WHAT
 from mixture.stream import START, advance, map_tokens
 from mixture.verify import files, uses
@@ -128,7 +128,8 @@ def _check_selection(
     sizes = [*(p["order"]["n_sequences"] for p in manifest["phases"]), manifest["held_out"]["sequences"]]
     phase_of_row = np.repeat(np.arange(n_phases + 1), sizes)  # n_phases: held out
     counted = np.zeros((n_phases + 1, len(names)), np.int64)
-    ids, places, what, where = [np.empty(0, "S32")], [np.empty((0, 2), np.int64)], list[str | bytes](), list[str | bytes]()
+    seen: list[tuple[np.ndarray, ...]] = [tuple(np.empty(0, of) for of in (np.uint64, np.uint64, np.int64))]
+    what, where = list[str | bytes](), list[str | bytes]()
     row = 0
     for table in slices(folder / uses.SELECTION):
         if table.schema.names != SELECTION.names or row + table.num_rows > n_chunks:
@@ -160,11 +161,15 @@ def _check_selection(
             for wrong in np.flatnonzero(~right)[:2].tolist():
                 report.add(uses.SELECTION, f"{name} is not that of the arrays and the token shards", f"row {row + wrong}")
         np.add.at(counted, (phase, component), value["n_tokens"])
-        ids.append(names_of(table["id"]))
-        places.append(np.stack([own["shard"].astype(np.int64), begin], axis=1))
+        try:
+            seen.append((*halves(table["id"].combine_chunks()), own["shard"].astype(np.int64) << 44 | begin))
+        except AssertionError as error:
+            report.add(uses.SELECTION, str(error), f"from row {row}")
+            return
         row = here.stop
     report.equal(uses.SELECTION, "rows", n_chunks, row)
-    _check_ids(np.concatenate(ids), np.concatenate(places), report)
+    high, low, place = map(np.concatenate, zip(*seen, strict=True))
+    _check_ids(high, low, place, report)
     _check_sums(manifest, counted, report)
     report.count(chunks=row)
     report.equal("manifest.json", "roots.selection", manifest["roots"]["selection"], digest("selection", *what))
@@ -186,18 +191,19 @@ def _positions(arrays: Mapping[str, np.ndarray], here: slice, sequence: np.ndarr
     return before[here.start - first :] - before[arrays["row_ptr"][sequence] - first]
 
 
-def _check_ids(ids: np.ndarray, places: np.ndarray, report: Report) -> None:
-    """One document of the token shards has one id, and one id is of one document."""
-    order = np.lexsort((places[:, 1], places[:, 0], ids))
-    same_id = ids[order][1:] == ids[order][:-1]
-    same_place = (places[order][1:] == places[order][:-1]).all(axis=1)
+def _check_ids(high: np.ndarray, low: np.ndarray, place: np.ndarray, report: Report) -> None:
+    """One document of the token shards (`place`: its shard and first token) has one id (128 bits), and one id is of one document."""
+    order = np.lexsort((place, low, high))
+    high, low, place = high[order], low[order], place[order]
+    same_id, same_place = (high[1:] == high[:-1]) & (low[1:] == low[:-1]), place[1:] == place[:-1]
+    report.count(documents=int(place.size and place.size - same_id.sum()))
     for at in np.flatnonzero(same_id & ~same_place)[:3].tolist():
-        report.add(uses.SELECTION, "one id, two documents of the token shards", f"id {ids[order][at].decode()}")
-    order = np.lexsort((ids, places[:, 1], places[:, 0]))
-    same_place = (places[order][1:] == places[order][:-1]).all(axis=1)
-    for at in np.flatnonzero(same_place & (ids[order][1:] != ids[order][:-1]))[:3].tolist():
-        report.add(uses.SELECTION, "two ids for one document of the token shards", f"id {ids[order][at].decode()}")
-    report.count(documents=int(np.unique(ids).size))
+        report.add(uses.SELECTION, "one id, two documents of the token shards", f"id {int(high[at]):016x}{int(low[at]):016x}")
+    once = np.concatenate(([True], ~(same_id & same_place)))[: place.size]
+    by_place = np.argsort(place[once], kind="stable")
+    for at in by_place[np.flatnonzero(np.diff(place[once][by_place]) == 0)][:3].tolist():
+        name = f"id {int(high[once][at]):016x}{int(low[once][at]):016x}"
+        report.add(uses.SELECTION, "two ids for one document of the token shards", name)
 
 
 def _documents(own: np.ndarray, token_start: np.ndarray, ends: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -137,6 +137,9 @@ def test_its_recipe_makes_it_again(phased, tmp_path, capsys):
     assert again.manifest["roots"] == read_manifest(tmp_path / "mini" / "manifest.json")["roots"]
     with pytest.raises(CurateError, match="is a miniature itself"):
         run("simulate", tmp_path / "mini", "--budget", "1/2", "--out", tmp_path / "more")
+    for args in (["what-if", tmp_path / "mini", "seed=3"], ["plan", tmp_path / "mini"]):
+        with pytest.raises(CurateError, match="follows the mixture it is made of"):
+            run(*args)
 
 
 def test_a_lie_about_who_is_in_it_is_found(built, tmp_path, capsys):
@@ -206,6 +209,28 @@ def test_a_miniature_is_of_its_whole(built, tmp_path, capsys):
         (tmp_path / "r.yaml").write_text(text.replace(old, new, 1))
         with pytest.raises(CurateError, match=says):
             load_recipe(tmp_path / "r.yaml")
+
+
+def test_exports_of_several_phases_and_of_a_miniature(phased, tmp_path, capsys):
+    from tests.mixture.test_export import run_own_check
+
+    assert run("simulate", phased.build, "--budget", "1/8", "--out", tmp_path / "mini") == 0
+    for build, name in ((phased.build, "whole"), (tmp_path / "mini", "small")):
+        assert run("export", build, tmp_path / name) == 0 and run("verify", tmp_path / name) == 0
+        assert run_own_check(tmp_path / name).returncode == 0
+        a, b = Stream(build / "manifest.json"), Stream(tmp_path / name / "manifest.json", verify=True)
+        assert a.manifest["roots"] == b.manifest["roots"]
+        for i in range(0, a.n_sequences, 7):
+            assert np.array_equal(a.row(i).labels, b.row(i).labels)
+        capsys.readouterr()
+        assert run("export", build, tmp_path / f"{name}-text", "--text", "--json") == 0
+        data = json.loads(capsys.readouterr().out)
+        rows = [r for r in pq.read_table(build / "selection.parquet").to_pylist() if r["split"] == "train"]
+        assert data["documents"]["selected"] == len({r["id"] for r in rows})
+        assert data["rows"]["selected"] == len({(r["id"], r["component"]) for r in rows})
+        assert sum(c["trained_tokens"] for c in data["components"].values()) == sum(r["n_tokens"] for r in rows)
+        assert sum(c["uses"] for c in data["components"].values()) == sum(r["token_start"] == 0 for r in rows)
+        assert run("verify", tmp_path / f"{name}-text") == 0
 
 
 @pytest.mark.slow
