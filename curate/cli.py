@@ -145,6 +145,7 @@ def plan(
     if target.is_file() and "manifest" in (run := load_extended(target)[0]):
         target, global_batch = Path(run["manifest"]).parent, global_batch or str(target)
     recipe, run_of, known, is_exact, hints = _known_documents(target, build, stats, sets or [])
+    _not_a_miniature(recipe)
     data = room.report(
         recipe.name, recipe.mixture, run_of, known=known, is_exact=is_exact, global_batch=global_batch,
         tokens_per_second=tokens_per_second, hints=hints,
@@ -167,6 +168,7 @@ def what_if(
     from curate.inspect import what_if as room
 
     recipe, log = _recipe_of(build)
+    _not_a_miniature(recipe)
     changed, _ = _recipe_of(build, changes)
     from curate import engine, pipeline
     from curate.membership import membership
@@ -616,6 +618,12 @@ def _recipe_of(build: Path, sets: list[str] | None = None) -> tuple[Recipe, dict
     return load_recipe(build / "recipe.yaml", sets or [], base=Path(log["recipe_base"])), log
 
 
+def _not_a_miniature(recipe: Recipe) -> None:
+    """Planning looks at all documents of a component: a miniature's own plan is that of its whole."""
+    if recipe.miniature is not None:
+        raise CurateError("a miniature follows the mixture it is made of", where=recipe.name, next="ask about that one")
+
+
 def _mixture_of(build: Path) -> dict:
     from curate.manifest import read_manifest
 
@@ -730,7 +738,7 @@ def _known_documents(
     the documents of a build, or from statistics."""
     from curate.manifest import read_manifest
     from curate.recipe import load_recipe
-    from mixture import budget, plan_cells, plan_documents, plan_stats
+    from mixture import budget, plan_cells, plan_documents, plan_stats, tokens
     from mixture.plan_manifest import of_manifest
 
     if is_build := target.is_dir():
@@ -769,7 +777,8 @@ def _known_documents(
     manifest = read_manifest(build / "manifest.json") if (build / "manifest.json").exists() else {}
     hints = [f"{', '.join(other)}: not as in {build}, whose documents these numbers are of"] if other else []
     whole = recipe if share == 1 else plan_cells.without_the_rest(recipe)
-    of = plan_documents.known(whole, *_kept_of(build, whole), manifest.get("tokenizer", {}))
+    tokenizer = manifest.get("tokenizer") or ({"sha256": tokens.check(whole).sha256} if whole.mixture.continues else {})
+    of = plan_documents.known(whole, *_kept_of(build, whole), tokenizer)
     if share == 1:
         return recipe, plan_documents.over_documents(of), f"the documents of {build}", not other, hints
     cells = plan_cells.scaled(plan_documents.cells(of, list(recipe.mixture.leaves)), share, recipe)

@@ -35,17 +35,18 @@ class Rows:
 class Phase:
     """One phase as it is planned, per leaf of the mixture; amounts in the unit of the phase but for `tokens` and `seen`.
 
-    `plan` None: it is infeasible, `problem` says why. `seen`, `trained`: of the leaf's documents of this phase, tokens used at least
-    once and tokens used in all, by the end of it. `before`: the same two before it. `rows` None: lengths are not known."""
+    `plan` None: it is infeasible, `problem` says why. `seen`: of the leaf's documents of this phase, tokens used at least once and
+    tokens used in all, by the end of it. `before`: the same two before it, None where that is not known. `rows()`: packed when it is
+    asked for; None where lengths are not known."""
 
     spec: PhaseSpec
     stocks: list[Stock]
     plan: Plan | None
     problem: Infeasible | None
     tokens: list[int]
-    before: list[tuple[float, float]]
+    before: list[tuple[float, float] | None]
     seen: list[tuple[float, float]]
-    rows: list[Rows | None]
+    rows: Callable[[], list[Rows | None]]
 
 
 Run: TypeAlias = Callable[[Mixture], list[Phase]]  # up to and with the first phase that is infeasible
@@ -67,25 +68,33 @@ def changed(mixture: Mixture, change: Mapping[str, str]) -> Mixture:
 
 
 def alternatives(run: Run, mixture: Mixture, problem: Infeasible) -> list[dict[str, str]]:
-    """Changes with which every phase is feasible, each tried. Where one change lets another phase fail, that phase's own change of the
-    same kind is added."""
+    """Changes with which every phase is feasible, each tried. Where one change lets another phase fail, that phase's change of the same
+    kind is added; of other kinds only where no kind does alone."""
+    tried = [_completed(run, mixture, first["set"], True) for first in problem.suggestions]
+    if not any(tried):
+        tried = [_completed(run, mixture, first["set"], False) for first in problem.suggestions]
     found: list[dict[str, str]] = []
-    for first in problem.suggestions:
-        change: dict[str, str] = dict(first["set"])
-        kind = _kind(change)
-        for _ in range(2 * len(mixture.phase_list) + 1):
-            again = changed(mixture, change)
-            error = run(again)[-1].problem
-            if error is None:
-                if change not in found:
-                    found.append(change)
-                break
-            more = [s["set"] for s in error.suggestions]
-            chosen = next((s for s in more if _kind(s) == kind), more[0] if more else None)
-            if chosen is None or all(change.get(key) == value for key, value in chosen.items()):
-                break
-            change |= chosen
+    for change in tried:
+        if change and change not in found:
+            found.append(change)
     return found
+
+
+def _completed(run: Run, mixture: Mixture, first: Mapping[str, str], is_pure: bool) -> dict[str, str]:
+    """`first` with what the phases after it need; {} where they need what nobody knows, or another kind of change."""
+    change = dict(first)
+    kind = _kind(change)
+    for _ in range(2 * len(mixture.phase_list) + 1):
+        error = run(changed(mixture, change))[-1].problem
+        if error is None:
+            return change
+        more = [s["set"] for s in error.suggestions]
+        alike = [s for s in more if _kind(s) == kind]
+        chosen = alike[0] if alike else more[0] if more and not is_pure else {}
+        if all(change.get(key) == value for key, value in chosen.items()):
+            break
+        change |= chosen
+    return {}
 
 
 def _kind(change: Mapping[str, str]) -> str:
@@ -117,7 +126,7 @@ def _without_next(problem: Infeasible) -> str:
 
 def _phase(phase: Phase) -> dict[str, Any]:
     spec, plan = phase.spec, phase.plan
-    known = [r for r, ask in zip(phase.rows, spec.asks, strict=True) if ask is not None]
+    known = [r for r, ask in zip(phase.rows(), spec.asks, strict=True) if ask is not None] if plan else []
     rows = sum(r.rows for r in known if r) if plan and all(r is not None for r in known) else None
     return {
         "phase": spec.name, "unit": spec.unit, "requested": spec.total.count, "realised": plan.total if plan else None,
@@ -141,10 +150,12 @@ def _components(phase: Phase) -> list[dict[str, Any]]:
     for i, (name, ask, stock) in enumerate(zip(spec.leaves, spec.asks, phase.stocks, strict=True)):
         if ask is None:
             continue
-        (seen_before, trained_before), (seen, trained) = phase.before[i], phase.seen[i]
+        before, (seen, trained) = phase.before[i], phase.seen[i]
         target = plan.targets[i] if plan else None
         tokens = phase.tokens[i] if plan else None
-        new = round(seen - seen_before)
+        new = worth = None
+        if plan and before is not None:
+            new, worth = round(seen - before[0]), round(effective(seen, trained) - effective(*before))
         found.append({
             "phase": spec.name, "component": name, "group": name.rpartition("/")[0],
             "budget": str(ask.budget) if ask.budget else _policy_of(spec, name), "floor": str(ask.floor) if ask.floor else None,
@@ -152,8 +163,8 @@ def _components(phase: Phase) -> list[dict[str, Any]]:
             "share": _ratio(target, plan.total if plan else 0), "unique": stock.unique,
             "epoch": stock.epoch, "cap": max(stock.cap, 0), "max_epochs": float(ask.max_epochs),
             "at_cap": target is not None and target == max(stock.cap, 0), "epochs": _ratio(target, stock.epoch),
-            "new_tokens": new if plan else None, "repeated_tokens": tokens - new if tokens is not None else None,
-            "effective_tokens": round(effective(seen, trained) - effective(seen_before, trained_before)) if plan else None,
+            "new_tokens": new, "repeated_tokens": tokens - new if tokens is not None and new is not None else None,
+            "effective_tokens": worth,
         })  # fmt: skip
     return found
 

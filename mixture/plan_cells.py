@@ -129,21 +129,25 @@ def _phase(spec: PhaseSpec, cells: Sequence[Cell], used: list[Fraction]) -> Phas
             consumed[k] = int(-(-gone // 1))
             cap = min(int(ask.max_epochs * epoch // 1) - consumed[k], int(left // 1))
             stocks[k] = Stock(unique, epoch, int(documents), cap)
-    before = [_seen(cells, used, own[name]) for name in spec.leaves]
+    before: list[tuple[float, float] | None] = [_seen(cells, used, own[name]) for name in spec.leaves]
     try:
         done = plan(spec, stocks)
     except Infeasible as error:
-        return Phase(spec, stocks, None, error, [0] * n, before, before, [None] * n)
+        return Phase(spec, stocks, None, error, [0] * n, before, [(0.0, 0.0)] * n, lambda: [None] * n)
     tokens = [0] * n
-    rows: list[Rows | None] = [None] * n
     for k, name in enumerate(spec.leaves):
-        at, target = own[name], done.targets[k]
-        if spec.asks[k] is None:
-            continue
-        if target:
-            tokens[k] = _use(cells, used, at, name, target, unit)
-        rows[k] = _rows(spec, [cells[i] for i in at], name, stocks[k], consumed[k], target, tokens[k])
+        if spec.asks[k] is not None and done.targets[k]:
+            tokens[k] = _use(cells, used, own[name], name, done.targets[k], unit)
     after = [_seen(cells, used, own[name]) for name in spec.leaves]
+
+    def rows() -> list[Rows | None]:
+        sample = plan_rows.sample_of(len(present))
+        return [
+            _rows(spec, [cells[i] for i in own[name]], name, stocks[k], consumed[k], done.targets[k], tokens[k], sample)
+            if name in present else None
+            for k, name in enumerate(spec.leaves)
+        ]  # fmt: skip
+
     return Phase(spec, stocks, done, None, tokens, before, after, rows)
 
 
@@ -169,7 +173,7 @@ def _use(cells: Sequence[Cell], used: list[Fraction], own: Sequence[int], name: 
 
 
 def _rows(
-    spec: PhaseSpec, cells: Sequence[Cell], name: str, stock: Stock, consumed: int, target: int, tokens: int
+    spec: PhaseSpec, cells: Sequence[Cell], name: str, stock: Stock, consumed: int, target: int, tokens: int, sample: int
 ) -> Rows | None:
     """Passes hold an epoch each; with copies, the documents that are due."""
     per_epoch = int(max((-(-cell.copies[name] // 1) for cell in cells), default=1))
@@ -180,15 +184,15 @@ def _rows(
     known = [cell for cell in cells if cell.documents]
     if any(not cell.lengths.size for cell in known):
         return None
-    return plan_rows.best_fit(passes, _mixed(known, name), spec.sequence_length)
+    return plan_rows.best_fit(passes, _mixed(known, name, sample), spec.sequence_length, sample)
 
 
-def _mixed(cells: Sequence[Cell], name: str) -> np.ndarray:
+def _mixed(cells: Sequence[Cell], name: str, sample: int) -> np.ndarray:
     """Order statistics of the lengths of an epoch of all these cells."""
     if not cells:
         return np.empty(0, np.int64)
     weights = np.array([float(cell.documents * cell.copies[name]) for cell in cells])
-    each = np.maximum((weights / weights.sum() * plan_rows.SAMPLE).astype(np.int64), 1)
+    each = np.maximum((weights / weights.sum() * sample).astype(np.int64), 1)
     parts = [
         cell.lengths[((np.arange(n) + 0.5) * cell.lengths.size / n).astype(np.int64)]
         for cell, n in zip(cells, each.tolist(), strict=True)

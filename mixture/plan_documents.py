@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from curate.recipe import Mixture, PhaseSpec, Recipe
 from mixture import going_on, kernels, plan_rows
-from mixture.budget import NOTHING, Infeasible, Plan, Stock, plan
+from mixture.budget import NOTHING, Infeasible, Stock, plan
 from mixture.labels import labels
 from mixture.pack import concat, pack
 from mixture.plan import Phase, Rows, Run
@@ -81,18 +81,19 @@ def _phase(of: Known, state: State, spec: PhaseSpec, number: int) -> Phase:
             own = docs.of(c, assigned)
             parts[c] = part(docs, state, c, own[~of.held[own]], ask.max_epochs, spec.unit, of.counted)
             stocks[c] = Stock(parts[c].unique, parts[c].epoch, parts[c].epoch_documents, parts[c].cap)
-    before = _all_seen(docs, state, parts, n)
-    done: Plan | None = None
-    tokens, rows = [0] * n, [None] * n  # type: tuple[list[int], list[Rows | None]]
+    before: list[tuple[float, float] | None] = [*_all_seen(docs, state, parts, n)]
+    tokens = [0] * n
     try:
         done = plan(spec, stocks)
     except Infeasible as error:
-        return Phase(spec, stocks, None, error, tokens, before, before, rows)
+        return Phase(spec, stocks, None, error, tokens, before, [(0.0, 0.0)] * n, lambda: [None] * n)
+    uses: list[list[Use]] = [[] for _ in range(n)]
     for c, found in parts.items():
-        uses = passes(docs, state, found, done.targets[c], of.seed, spec.name, number)
-        tokens[c] = sum(int(use.n_tokens.sum()) for use in uses)
-        rows[c] = _packed(uses, spec)
-    return Phase(spec, stocks, done, None, tokens, before, _all_seen(docs, state, parts, n), rows)
+        uses[c] = passes(docs, state, found, done.targets[c], of.seed, spec.name, number)
+        tokens[c] = sum(int(use.n_tokens.sum()) for use in uses[c])
+    return Phase(
+        spec, stocks, done, None, tokens, before, _all_seen(docs, state, parts, n), lambda: [_packed(mine, spec) for mine in uses]
+    )  # fmt: skip
 
 
 def _packed(uses: Sequence[Use], spec: PhaseSpec) -> Rows:

@@ -13,6 +13,7 @@ Imports recipe.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
@@ -41,6 +42,7 @@ def weights(policy: Policy, names: Sequence[str], unique: Sequence[int]) -> list
     raise ValueError(f"policy {policy.kind} has no weights")
 
 
+@functools.lru_cache(1 << 14)  # suggestions are tried with the same sizes
 def root(value: int, temperature: Fraction) -> Fraction:
     """value^(1 / temperature) to DIGITS significant digits, exactly what a hand with enough paper would get."""
     if value <= 1:

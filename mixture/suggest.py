@@ -89,7 +89,7 @@ def _more_epochs(phase: PhaseSpec, stocks: Sequence[Stock], root: Node) -> Itera
 def _one_cap(node: Node, value: Fraction, bends: bool) -> dict[int, int]:
     """{leaf: cap}: the one leaf of `node` with which it can have `value`, in the fewest passes more."""
     best: tuple[Fraction, int, int] | None = None
-    for leaf in node.leaves():
+    for leaf in sorted(node.leaves(), key=lambda leaf: -leaf.stock.epoch):  # of the largest a pass gives the most
         own = leaf.stock
         if not own.epoch or (best and Fraction(ceil(value - node.hi), own.epoch) >= best[0]):
             continue
@@ -99,7 +99,8 @@ def _one_cap(node: Node, value: Fraction, bends: bool) -> dict[int, int]:
             bound(node, bends, False)
             return node.hi >= value
 
-        cap = smallest(enough, own.cap, own.cap + ceil(value))
+        lacks = own.cap + ceil(value - node.hi)  # enough where every level above the leaf flows
+        cap = lacks if enough(lacks) and not enough(lacks - 1) else smallest(enough, own.cap, own.cap + ceil(value))
         leaf.stock = own
         bound(node, bends, False)
         if cap is not None and (best is None or Fraction(cap - own.cap, own.epoch) < best[0]):

@@ -25,9 +25,10 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     lines += [paint("! ", "yellow", colour) + hint for hint in data["hints"]]
     if not data["feasible"]:
         lines += ["", paint("! not feasible: ", "red", colour) + data["why"]]
+        many = len(data["changes"]) > 1
         for number, change in enumerate(data["changes"]):
-            lines += ["", "either" if number == 0 and len(data["changes"]) > 1 else "so" if number == 0 else "or"]
-            lines += [f"  {line}" for line in change["yaml"]]
+            says = f"in the recipe, {'each of these makes' if many else 'this makes'} it feasible:" if not number else "or"
+            lines += ["", says, *(f"  {line}" for line in change["yaml"])]
         if not data["changes"]:
             lines += ["", "no single change of a total, a cap, a floor or on_shortage makes it feasible"]
     return "\n".join(lines)
