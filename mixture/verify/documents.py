@@ -58,27 +58,15 @@ def read(path: Path, report: Report, build_dir: Path, columns: list[str] | None 
 
 def check_documents(stage: Found, report: Report, build_dir: Path) -> dict[str, int]:
     """One source: {"documents", "quarantined"} counted from rows."""
-    counts = {"documents": 0, "quarantined": 0}
+    found = report.each(stage.keys, lambda key, own: _check_shard(stage, key, own, build_dir))
+    counts = {"documents": sum(n for n, _, _ in found), "quarantined": 0}
     last = ""
-    for key in stage.keys:
-        path = stage.file(key, "documents.parquet")
-        table = read(path, report, build_dir)
-        if table is None:
-            continue
-        name = shown(path, build_dir)
-        report.equal(name, "columns", schema.DOCUMENTS.names, table.column_names)
-        report.equal(name, "root", stage.info["shards"][key]["root"], table_root(table, exclude=schema.ORIGIN))
-        report.equal(name, "rows", stage.info["shards"][key]["rows"], table.num_rows)
-        ids = table["id"].to_pylist()
-        for row, (before, id_) in enumerate(zip([last, *ids], ids, strict=False)):
-            if id_ <= before:
-                report.add(name, "ids are not sorted and unique", f"row {row}, id {id_}")
-        last = ids[-1] if ids else last
-        if stage.source and not pc.all(pc.equal(table["source"], stage.source)).as_py() and table.num_rows:
-            report.add(name, f"documents of another source than {stage.source}")
-        _check_texts(table, name, report)
-        counts["documents"] += table.num_rows
-        report.count(documents=table.num_rows)
+    for key, (_, first, end) in zip(stage.keys, found, strict=True):
+        if first and first <= last:
+            report.add(
+                shown(stage.file(key, "documents.parquet"), build_dir), "ids are not sorted and unique", f"row 0, id {first}"
+            )
+        last = end or last
     path = stage.file("quarantine", "quarantine.parquet")
     if (
         "quarantine" in set(stage.info["keys"]) - set(stage.info["damaged"])
@@ -88,11 +76,38 @@ def check_documents(stage: Found, report: Report, build_dir: Path) -> dict[str, 
     return counts
 
 
+def _check_shard(stage: Found, key: str, report: Report, build_dir: Path) -> tuple[int, str, str]:
+    """(documents, first id, last id)."""
+    path = stage.file(key, "documents.parquet")
+    table = read(path, report, build_dir)
+    if table is None:
+        return 0, "", ""
+    name = shown(path, build_dir)
+    report.equal(name, "columns", schema.DOCUMENTS.names, table.column_names)
+    report.equal(name, "root", stage.info["shards"][key]["root"], table_root(table, exclude=schema.ORIGIN))
+    report.equal(name, "rows", stage.info["shards"][key]["rows"], table.num_rows)
+    ids = table["id"].combine_chunks()
+    unsorted = pc.less_equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0)))
+    for row in np.flatnonzero(unsorted.to_numpy(zero_copy_only=False))[:3].tolist():
+        report.add(name, "ids are not sorted and unique", f"row {row + 1}, id {ids[row + 1]}")
+    if stage.source and not pc.all(pc.equal(table["source"], stage.source)).as_py() and table.num_rows:
+        report.add(name, f"documents of another source than {stage.source}")
+    _check_texts(table, name, report)
+    report.count(documents=table.num_rows)
+    return table.num_rows, ids[0].as_py() if len(ids) else "", ids[-1].as_py() if len(ids) else ""
+
+
 def _check_texts(table: pa.Table, name: str, report: Report) -> None:
     """text_hash is blake2b-128 of the text's UTF-8."""
-    for row, (text, stated) in enumerate(zip(table["text"], table["text_hash"], strict=True)):
-        if hashlib.blake2b(text.as_buffer() or b"", digest_size=16).hexdigest() != stated.as_py():
-            report.add(name, "text_hash is not the hash of the text", f"row {row}, id {table['id'][row]}")
+    row = 0
+    for batch in table.select(["text", "text_hash"]).to_batches(1 << 14):
+        texts = batch["text"].cast(pa.large_string()).fill_null("")
+        ends = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1].tolist()
+        data = memoryview(texts.buffers()[2] or b"")
+        for i, stated in enumerate(batch["text_hash"].to_pylist()):
+            if hashlib.blake2b(data[ends[i] : ends[i + 1]], digest_size=16).hexdigest() != stated:
+                report.add(name, "text_hash is not the hash of the text", f"row {row + i}, id {table['id'][row + i]}")
+        row += len(batch)
 
 
 def check_rows(stage: Found, file: str, documents: Mapping[str, Found], report: Report, build_dir: Path) -> None:

@@ -102,7 +102,8 @@ def check_stage(folder: Path, stated: Mapping[str, Any], report: Report, build_d
     report.equal(name, "root over its shards", info["root"], root)
     report.equal(name, "keys", info["keys"], sorted(info["shards"]))
     report.equal(name, "rows", info["rows"], sum(shard["rows"] for shard in info["shards"].values()))
-    damaged = {key: _check_shard(folder / key, info["shards"][key], report, build_dir) for key in info["keys"]}
+    shards = report.each(info["keys"], lambda key, own: _check_shard(folder / key, info["shards"][key], own, build_dir))
+    damaged = dict(zip(info["keys"], shards, strict=True))
     info["damaged"] = {key: names for key, names in damaged.items() if names}
     return info
 

@@ -8,6 +8,7 @@ every document that is found wrong. Imports mixture's cuts, render, tokenizer an
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,7 @@ class Again:
         roles = ((recipe.tokenizer.bos, "bos"), (recipe.tokenizer.eos, "eos"))
         self.bos, self.eos = (tokenizer.special[role] if asked == "per_document" else None for asked, role in roles)
         self.bytes = tokenizer.bytes_of_ids if template is None else None
+        self._one = threading.Lock()  # a tokenizer remembers words; template engines keep state
 
     @cached_property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +73,10 @@ class Again:
 
     def encode(self, batch: Batch, at: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """(ids, loss mask) of some documents of a batch."""
+        with self._one:
+            return self._encode(batch, at)
+
+    def _encode(self, batch: Batch, at: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
         values = batch.values.take(pa.array(at)).to_pylist()
         if self.template is None:
             return [(self._framed(ids), None) for ids in self.tokenizer.encode_batch(values)]

@@ -25,7 +25,6 @@ from mixture.verify.files import shown
 from mixture.verify.report import Report
 from mixture.verify.texts import Again, Shard, check_texts
 
-PIECE = 1 << 22
 TOKENS = {"tokens.ds", "tokens.ds.loss"}  # files in which damage is traced to a document
 
 
@@ -45,28 +44,35 @@ def check_tokens(
     source = recipe.sources[stage.source]
     template = load_template(tokenizer, source.loss) if source.type == "conversation" else None
     again = Again(recipe, tokenizer, template)
-    for key in stage.info["keys"]:
-        damaged = stage.info["damaged"].get(key, set())
-        if damaged - TOKENS or key not in documents.keys or f"{stage.source}.{key}" not in decisions.keys:
-            continue
-        if cuts is not None and key not in cuts.keys:
-            continue
-        folder = stage.folder / key
-        index = read(folder / "tokens.parquet", report, build_dir)
-        judged = read(decisions.file(f"{stage.source}.{key}", "decisions.parquet"), report, build_dir, ["id", "keep"])
-        if index is None or judged is None:
-            continue
+    readable = [
+        key
+        for key in stage.info["keys"]
+        if not stage.info["damaged"].get(key, set()) - TOKENS and key in documents.keys and f"{stage.source}.{key}" in decisions.keys
+        and (cuts is None or key in cuts.keys)
+    ]  # fmt: skip
+    report.each(readable, lambda key, own: _check_shard(key, stage, documents, decisions, cuts, again, own, build_dir, fast))
+
+
+def _check_shard(
+    key: str, stage: Found, documents: Found, decisions: Found, cuts: Found | None, again: Again, report: Report, build_dir: Path,
+    fast: bool,
+) -> None:  # fmt: skip
+    folder, damaged = stage.folder / key, stage.info["damaged"].get(key, set())
+    index = read(folder / "tokens.parquet", report, build_dir)
+    judged = read(decisions.file(f"{stage.source}.{key}", "decisions.parquet"), report, build_dir, ["id", "keep"])
+    if index is None or judged is None:
+        return
+    kept = judged["id"].filter(judged["keep"])
+    if not index["id"].combine_chunks().equals(kept.combine_chunks()):
         name = shown(folder / "tokens.parquet", build_dir)
-        kept = judged["id"].filter(judged["keep"])
-        if not index["id"].combine_chunks().equals(kept.combine_chunks()):
-            report.add(name, f"its {index.num_rows:,} rows are not the {len(kept):,} kept documents")
-            continue
-        if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
-            own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
-            keep, path = judged["keep"].to_numpy(), documents.file(key, "documents.parquet")
-            shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir))
-            check_texts(shard, again, report, fast=fast and not damaged, damaged=bool(damaged))
-            report.count(tokens=int(arrays[0].size))
+        report.add(name, f"its {index.num_rows:,} rows are not the {len(kept):,} kept documents")
+        return
+    if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
+        own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
+        keep, path = judged["keep"].to_numpy(), documents.file(key, "documents.parquet")
+        shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir))
+        check_texts(shard, again, report, fast=fast and not damaged, damaged=bool(damaged))
+        report.count(tokens=int(arrays[0].size))
 
 
 def _check_files(
@@ -108,6 +114,5 @@ def _check_files(
 def _hash(array: np.ndarray | None) -> str:
     state = hashlib.blake2b(digest_size=16)
     if array is not None:
-        for first in range(0, array.size, PIECE):
-            state.update(array[first : first + PIECE].tobytes())
+        state.update(np.ascontiguousarray(array).view(np.uint8).data)
     return state.hexdigest()

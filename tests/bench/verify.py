@@ -173,7 +173,9 @@ def _shard(
     decided: Stage, tokens: Stage,
 ) -> None:  # fmt: skip
     n = begin.size
-    ids = pa.array([f"{made + i:024x}{0:08x}" for i in range(n)])
+    ids = pa.array(
+        [f"{made + i:08x}{hashlib.blake2b(bytes([i % 256, i // 256]), digest_size=8).hexdigest()}{0:08x}" for i in range(n)]
+    )
     texts = [pool[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
     columns = {field.name: pa.nulls(n, field.type) for field in schema.DOCUMENTS} | {
         "id": ids, "source": pa.repeat("web", n), "text": pa.array([text.decode() for text in texts], pa.large_string()),
