@@ -111,7 +111,7 @@ def _body(manifest: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
 
 def _licences(counted: Mapping[str, Any]) -> list[str]:
     lines = [
-        "# Licences", "", "Each row is under the licence that its column `license` names, an SPDX expression:", "",
+        "# Licences", "", "Each row is under the licence that its column `license` names, as its origin declares it:", "",
         "| licence | rows |", "|---|---:|", *(f"| {name} | {n:,} |" for name, n in counted["licences"].items()),
     ]  # fmt: skip
     withheld = counted["withheld_reasons"]

@@ -41,5 +41,5 @@ def _texts(data: Mapping[str, Any]) -> list[str]:
     lines.append(
         f"documents: {documents['exported']:,} exported + {documents['withheld']:,} withheld = {documents['selected']:,} selected"
     )
-    lines += [f"  withheld {n:,}: {why}" for why, n in data["withheld_reasons"].items()]
+    lines += [f"  {n:,} rows withheld: {why}" for why, n in data["withheld_reasons"].items()]
     return [*lines, f"next: curate verify {data['folder']}"]
