@@ -19,7 +19,7 @@ TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "docs" / "evidence"
 
 # the verdicts and what the tests print about themselves, not the dots
-TOLD = r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|exit \d"
+TOLD = r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|ids equal|exit \d"
 
 JUDGED = "## Judged by reading"
 
@@ -28,6 +28,7 @@ COMMANDS = {
     "promises": [sys.executable, "-m", "pytest", "-m", "slow", "-rA", "--durations=0", "tests"],
     "kernels": [sys.executable, "-m", "tests.bench.kernels"],
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
+    "padding": [sys.executable, "-m", "tests.bench.padding"],
     "signals": [sys.executable, "-m", "tests.bench.signals"],
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
     "against_spacy": [sys.executable, "-m", "tests.signals.test_against_spacy"],
