@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from curate.recipe import Ask, PhaseSpec
 from curate.recipe.strict import COUNTS, SHARES
@@ -37,7 +38,7 @@ def applied(phase: PhaseSpec, stocks: Sequence[Stock], change: Mapping[str, str]
     new = list(stocks)
 
     def ask(one: Ask) -> Ask:
-        read = {
+        read: dict[str, Any] = {
             name: quantity(change[f"{one.key}.{name}"], _UNITS) for name in ("budget", "floor") if f"{one.key}.{name}" in change
         }
         if (most := change.get(f"{one.component_key}.max_epochs")) is not None and not one.parts:
@@ -49,7 +50,7 @@ def applied(phase: PhaseSpec, stocks: Sequence[Stock], change: Mapping[str, str]
         return replace(one, parts=tuple(map(ask, one.parts)), **read)
 
     parts = tuple(map(ask, phase.parts))
-    own = {name: change[f"{phase.key}.{name}"] for name in ("on_shortage",) if f"{phase.key}.{name}" in change}
+    own: dict[str, Any] = {name: change[f"{phase.key}.{name}"] for name in ("on_shortage",) if f"{phase.key}.{name}" in change}
     total = quantity(change.get(f"{phase.key}.total", str(phase.total)), COUNTS)
     return replace(phase, parts=parts, total=total, **own), new
 

@@ -66,7 +66,7 @@ def test_llammas(planned, et_mean, en_mean):
     assert phase["realised"] == total == 5_001_707_520 and phase["packing"] == "concat" and data["feasible"]
     exact = Fraction(3 * et_mean, 3 * et_mean + en_mean) * total
     assert abs(found["et"]["realised"] - exact) < 1 and found["et"]["realised"] + found["en"]["realised"] == total
-    rows = sum(-(-tokens // 1024) for tokens in passes(found["et"]["realised"], 8 * 10**6 * et_mean) + [found["en"]["realised"]])
+    rows = sum(-(-tokens // 1024) for tokens in [*passes(found["et"]["realised"], 8 * 10**6 * et_mean), found["en"]["realised"]])
     assert phase["sequences"] == rows and phase["padding_tokens"] == rows * 1024 - total < 3 * 1024
     if et_mean == en_mean:  # three quarters of whole rows: nothing is padded
         assert phase["steps"] == 19_080 and phase["padding_tokens"] == 0
