@@ -1,7 +1,7 @@
 """Who is in which component, counted again: the patterns of every tokenized document, its copies, which passes may hold it.
 
 In: `Kept` and `Used` of uses.py, the recipe, and the membership that the caller reads from the stages again. Out: findings. Imports
-schema, recipe, mixture's members, selection, statement and verify.
+schema, recipe, mixture's members, order, statement and verify.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curate import schema
 from curate.recipe import Recipe
-from mixture import members, selection, statement
+from mixture import members, order, statement
 from mixture.verify.documents import Found, read
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Kept, Used
@@ -131,19 +131,26 @@ def check_members(build_dir: Path, recipe: Recipe, kept: Kept, found: Members, r
 
 
 class Passes:
-    """Which documents the passes of one component may hold, by the specification in selection.py. `own`: numbers in Kept."""
+    """How a component's copies are spread over the passes of an epoch, by the specification in selection.py. `own`: numbers in Kept."""
 
     def __init__(self, seed: int, phase: str, name: str, own: np.ndarray, copies: np.ndarray, kept: Kept) -> None:
-        self.own, self.copies = own, copies
-        self.per_epoch = int(copies.max(initial=1))
-        ids = pa.nulls(own.size, pa.string())
+        self.copies, self.per_epoch = copies, int(copies.max(initial=1))
+        self.offset = np.zeros(own.size, np.int64)
         if self.per_epoch > 1:
-            ids = pa.array([id_.decode() for id_ in kept.id[own].tolist()], pa.string())
-        self.offset = selection.offsets(ids, self.per_epoch, selection.copies_key(seed, phase, name))
+            key = order.key(seed, "copies", phase, name)
+            self.offset = (order.keyed_hash(*_halves(kept.id[own]), key) % np.uint64(self.per_epoch)).astype(np.int64)
 
-    def members(self, number: int) -> np.ndarray:
-        """The documents of pass `number`, as numbers in Kept; fewer where earlier phases used some of them."""
-        return self.own[selection.stands_in(self.copies, self.offset, self.per_epoch, number)]
+    def before(self, number: int) -> np.ndarray:
+        """int64 (own,): how often the passes before `number` hold each document."""
+        return (number + self.offset) * self.copies // self.per_epoch - self.offset * self.copies // self.per_epoch
+
+
+def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of 32 hex digits (S32) as two uint64."""
+    digits = np.frombuffer(ids.tobytes(), np.uint8).reshape(-1, 32)
+    values = np.where(digits >= ord("a"), digits - (ord("a") - 10), digits - ord("0")).astype(np.uint8)
+    both = np.ascontiguousarray(values[:, 0::2] << 4 | values[:, 1::2]).view(">u8").astype(np.uint64)
+    return both[:, 0], both[:, 1]
 
 
 def check_copies(

@@ -77,7 +77,7 @@ def check_uses(part: Part, used: Used, kept: Kept, history: History, seed: int, 
     last, in_part = int(uses.pass_.max(initial=-1)), 0
     for number in range(last + 1):
         here = uses.of(number)
-        members = part.own[_holds(passes, part, due, number)]
+        members = part.own[_holds(passes, due, number)]
         key = order.key(seed, "documents", part.phase_name, part.name, str(number))
         in_part += _check_pass(
             f"{part.title}, pass {number}", members, here, key, number == last, part.packing, kept, history, report
@@ -124,11 +124,10 @@ def _uses_of(rows: np.ndarray, used: Used, part: Part, report: Report) -> _Uses:
     return _Uses(key[0][first], key[1][first], rows[first], begin, np.add.reduceat(length, first), labels)
 
 
-def _holds(passes: Passes, part: Part, due: np.ndarray, number: int) -> np.ndarray:
+def _holds(passes: Passes, due: np.ndarray, number: int) -> np.ndarray:
     """bool (own,): the documents that the pass has to hold: it is their turn, and that use was not made before."""
-    before = (number + passes.offset) * part.copies // passes.per_epoch - passes.offset * part.copies // passes.per_epoch
-    after = (number + 1 + passes.offset) * part.copies // passes.per_epoch - passes.offset * part.copies // passes.per_epoch
-    return (after > before) & (before >= due)
+    before = passes.before(number)
+    return (passes.before(number + 1) > before) & (before >= due)
 
 
 def _check_pass(

@@ -236,3 +236,68 @@ mixture:
     receipt.write_text(json.dumps({"sequences": 4, "manifest": {"stream": "0" * 64}}))
     [finding] = check(made).findings
     assert "another stream" in finding.what
+
+
+def drawn(rng: np.random.Generator, old: bool) -> dict:
+    """Some mixture over the sources: one to three phases in any unit, components that overlap, copies, groups, concat or best fit."""
+
+    def pick(*values):
+        return values[int(rng.integers(len(values)))]
+
+    copies = [{}, {"copies": {"by": "n_bytes", "table": {0: int(rng.integers(1, 4)), 15: int(rng.integers(1, 4))}}}]
+    components = {}
+    for name in ("a", "b", "c")[: int(rng.integers(1, 4))]:
+        some = ["web", "chat", "spare"] if name == "a" else ["web", "spare"]  # c takes what a and b leave, d the rest of chat
+        sources = [str(s) for s in rng.permutation(some)[: int(rng.integers(1, len(some) + 1))]]
+        where = {} if name == "c" else {"where": {"n_bytes": pick({"min": int(rng.integers(15, 30))}, {"below": 20})}}
+        components[name] = {"from": sources, "role": "other", "max_epochs": pick(1, 1.5, 2, 3), **where, **pick(*copies)}
+    components["d"] = {"from": ["chat"], "role": "other", "max_epochs": pick(2, 3)}
+    phases = {}
+    for name in ("one", "two", "three")[: int(rng.integers(1, 4))]:
+        unit = pick("tokens", "tokens", "loss_tokens", "examples")
+        named = [part for part in components if rng.random() < 0.8] or ["d"]
+        shares = rng.multinomial(100, np.ones(len(named)) / len(named))
+        phases[name] = {
+            "total": f"{int(rng.integers(2, 8 if unit == 'examples' else 150))} {unit}", "sequence_length": pick(8, 16, 32, 64),
+            "packing": pick("best_fit", "concat"), "on_shortage": pick("shrink_total", "bend_shares"),
+            "components": {part: f"{share} % of {unit}" for part, share in zip(named, shares.tolist(), strict=True)},
+        }  # fmt: skip
+    used = {part for phase in phases.values() for part in phase["components"]}
+    mixture = {"sequence_length": 32, "components": {part: c for part, c in components.items() if part in used}, "phases": phases}
+    if old:
+        mixture["continues"] = {"manifest": "old/manifest.json", "rows": int(rng.integers(0, 12))}
+    held = {"held_out": {"per_component": "40 tokens", "at_most": "10 % of tokens"}} if rng.random() < 0.5 else {}
+    return {**held, "mixture": mixture}
+
+
+def random_builds(root, seed: int, n: int) -> tuple[int, list[str]]:
+    """(builds that were possible, what verify said of them)."""
+    import yaml
+
+    from curate.errors import CurateError
+
+    rng, made, said = np.random.default_rng(seed), 0, []
+    build(root, TWO, "old")
+    for i in range(n):
+        text = yaml.safe_dump(drawn(rng, old=bool(i % 3 == 2)), sort_keys=False)
+        try:
+            done = build(root, text, f"b{i}")
+        except CurateError as error:
+            assert "mixture" in f"{error.what} {error.where} {error.found}", error
+            continue
+        report = check(done, fast=True)
+        made += 1
+        said += [] if report.ok else [f"{text}\n{report.text()}"]
+    return made, said
+
+
+def test_random_mixtures(tmp_path):
+    made, said = random_builds(tmp_path, 1, 6)
+    assert made >= 3 and not said, "\n".join(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_more_random_mixtures(tmp_path, seed):
+    made, said = random_builds(tmp_path, seed, 40)
+    assert made >= 15 and not said, "\n".join(said)
