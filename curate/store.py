@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,15 @@ def array_root(*arrays: np.ndarray) -> str:
     return digest(*parts)
 
 
-def table_root(table: pa.Table, exclude: Collection[str] = ()) -> str:
-    """Logical rows of a table: names, types, validity and values; not chunks, file encoding or string width."""
+def table_root(table: pa.Table, exclude: Collection[str] = (), first: Mapping[str, Callable[[Any], None]] | None = None) -> str:
+    """Logical rows of a table: names, types, validity and values; not chunks, file encoding or string width.
+
+    `first`: columns that stand before the table's and are too large to be made: each feeds the hash by itself what its values would."""
     state = hashlib.blake2b(digest_size=16)
     state.update(table.num_rows.to_bytes(8, "little"))
+    for name, update in (first or {}).items():
+        state.update(digest(name).encode())
+        update(state)
     for name in table.column_names:
         if name in exclude:
             continue

@@ -12,10 +12,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from mixture import budget, kernels
-from mixture.selection import Documents, Part, State
+from mixture.selection import Coded, Documents, Part, State
 from mixture.sequences import Layout
 
 
@@ -130,10 +129,9 @@ def _sum(index: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def _by_value(values: pa.DictionaryArray, layout: Layout, own: np.ndarray) -> np.ndarray:
+def _by_value(column: Coded, layout: Layout, own: np.ndarray) -> np.ndarray:
     """Tokens of the chunks `own` by their documents' value, and last those of documents that have none."""
-    code = np.asarray(values.indices.fill_null(-1)) if values.indices.null_count else values.indices.to_numpy()
-    return _sum(code[layout.document[own]], layout.length[own], len(values.dictionary) + 1)
+    return _sum(column.code[layout.document[own]], layout.length[own], len(column.values) + 1)
 
 
 def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
@@ -212,7 +210,7 @@ def checks(
             in_passes = [p for p in phase["packing"]["passes"] if p["component"] == docs.components[c]]
             found += [
                 (f"{name}: {unit} in rows = budget", numbers["realised"], plan.targets[c]),
-                (f"{name}: {unit} above the cap", max(0, numbers["realised"] - part.cap), 0),
+                (f"{name}: {unit} above the cap", max(0, numbers["realised"] - max(part.cap, 0)), 0),
                 (f"{name}: tokens by pass = tokens in rows", sum(p["tokens"] for p in in_passes), numbers["tokens"]),
                 (f"{name}: documents by uses = documents", sum(numbers["copies"].values()), numbers["documents"]),
                 (f"{name}: documents not used k or k + 1 times, given what was used before", own.out_of_step, 0),

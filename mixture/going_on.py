@@ -2,7 +2,7 @@
 
 A use of a document counts as begun when any of its chunks was consumed; its other chunks are lost: they are counted, not trained on
 later. Documents held out before stay held out, documents trained on are never held out. What lies where in the old selection.parquet
-is checked against the old manifest's hash of it. Imports errors, manifest, recipe, store, and mixture's kernels, selection.
+is checked against the old manifest's hash of it. Imports errors, manifest, recipe, store, and mixture's kernels, names, selection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from curate.manifest import read_manifest
 from curate.recipe import Continue, Recipe
 from curate.store import file_sha256
 from mixture import kernels
-from mixture.selection import Documents, State, halves
+from mixture.names import read
+from mixture.selection import Documents, State
 
 CODES = ["phase", "component", "source", "split"]
 COLUMNS = [*CODES, "id", "pass", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens", "stream_index"]
@@ -155,8 +156,8 @@ def _uses(table: pa.Table, is_consumed: np.ndarray, is_train: np.ndarray) -> tup
     if not many.size:
         return whole, is_lost
     # A use has its id once in its phase, component and pass, by which the selection is sorted: in this order its chunks are a run
-    high, low = halves(table["id"].take(pa.array(many)).combine_chunks())
-    by_use = many[np.lexsort((chunk[many], _runs(table)[many], low, high))]
+    ids = read(table["id"].take(pa.array(many)))
+    by_use = many[np.lexsort((chunk[many], _runs(table)[many], ids.low, ids.high))]
     number = np.cumsum(chunk[by_use] == 0) - 1
     first = by_use[chunk[by_use] == 0]
     if not np.array_equal(np.bincount(number), n_chunks[first]):
@@ -187,16 +188,16 @@ class _Finder:
     """Documents by source and id; those there are now lie by source, then id."""
 
     def __init__(self, docs: Documents) -> None:
-        self.high, self.low = halves(docs.id)
+        self.ids = docs.id
         self.first = np.searchsorted(docs.source, np.arange(len(docs.sources) + 1))
 
     def __call__(self, source: np.ndarray, ids: pa.ChunkedArray) -> np.ndarray:
         """int64 (n,): number of each document, -1 where there is none. `source`: index into the sources there are now, or -1."""
         found = np.full(len(ids), -1, np.int64)
-        high, low = halves(ids.combine_chunks())
+        names = read(ids)
         for s in range(len(self.first) - 1):
             own = np.flatnonzero(source == s)
             a, b = int(self.first[s]), int(self.first[s + 1])
-            at = kernels.find(high[own], low[own], self.high[a:b], self.low[a:b])
+            at = kernels.find(names.high[own], names.low[own], self.ids.high[a:b], self.ids.low[a:b])
             found[own] = np.where(at < 0, -1, a + at)
         return found

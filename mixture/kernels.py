@@ -58,26 +58,50 @@ def keyed_hash(high: np.ndarray, low: np.ndarray, key: np.uint64) -> np.ndarray:
     return out
 
 
+_U4, _U6B, _U8, _U16, _U32 = np.uint64(4), np.uint64(6), np.uint64(8), np.uint64(16), np.uint64(32)
+_NIBBLES, _ONES, _SIXES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101), np.uint64(0x0606060606060606)
+_ZEROS, _TO_LETTER = np.uint64(0x3030303030303030), np.uint64(0x27)  # '0' eight times; from '9' + 1 to 'a'
+_IN_16, _IN_32, _IN_64 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
+
+
+@inner
+def _hex_of(nibbles: np.uint64) -> np.uint64:
+    """Eight hex digits as text from eight bytes of 0 to 15, the first in the lowest byte."""
+    return nibbles + _ZEROS + ((nibbles + _SIXES) >> _U4 & _ONES) * _TO_LETTER
+
+
 @kernel
-def hex_halves(digits: np.ndarray, high: np.ndarray, low: np.ndarray) -> bool:
-    """The two halves of names of 32 lower-case hex digits each; False where there is another character. digits: uint8 (32 n,)."""
+def from_hex(words: np.ndarray, high: np.ndarray, low: np.ndarray) -> bool:
+    """The two halves of names of 32 lower-case hex digits, four words of text each; False where there is another character."""
     for i in range(high.size):
         for half in range(2):
             value = np.uint64(0)
-            for at in range(32 * i + 16 * half, 32 * i + 16 * half + 16):
-                c = digits[at]
-                if 48 <= c <= 57:
-                    digit = c - 48
-                elif 97 <= c <= 102:
-                    digit = c - 87
-                else:
+            for k in range(2):
+                word = words[4 * i + 2 * half + k]
+                nibbles = (word & _NIBBLES) + (word >> _U6B & _ONES) * np.uint64(9)
+                if _hex_of(nibbles & _NIBBLES) != word:
                     return False
-                value = value << np.uint64(4) | np.uint64(digit)
+                pairs = (nibbles & _IN_16) << _U4 | (nibbles >> _U8 & _IN_16)
+                fours = (pairs & _IN_32) << _U8 | (pairs >> _U16 & _IN_32)
+                value = value << _U32 | (fours & _IN_64) << _U16 | fours >> _U32
             if half == 0:
                 high[i] = value
             else:
                 low[i] = value
     return True
+
+
+@kernel
+def to_hex(high: np.ndarray, low: np.ndarray, words: np.ndarray) -> None:
+    """The text of names, four words each."""
+    for i in range(high.size):
+        for half in range(2):
+            value = high[i] if half == 0 else low[i]
+            for k in range(2):
+                fours = value >> _U32 if k == 0 else value & _IN_64
+                fours = fours >> _U16 | (fours & np.uint64(0xFFFF)) << _U32
+                pairs = (fours >> _U8 & _IN_16 & _IN_32) | (fours & (_IN_16 & _IN_32)) << _U16
+                words[4 * i + 2 * half + k] = _hex_of((pairs >> _U4 & _NIBBLES & _IN_16) | (pairs & (_NIBBLES & _IN_16)) << _U8)
 
 
 # --- sorting and summing by number -----------------------------------------------------------------------------------
@@ -435,31 +459,36 @@ def rows_needed(per_size: np.ndarray, capacity: int, max_k: int) -> np.int64:
 
 @kernel(allocates=True)
 def hold_out(
-    order: np.ndarray, order_ptr: np.ndarray, cluster: np.ndarray, member: np.ndarray, member_ptr: np.ndarray,
-    component: np.ndarray, n_tokens: np.ndarray, limits: np.ndarray, taken: np.ndarray, held: np.ndarray,
+    c: int, order: np.ndarray, cluster: np.ndarray, member: np.ndarray, member_ptr: np.ndarray, component: np.ndarray,
+    n_tokens: np.ndarray, limits: np.ndarray, taken: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
-    """Mark held[d]: per component, clusters in the given order, each whole and everywhere, while no limit is passed.
+    """Mark held[d] for one component: its documents in the given order, with their whole clusters, while no limit is passed.
 
-    `taken` (as limits): tokens that are held out already, and in the end all of them."""
+    `cluster`: number of the cluster of each document, -1 of one that stands alone; `taken` (as limits): tokens held out so far."""
     adds = np.zeros(limits.size, np.int64)
-    for c in range(limits.size):
-        tried = np.int64(-1)
-        for at in range(order_ptr[c], order_ptr[c + 1]):
-            if taken[c] >= limits[c]:
-                break
-            k = cluster[order[at]]
-            if k == tried or held[order[at]]:
-                continue
-            tried = k
-            adds[:] = 0
+    tried = np.int64(-1)
+    for at in range(order.size):
+        d = order[at]
+        if taken[c] >= limits[c]:
+            break
+        k = cluster[d]
+        if held[d] or (k >= 0 and k == tried):
+            continue
+        if k < 0:
+            if taken[c] + n_tokens[d] <= limits[c]:
+                taken[c] += n_tokens[d]
+                held[d] = True
+            continue
+        tried = k
+        adds[:] = 0
+        for m in range(member_ptr[k], member_ptr[k + 1]):
+            if component[member[m]] >= 0:
+                adds[component[member[m]]] += n_tokens[member[m]]
+        fits = True
+        for i in range(limits.size):
+            fits = fits and (adds[i] == 0 or taken[i] + adds[i] <= limits[i])
+        if fits:
+            taken += adds
             for m in range(member_ptr[k], member_ptr[k + 1]):
                 if component[member[m]] >= 0:
-                    adds[component[member[m]]] += n_tokens[member[m]]
-            fits = True
-            for i in range(limits.size):
-                fits = fits and (adds[i] == 0 or taken[i] + adds[i] <= limits[i])
-            if fits:
-                taken += adds
-                for m in range(member_ptr[k], member_ptr[k + 1]):
-                    if component[member[m]] >= 0:
-                        held[member[m]] = True
+                    held[member[m]] = True

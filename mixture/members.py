@@ -44,6 +44,6 @@ def write_members(build_dir: Path, docs: Documents, sources: Collection[str]) ->
             for first in range(int(ends[number]), int(ends[number + 1]), SLICE):
                 at = slice(first, min(first + SLICE, int(ends[number + 1])))
                 size = at.stop - at.start
-                columns = [pa.repeat(source, size), docs.id.slice(first, size), of_pattern.take(pa.array(docs.pattern[at]))]
+                columns = [pa.repeat(source, size), docs.id[at].text(), of_pattern.take(pa.array(docs.pattern[at]))]
                 writer.write_table(pa.table(columns, names=schema.MEMBERS.names).cast(schema.MEMBERS))
     os.replace(temporary, path)

@@ -26,7 +26,7 @@ import numpy as np
 from curate.recipe import PhaseSpec, Recipe
 from mixture import budget, order
 from mixture.planning import plan_phases, present
-from mixture.selection import Documents, Labels, Part, State, Use, halves, labels_of, rest_of, whole_of
+from mixture.selection import Documents, Labels, Part, State, Use, labels_of, rest_of, whole_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Cells:
         own = self.members
         cell = _groups([of[own] for of in assigned])
         stratum = _groups([cell, *times[:, own], *self._copies[:, own]])
-        high, low = halves(docs.id.take(own))
+        high, low = docs.id.high[own], docs.id.low[own]
         rank = order.keyed_hash(high, low, order.key(seed, "miniature"))
         units = list(dict.fromkeys(spec.unit for spec in specs))
         weight = whole_of(docs, own, units[0] if len(units) == 1 else "tokens", counted)

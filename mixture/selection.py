@@ -3,7 +3,8 @@
 In: one table of kept documents per source, recipe order; per phase how much of which component. Canonical order of a component's
 documents: its sources in `from` order, then id. Held-out comes first, by whole duplicate clusters. Every pass lists its documents in
 its own keyed permutation (order.py); passes follow each other until the budget is reached, so at most one document per component and
-phase is cut. Imports numpy, pyarrow, order, kernels.
+phase is cut. Imports numpy, pyarrow,
+names, order, kernels.
 
 **Membership.** A document has a pattern: the components that it matches, in recipe order, each with the bin of its copies. In a phase
 it belongs to the first of them that has a budget there. Its home, where held-out text is counted, is the first of them that has a
@@ -27,13 +28,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mixture import kernels, order
+from mixture.names import Names, read
 
 # large strings: a hundred million ids do not fit 32-bit offsets
 KEPT = pa.schema([
@@ -42,7 +44,16 @@ KEPT = pa.schema([
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
+MOST = 2**64 - 1
 BLOCK = 1 << 22  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of few different values."""
+
+    values: list[str]
+    code: np.ndarray  # int32 (n,), index into values, -1 where there is none
 
 
 @dataclass(frozen=True)
@@ -54,16 +65,16 @@ class Documents:
     canonical: list[list[int]]  # per component its sources in `from` order
     copies: list[np.ndarray]  # per component int64: uses in an epoch of documents in each bin, and last of those in none
     patterns: list[Pattern]
-    pattern: np.ndarray  # int64, index into patterns
+    pattern: np.ndarray  # int32, index into patterns
     source: np.ndarray  # int16, index into sources
     n_tokens: np.ndarray  # int64
     n_loss_tokens: np.ndarray  # int64
-    shard: np.ndarray  # int64, index into the list of token shards
+    shard: np.ndarray  # int32, index into the list of token shards
     token_start: np.ndarray  # int64, in tokens from the start of the shard
-    id: pa.Array
-    cluster: pa.Array  # cluster_id, null where the document stands alone
-    language: pa.DictionaryArray
-    license: pa.DictionaryArray
+    id: Names
+    cluster: pa.ChunkedArray  # cluster_id, null where the document stands alone
+    language: Coded
+    license: Coded
 
     @property
     def n(self) -> int:
@@ -155,7 +166,7 @@ class Part:
     unit: str  # tokens | loss_tokens | examples
     epoch: int  # of all of them, each times its copies, in the unit
     unique: int  # each once, in the unit
-    cap: int  # what the phase can have at most, in the unit
+    cap: int  # what the phase can have at most, in the unit; below 0 where more was consumed
     labels: Labels | None = field(default=None, repr=False)
 
     @property
@@ -170,39 +181,49 @@ def documents(
     """Join the sources' tables (columns of KEPT). A document without tokens matches nothing.
 
     `components`: name -> its sources in `from` order. `copies`: name -> copies of each of its bins."""
-    tables = {name: _by_id(table.select(KEPT.names).cast(KEPT)) for name, table in tables.items()}
-    rows = pa.concat_tables(tables.values()).unify_dictionaries()
-    column = {name: _one(rows[name]) for name in KEPT.names}
-    numbers = {name: column[name].to_numpy() for name in ("n_tokens", "n_loss_tokens", "shard", "token_start", "pattern")}
-    patterns = list(patterns)
-    if numbers["n_tokens"].size and numbers["n_tokens"].min() < 1:
-        numbers["pattern"] = np.where(numbers["n_tokens"] > 0, numbers["pattern"], len(patterns))
-        patterns.append(())
+    parts, ids = [], []
+    for table in tables.values():
+        table = table.select(KEPT.names).cast(KEPT)
+        own = read(table["id"])
+        if not _in_order(own):  # token shards are, one after the other, so mostly nothing is to do
+            by_id = np.lexsort((own.low, own.high))
+            table, own = table.take(pa.array(by_id)), own[by_id]
+        parts.append(table)
+        ids.append(own)
+    rows = pa.concat_tables(parts)
+    n_tokens, pattern, known = _one(rows["n_tokens"]), _one(rows["pattern"]).astype(np.int32), list(patterns)
+    if n_tokens.size and n_tokens.min() < 1:
+        pattern[n_tokens < 1] = len(known)
+        known.append(())
     sources = list(tables)
     return Documents(
         sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
-        copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=patterns,
-        source=np.repeat(np.arange(len(sources), dtype=np.int16), [table.num_rows for table in tables.values()]),
-        id=column["id"], cluster=column["cluster_id"], language=column["language"], license=column["license"], **numbers,
+        copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=known, pattern=pattern,
+        source=np.repeat(np.arange(len(sources), dtype=np.int16), [part.num_rows for part in parts]), n_tokens=n_tokens,
+        n_loss_tokens=_one(rows["n_loss_tokens"]), shard=_one(rows["shard"]).astype(np.int32), token_start=_one(rows["token_start"]),
+        id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=_coded(rows["language"]),
+        license=_coded(rows["license"]),
     )  # fmt: skip
 
 
-def _by_id(table: pa.Table) -> pa.Table:
-    """Sorted by id; token shards are, one after the other, so mostly nothing is to do."""
-    ids = table["id"]
-    in_order = len(ids) < 2 or pc.all(pc.less_equal(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
-    return table if in_order else table.take(pc.sort_indices(table, sort_keys=[("id", "ascending")]))
+def _in_order(ids: Names) -> bool:
+    high, low = ids.high, ids.low
+    return bool(((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] >= low[:-1]))).all())
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _one(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers; one chunk is not copied."""
+    return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()
 
 
-def names(values: pa.Array, at: np.ndarray) -> pa.Array:
-    """`values` at these places; a run of them is not copied."""
-    if at.size and at[-1] - at[0] + 1 == at.size and (np.diff(at) == 1).all():
-        return values.slice(int(at[0]), at.size)
-    return values.take(pa.array(at))
+def _coded(column: pa.ChunkedArray) -> Coded:
+    """Values in the order in which they come."""
+    place: dict[str, int] = {}
+    codes = [np.empty(0, np.int32)]
+    for chunk in column.chunks:
+        own = [place.setdefault(value, len(place)) for value in chunk.dictionary.to_pylist()]
+        codes.append(np.array([*own, -1], np.int32)[chunk.indices.fill_null(len(own)).to_numpy()])
+    return Coded(list(place), np.concatenate(codes))
 
 
 # --- held-out -----------------------------------------------------------------------------------------------------------
@@ -222,72 +243,81 @@ def hold_out(
     held = np.zeros(docs.n, np.bool_)
     if not docs.n:
         return held
-    by_hash, cluster = _clusters(docs, order.key(seed, "held-out"))
-    member_ptr = np.flatnonzero(np.diff(cluster[by_hash], prepend=-1, append=-1)).astype(np.int64)
-    barred = np.zeros(member_ptr.size - 1, np.bool_)
+    name, cluster, member, member_ptr = _clusters(docs)
+    barred = np.zeros(docs.n, np.bool_)
     if trained is not None and trained.any():
-        barred[cluster[trained]] = True
+        barred |= _with_clusters(trained, cluster, member_ptr.size - 1)
     if before is not None and before.any():
-        joined = np.zeros(barred.size, np.bool_)
-        joined[cluster[before & (home >= 0)]] = True
-        held |= joined[cluster] & (home >= 0)
-        if trained is not None:
-            held &= ~trained
+        joined = _with_clusters(before & (home >= 0), cluster, member_ptr.size - 1)
+        held |= joined & (home >= 0) & (~trained if trained is not None else True)
         barred |= joined
-    assigned = by_hash[(home[by_hash] >= 0) & ~barred[cluster[by_hash]]]
-    by_component = assigned[np.argsort(home[assigned], kind="stable")]
     n_components = len(docs.components)
-    order_ptr = np.searchsorted(home[by_component], np.arange(n_components + 1)).astype(np.int64)
     tokens, taken = np.zeros(n_components + 1, np.int64), np.zeros(n_components + 1, np.int64)
     kernels.add(home, docs.n_tokens, tokens)  # home -1 is the last
     kernels.add(home[held], docs.n_tokens[held], taken)
-    limits = np.array([min(per_component, int(at_most * n // 1)) for n in tokens[:-1].tolist()], np.int64)
-    kernels.hold_out(
-        by_component, order_ptr, cluster, by_hash, member_ptr, home, docs.n_tokens, limits, taken[:-1].copy(), held,
-    )  # fmt: skip
+    taken, limits = (
+        taken[:-1].copy(),
+        np.array([min(per_component, int(at_most * n // 1)) for n in tokens[:-1].tolist()], np.int64),
+    )
+    rank = order.keyed_hash(name.high, name.low, order.key(seed, "held-out"))
+    by_home, ptr = kernels.group(home + np.int16(1), n_components + 1)
+
+    def take(c: int, candidates: np.ndarray) -> None:
+        in_order = candidates[np.lexsort((name.low[candidates], name.high[candidates], rank[candidates]))]
+        kernels.hold_out(c, in_order, cluster, member, member_ptr, home, docs.n_tokens, limits, taken, held)
+
+    for c in range(n_components):
+        own = by_home[ptr[c + 1] : ptr[c + 2]]
+        own = own[~barred[own]] if barred.any() else own
+        # Few of the first by hash fill the limit but for a gap, which only small documents fit: no more are put in order
+        last = np.uint64(min(MOST, MOST // max(int(tokens[c]), 1) * 4 * max(int(limits[c]), 0)))
+        take(c, own[rank[own] <= last])
+        if taken[c] < limits[c]:
+            take(c, own[(rank[own] > last) & (docs.n_tokens[own] <= limits[c] - taken[c])])
     return held
 
 
-def _clusters(docs: Documents, key: int) -> tuple[np.ndarray, np.ndarray]:
-    """The documents ordered by their cluster's keyed hash, and every document's cluster, numbered in that order."""
-    alone = docs.cluster.null_count
-    named = docs.id if alone == docs.n else docs.cluster if not alone else pc.coalesce(docs.cluster, docs.id)
-    high, low = halves(named)
-    rank = order.keyed_hash(high, low, key)
-    by_hash = kernels.argsort(rank)
-    rank, high, low = rank[by_hash], high[by_hash], low[by_hash]
-    other = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-    if (other & (rank[1:] == rank[:-1])).any():  # names decide between equal hashes
-        again = np.lexsort((low, high, rank))
-        by_hash, high, low = by_hash[again], high[again], low[again]
-        other = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-    cluster = np.empty(docs.n, np.int64)
-    cluster[by_hash] = np.concatenate(([0], np.cumsum(other)))
-    return by_hash, cluster
+def _clusters(docs: Documents) -> tuple[Names, np.ndarray, np.ndarray, np.ndarray]:
+    """(name of every document's cluster, number of the cluster or -1 where the document stands alone, the members of all clusters, where
+    each cluster begins in them). A document without a cluster is of that which bears its id, if there is one."""
+    cluster = np.full(docs.n, -1, np.int64)
+    shared = np.flatnonzero(docs.cluster.is_valid().to_numpy())
+    if not shared.size:
+        return docs.id, cluster, np.empty(0, np.int64), np.zeros(1, np.int64)
+    names = read(docs.cluster.drop_null())
+    by_name = np.lexsort((names.low, names.high))
+    names, shared = names[by_name], shared[by_name]
+    first = np.concatenate(([True], (names.high[1:] != names.high[:-1]) | (names.low[1:] != names.low[:-1])))
+    number = np.cumsum(first) - 1
+    heads = names[first]
+    for a, b in pairwise(np.searchsorted(docs.source, np.arange(len(docs.sources) + 1)).tolist()):
+        found = kernels.find(heads.high, heads.low, docs.id.high[a:b], docs.id.low[a:b])
+        at = np.flatnonzero(found >= 0)
+        cluster[a + found[at]] = at
+    cluster[shared] = number
+    name = Names(docs.id.high.copy(), docs.id.low.copy())
+    member = np.flatnonzero(cluster >= 0)
+    name.high[member], name.low[member] = heads.high[cluster[member]], heads.low[cluster[member]]
+    by_cluster, member_ptr = kernels.group(cluster[member], len(heads))
+    return name, cluster, member[by_cluster], member_ptr
 
 
-def halves(names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The two halves of names of 32 hex digits, uint64 (n,) each."""
-    names = names.cast(pa.large_string())
-    ends = np.frombuffer(names.buffers()[1] or b"", np.int64)[names.offset : names.offset + len(names) + 1]
-    high, low = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
-    if not len(names):
-        return high, low
-    text = np.frombuffer(names.buffers()[2] or b"", np.uint8)[ends[0] :]
-    if names.null_count or (np.diff(ends) != 32).any() or not kernels.hex_halves(text, high, low):
-        raise AssertionError("a document or cluster without a name of 32 hex digits")
-    return high, low
+def _with_clusters(marked: np.ndarray, cluster: np.ndarray, n_clusters: int) -> np.ndarray:
+    """bool (n,): the marked documents and all that share a cluster with one."""
+    any_ = np.zeros(n_clusters + 1, np.bool_)
+    any_[cluster[marked]] = True  # -1 is the last
+    any_[-1] = False
+    return marked | any_[cluster]
 
 
 # --- passes -------------------------------------------------------------------------------------------------------------
 
 
-def offsets(ids: pa.Array, per_epoch: int, key: int) -> np.ndarray:
+def offsets(ids: Names, per_epoch: int, key: int) -> np.ndarray:
     """o_d of every document, int64 (n,) in [0, per_epoch)."""
     if per_epoch == 1:
         return np.zeros(len(ids), np.int64)
-    high, low = halves(ids)
-    return (order.keyed_hash(high, low, key) % np.uint64(per_epoch)).astype(np.int64)
+    return (order.keyed_hash(ids.high, ids.low, key) % np.uint64(per_epoch)).astype(np.int64)
 
 
 def copies_key(seed: int, phase: str, component: str) -> int:
@@ -327,17 +357,17 @@ def part(
     going_on = cut[used[cut] <= allowed[cut]]
     left += int(rest_of(docs, own[going_on], state.rest[own[going_on]], unit, labels).sum())
     consumed = {"tokens": state.tokens, "loss_tokens": state.labels, "examples": state.used}[unit][own]
-    cap = max(0, min(int(max_epochs * epoch // 1) - int(consumed.sum()), left))
+    cap = min(int(max_epochs * epoch // 1) - int(consumed.sum()), left)
     return Part(component, own, copies, unit, epoch, int(whole.sum()), cap, labels)
 
 
 def passes(docs: Documents, state: State, part: Part, target: int, seed: int, phase: str, number: int = 0) -> list[Use]:
     """The passes of one component in a phase (its name and number), together exactly `target` of the part's unit. Adds them to `state`."""
     name, own, copies = docs.components[part.component], part.own, part.copies
-    if target > part.cap:
+    if target > max(part.cap, 0):
         raise ValueError(f"{target} {part.unit} of {name}, which has {part.cap}")
     per_epoch = int(copies.max(initial=1))
-    offset = offsets(names(docs.id, own) if per_epoch > 1 else pa.nulls(own.size), per_epoch, copies_key(seed, phase, name))
+    offset = offsets(docs.id[own], per_epoch, copies_key(seed, phase, name)) if per_epoch > 1 else np.zeros(own.size, np.int64)
     due = state.used[own] - (state.rest[own] > 0)
     is_fresh = not due.any()
     uses: list[Use] = []

@@ -9,11 +9,11 @@ Imports schema, store and mixture's hashes, pack, selection, stream.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from mixture.pack import Packed, concat, pack
 from mixture.selection import Documents, Use
 from mixture.stream import CHUNK, map_tokens
 
+T = TypeVar("T")
 SLICE = 1 << 20  # rows of the selection made at once; part of the root's definition
 READ = 1 << 22  # tokens read and hashed at once by a thread
 # What stands in selection.parquet about who is used how often; the rest of its columns says where and when.
@@ -186,16 +187,36 @@ def write_selection(
     row = layout.row
     what: list[str] = []
     where: list[str] = []
+
+    def made(first: int) -> tuple[pa.Table, str, str]:
+        at = slice(first, first + SLICE)
+        table = _slice(layout, docs, n_loss[at], stream_index, row[at], at, phases)
+        rest = [name for name in table.column_names if name not in WHAT]
+        return table, table_root(table.select(list(WHAT))), table_root(table.select(rest))
+
     temporary = path.with_name(f".{path.name}.tmp")
-    with pq.ParquetWriter(temporary, SELECTION, compression="zstd", compression_level=3, version="2.6") as writer:
-        for first in range(0, row.size, SLICE):
-            at = slice(first, first + SLICE)
-            table = _slice(layout, docs, n_loss[at], stream_index, row[at], at, phases)
-            what.append(table_root(table.select(list(WHAT))))
-            where.append(table_root(table.select([n for n in table.column_names if n not in WHAT])))
+    with (
+        pq.ParquetWriter(temporary, SELECTION, compression="zstd", compression_level=3, version="2.6") as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for table, of_what, of_where in _ahead(pool, made, range(0, row.size, SLICE)):
+            what.append(of_what)
+            where.append(of_where)
             writer.write_table(table, row_group_size=1 << 17)
     _publish(temporary, path)
     return digest("selection", *what), digest("order", str(layout.n_trained), *where)
+
+
+def _ahead(pool: ThreadPoolExecutor, make: Callable[[int], T], of: Iterable[int]) -> Iterator[T]:
+    """make(x) for every x, in order, each made while the one before is used."""
+    coming: Future[T] | None = None
+    for x in of:
+        after = pool.submit(make, x)
+        if coming is not None:
+            yield coming.result()
+        coming = after
+    if coming is not None:
+        yield coming.result()
 
 
 def _slice(
@@ -211,7 +232,7 @@ def _slice(
     columns: dict[str, Any] = {
         "phase": _words(phases, np.where(held, 0, phase), held),
         "component": _words(docs.components, component), "source": _words(docs.sources, docs.source[document].astype(np.int64)),
-        "id": docs.id.take(pa.array(document)), "pass": pass_, "chunk": layout.chunk[at], "n_chunks": layout.n_chunks[at],
+        "id": docs.id[document].text(), "pass": pass_, "chunk": layout.chunk[at], "n_chunks": layout.n_chunks[at],
         "token_start": layout.start[at], "n_tokens": layout.length[at], "n_loss_tokens": n_loss,
         "split": _words(["train", "held_out"], held.astype(np.int64)), "sequence": row, "position": layout.position[at],
         "stream_index": pa.array(index, mask=held),

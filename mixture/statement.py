@@ -20,7 +20,7 @@ from curate.recipe import PhaseSpec, Recipe
 from curate.store import digest, file_sha256, read_json, table_root
 from mixture import budget, order, pack
 from mixture.account import Counts
-from mixture.selection import Documents, Part, names
+from mixture.selection import Coded, Documents, Part
 from mixture.sequences import Layout
 
 GROUP = "/"  # leaves of a group are named group/leaf
@@ -52,7 +52,7 @@ def _in_phase(spec: PhaseSpec, part: Part, counts: Counts, plan: budget.Plan, f:
     own, realised = now.members[c], int(now.measured(spec.unit)[c])
     return {
         "phase": spec.name, "unit": spec.unit, "requested": plan.requested[c], "realised": realised, "tokens": int(now.tokens[c]),
-        "loss_tokens": int(now.loss_tokens[c]), "examples": int(now.examples[c]), "cap_tokens": plan.caps[c], "documents": own.documents,
+        "loss_tokens": int(now.loss_tokens[c]), "examples": int(now.examples[c]), "cap_tokens": max(plan.caps[c], 0), "documents": own.documents,
         "unique_tokens": own.unique_tokens,
         "epochs": {"min": own.min_epochs, "mean": round(realised / part.epoch, 6) if part.epoch else 0.0, "max": own.max_epochs},
         "copies": own.copies, "over_budget": {"documents": own.unused_documents, "tokens": own.unused_tokens},
@@ -76,10 +76,10 @@ def per_epoch(
     }  # fmt: skip
 
 
-def _by_value(values: pa.DictionaryArray, tokens: np.ndarray) -> dict[str, int]:
+def _by_value(column: Coded, tokens: np.ndarray) -> dict[str, int]:
     """Trained tokens by value, most first; no value is "unknown"."""
     total: dict[str, int] = {}
-    for name, n in zip([*values.dictionary.to_pylist(), "unknown"], tokens.tolist(), strict=True):
+    for name, n in zip([*column.values, "unknown"], tokens.tolist(), strict=True):
         if n:
             total[name] = total.get(name, 0) + n
     return dict(sorted(total.items(), key=lambda pair: (-pair[1], pair[0])))
@@ -90,9 +90,9 @@ def components_root(docs: Documents, owned: Sequence[np.ndarray], held: np.ndarr
     parts = []
     for name, own in zip(docs.components, owned, strict=True):
         table = pa.table({
-            "id": names(docs.id, own), "n_tokens": docs.n_tokens[own], "n_loss_tokens": docs.n_loss_tokens[own], "held_out": held[own],
+            "n_tokens": docs.n_tokens[own], "n_loss_tokens": docs.n_loss_tokens[own], "held_out": held[own],
         })  # fmt: skip
-        parts += [name, table_root(table)]
+        parts += [name, table_root(table, first={"id": docs.id[own].update})]
     return digest(*parts)
 
 

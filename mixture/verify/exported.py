@@ -21,7 +21,7 @@ from curate.errors import CurateError
 from curate.schema import SELECTION
 from curate.store import digest, table_root
 from mixture.hashes import count_learned, row_hashes
-from mixture.selection import halves
+from mixture.names import read
 from mixture.sequences import SLICE, WHAT
 from mixture.stream import START, advance, map_tokens
 from mixture.verify import files, uses
@@ -162,7 +162,8 @@ def _check_selection(
                 report.add(uses.SELECTION, f"{name} is not that of the arrays and the token shards", f"row {row + wrong}")
         np.add.at(counted, (phase, component), value["n_tokens"])
         try:
-            seen.append((*halves(table["id"].combine_chunks()), own["shard"].astype(np.int64) << 44 | begin))
+            ids = read(table["id"])
+            seen.append((ids.high, ids.low, own["shard"].astype(np.int64) << 44 | begin))
         except AssertionError as error:
             report.add(uses.SELECTION, str(error), f"from row {row}")
             return

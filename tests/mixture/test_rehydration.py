@@ -23,6 +23,7 @@ from curate.copies import bin_of
 from curate.manifest import read_manifest, write_manifest
 from curate.membership import membership
 from mixture import account, budget, order, selection
+from mixture.names import read
 from tests import command
 from tests.mixture import verified
 from tests.mixture.small_build import build, documents_of, name_of, recipe_of
@@ -98,7 +99,7 @@ def test_uses_are_exact_spread_and_as_specified(rows, epochs, seed):
     target = int(epochs * epoch)
     docs = documents(lengths, copies)
     uses = passes(docs, target, seed)
-    ids = docs.id.to_pylist()
+    ids = docs.id.text().to_pylist()
     found = [[(ids[d], int(n)) for d, n in zip(use.documents, use.n_tokens, strict=True)] for use in uses]
     assert found == reference_passes(ids, lengths, copies, target, seed)
     assert [use.pass_ for use in uses] == list(range(len(uses)))
@@ -136,8 +137,8 @@ def test_no_part_of_an_epoch_is_of_one_kind():
 def test_offsets_by_hand():
     ids = ["0" * 32, "f" * 32, "0123456789abcdef" * 2]
     key = selection.copies_key(42, "main", "et")
-    assert selection.offsets(pa.array(ids), 8, key).tolist() == [reference_offset(i, 8, key) for i in ids]
-    assert selection.offsets(pa.array(ids), 1, key).tolist() == [0, 0, 0]
+    assert selection.offsets(read(pa.array(ids)), 8, key).tolist() == [reference_offset(i, 8, key) for i in ids]
+    assert selection.offsets(read(pa.array(ids)), 1, key).tolist() == [0, 0, 0]
     # 3 of 8: of 8 passes in a row three, as far from each other as can be
     held = [bool(selection.stands_in(np.array([3]), np.array([0]), 8, p)[0]) for p in range(16)]
     assert held == [False, False, True, False, False, True, False, True] * 2
