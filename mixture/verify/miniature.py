@@ -19,7 +19,8 @@ from mixture import going_on
 from mixture.budget import Infeasible
 from mixture.labels import labels
 from mixture.miniature import plan_miniature
-from mixture.selection import Documents
+from mixture.names import read
+from mixture.selection import Coded, Documents
 from mixture.verify.copies import Members
 from mixture.verify.report import Report
 from mixture.verify.uses import Kept
@@ -49,14 +50,16 @@ def reduced(
 def _documents(recipe: Recipe, kept: Kept, members: Members) -> Documents:
     """What planning looks at; clusters, languages and licences play no part in it."""
     patterns = [*(tuple(pattern) for pattern in members.patterns), ()]
-    none = pa.DictionaryArray.from_arrays(pa.nulls(kept.id.size, pa.int32()), pa.array([], pa.string()))
-    shard = np.searchsorted(kept.first, np.arange(kept.id.size), side="right") - 1
+    n = kept.id.size
+    ends = np.arange(0, 32 * n + 1, 32, dtype=np.int64)
+    ids = pa.Array.from_buffers(pa.large_string(), n, [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(kept.id))])
     return Documents(
         sources=list(kept.sources), components=list(members.names),
         canonical=[[kept.sources.index(source) for source in leaf.from_] for leaf in recipe.mixture.leaves.values()],
         copies=[np.array([*(b["copies"] for b in members.bins.get(name, {}).get("bins", [])), 1], np.int64) for name in members.names],
-        patterns=patterns, pattern=np.where(kept.n_tokens > 0, members.pattern, len(patterns) - 1), source=kept.source.astype(np.int16),
-        n_tokens=kept.n_tokens, n_loss_tokens=kept.n_loss_tokens, shard=shard, token_start=kept.start,
-        id=pa.array([name.decode() for name in kept.id.tolist()], pa.large_string()), cluster=pa.nulls(kept.id.size, pa.large_string()),
-        language=none, license=none,
+        patterns=patterns, pattern=np.where(kept.n_tokens > 0, members.pattern, len(patterns) - 1).astype(np.int32),
+        source=kept.source.astype(np.int16), n_tokens=kept.n_tokens, n_loss_tokens=kept.n_loss_tokens,
+        shard=(np.searchsorted(kept.first, np.arange(n), side="right") - 1).astype(np.int32), token_start=kept.start,
+        id=read(ids), cluster=pa.chunked_array([pa.nulls(n, pa.large_string())]), language=Coded([], np.full(n, -1, np.int32)),
+        license=Coded([], np.full(n, -1, np.int32)),
     )  # fmt: skip
