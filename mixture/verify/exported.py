@@ -8,7 +8,7 @@ every file, and rows by component. Imports errors, schema, store and mixture's h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mixture.sequences import SLICE, WHAT
 from mixture.stream import START, advance, map_tokens
 from mixture.verify import files, uses
 from mixture.verify.report import Report
+from mixture.verify.suspects import Chunks, name_rows
 
 TOKENS_LACK = (
     "raw input, documents, rules and duplicates", "that the tokens are those of the texts", "documents over budget, and so epochs, caps "
@@ -43,7 +44,10 @@ def verify_export(folder: Path) -> Report | None:
         return None
     if record is None:
         return report
-    sound = all([files.check_file(folder / stated["path"], stated, report, stated["path"]) for stated in record["outputs"]])
+    whole = {
+        stated["path"]: files.check_file(folder / stated["path"], stated, report, stated["path"]) for stated in record["outputs"]
+    }
+    sound = all(whole.values())
     listed = {name, *(stated["path"] for stated in record["outputs"])}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if (stray := path.relative_to(folder).as_posix()) not in listed:
@@ -55,13 +59,13 @@ def verify_export(folder: Path) -> Report | None:
         if recipe.is_file():
             sha256 = hashlib.sha256(recipe.read_bytes()).hexdigest()
             report.equal("recipe.yaml", "recipe_sha256", record["recipe_sha256"], sha256)
-        _check_tokens(folder, record, report, sound)
+        _check_tokens(folder, record, report, whole)
     elif sound:
         _check_texts(folder, record, report)
     return report
 
 
-def _check_tokens(folder: Path, manifest: Mapping[str, Any], report: Report, sound: bool) -> None:
+def _check_tokens(folder: Path, manifest: Mapping[str, Any], report: Report, whole: Mapping[str, bool]) -> None:
     arrays = uses.load_arrays(folder, dict(manifest), report)
     listed = files.read_exact(folder / "sequences" / "shards.json", report, "sequences/shards.json")
     if arrays is None or listed is None:
@@ -84,13 +88,18 @@ def _check_tokens(folder: Path, manifest: Mapping[str, Any], report: Report, sou
         report.add("sequences/chunks.npy", "a chunk beyond the end of its token shard", f"row {chunk}")
     if not inside.all():
         return
-    _check_rows(manifest, arrays, tokens, report)
-    if sound:
+    damaged = {number: s["path"] for number, s in enumerate(shards) if not whole.get(s["path"], False)}
+    _check_rows(folder, manifest, arrays, tokens, damaged, whole.get(uses.SELECTION, False), report)
+    if all(whole.values()):
         _check_selection(folder, manifest, arrays, masks, ends, report)
 
 
-def _check_rows(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], tokens: list[np.ndarray], report: Report) -> None:
-    """Length and hash of every row, and the stream's running hash."""
+def _check_rows(
+    folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], tokens: list[np.ndarray], damaged: Mapping[int, str],
+    is_listed: bool, report: Report,
+) -> None:  # fmt: skip
+    """Length and hash of every row, and the stream's running hash. `damaged`: token shards that are not what was written; `is_listed`:
+    the selection says which documents they hold."""
     ptr, order = arrays["row_ptr"], arrays["order"]
     lengths = np.add.reduceat(arrays["chunks"]["length"].astype(np.int64), ptr[:-1]) if len(ptr) > 1 else np.empty(0, np.int64)
     room = np.concatenate([
@@ -100,8 +109,15 @@ def _check_rows(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], t
     for row in np.flatnonzero(lengths > room)[:3].tolist():
         report.add("sequences/chunks.npy", f"a row of {lengths[row]:,} tokens, longer than sequence_length", f"sequence {row}")
     hashes = row_hashes(np.asarray(ptr), np.asarray(arrays["chunks"]), [np.asarray(t) for t in tokens])
-    for row in np.flatnonzero((hashes != arrays["row_hash"]).any(axis=1))[:20].tolist():
-        report.add("sequences/row_hash.npy", "it is not the hash of the tokens of this sequence", f"sequence {row}")
+    wrong = np.flatnonzero((hashes != arrays["row_hash"]).any(axis=1))
+    if wrong.size:
+        none = np.full(len(arrays["chunks"]), -1, np.int64)
+        unnamed: tuple[Chunks, Callable[[int], str]] = (
+            Chunks(np.asarray(ptr), np.asarray(arrays["chunks"]["shard"]), none, none, none),
+            str,
+        )
+        chunks, name = _named(folder, arrays) if damaged and is_listed else unnamed
+        name_rows(wrong, chunks, order, damaged, name, report)
     report.count(sequences=len(ptr) - 1, tokens=int(lengths.sum()))
     marks = {mark["stream_index"]: mark["sha256"] for mark in manifest["stream_checkpoints"]}
     running = START
@@ -110,6 +126,15 @@ def _check_rows(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], t
         if marks.get(i, running.hex()) != running.hex():
             report.equal("manifest.json", "stream_checkpoints", marks[i], running.hex(), f"stream index {i}")
     report.equal("manifest.json", "roots.stream", manifest["roots"]["stream"], running.hex())
+
+
+def _named(folder: Path, arrays: Mapping[str, np.ndarray]) -> tuple[Chunks, Callable[[int], str]]:
+    """Which tokens of which document every chunk is, as the selection has it, and the name of a chunk's document."""
+    table = pq.read_table(folder / uses.SELECTION, columns=["source", "id", "token_start", "n_tokens"])
+    own, start = arrays["chunks"], table["token_start"].to_numpy()
+    document = own["shard"].astype(np.int64) << 44 | (own["start"].astype(np.int64) - start)
+    chunks = Chunks(np.asarray(arrays["row_ptr"]), np.asarray(own["shard"]), document, start, table["n_tokens"].to_numpy())
+    return chunks, lambda chunk: f"{table['source'][chunk]} {table['id'][chunk]}"
 
 
 def _held_out_length(manifest: Mapping[str, Any]) -> int:

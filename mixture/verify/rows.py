@@ -1,4 +1,4 @@
-"""The packed rows read again: their hashes, which documents a changed token may be in, the running stream hash, the manifest's roots.
+"""The packed rows read again: their hashes, the running stream hash, the manifest's roots.
 
 In: sequences/ and the token shards through memory maps, selection.parquet slice by slice. Out: findings with the sequence number.
 Imports store and mixture's hashes, sequences, stream, verify.
@@ -25,11 +25,11 @@ from mixture.sequences import SLICE, WHAT
 from mixture.stream import START, advance, map_tokens
 from mixture.verify.copies import Members, phases_of
 from mixture.verify.files import shown
-from mixture.verify.report import MOST, Report
+from mixture.verify.report import Report
+from mixture.verify.suspects import Chunks, name_rows
 from mixture.verify.uses import SELECTION, Kept, Used
 
 BLOCK = 4096  # rows hashed at once by a thread
-NAMED = 5  # documents named for a row
 
 
 def check_hashes(
@@ -61,57 +61,16 @@ def check_hashes(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(hash_block, range(0, len(hashes), BLOCK)))
     wrong = np.flatnonzero((hashes != stored).any(axis=1))
-    paths = {number: path for number, s in enumerate(shards) if (path := (build_dir / s["path"]).resolve()) in damaged}
-    _name(wrong, arrays, used, kept, paths, report, build_dir)
+    paths = [(build_dir / s["path"]).resolve() for s in shards]
+    names = {number: shown(path, build_dir) for number, path in enumerate(paths) if path in damaged}
+    parts = Chunks(np.asarray(ptr), np.asarray(chunks["shard"]), used.document, used.start, used.length)
+    name_rows(wrong, parts, arrays["order"], names, lambda chunk: _document(kept, int(used.document[chunk])), report)
     report.count(sequences=len(ptr) - 1)
     _check_stream(manifest, arrays["order"], hashes, report)
 
 
-def _name(
-    wrong: np.ndarray, arrays: Mapping[str, np.ndarray], used: Used, kept: Kept, damaged: Mapping[int, Path], report: Report,
-    build_dir: Path,
-) -> None:  # fmt: skip
-    """Findings for rows whose tokens do not have their hash: the shard that is damaged there, or else the hash.
-
-    A token that changed is in every row that uses it, so of a document's tokens those are cleared that stand in a row that matches."""
-    ptr, chunks = arrays["row_ptr"], arrays["chunks"]
-    is_wrong = np.zeros(len(ptr) - 1, np.bool_)
-    is_wrong[wrong] = True
-    stream_index = np.full(len(ptr) - 1, -1, np.int64)
-    stream_index[arrays["order"].astype(np.int64)] = np.arange(arrays["order"].size)
-    for row in wrong[: MOST + 1].tolist():
-        own = np.arange(ptr[row], ptr[row + 1])
-        suspects = [i for i in own.tolist() if int(chunks["shard"][i]) in damaged]
-        if not suspects:
-            report.add("sequences/row_hash.npy", "it is not the hash of the tokens of this sequence", f"sequence {row}")
-            continue
-        named = [f"{_document(kept, used, i)}, tokens {a}..{b - 1}" for i in suspects for a, b in _left(i, is_wrong, ptr, used)]
-        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-        where = f"stream index {stream_index[row]}" if stream_index[row] >= 0 else "held out"
-        says = f": the change is in {' or '.join(named[:NAMED])}{more}" if named else ""
-        file = shown(damaged[int(chunks["shard"][suspects[0]])], build_dir)
-        report.add(file, f"the tokens of a sequence are not those that were packed{says}", f"sequence {row}, {where}")
-    for row in wrong[MOST + 1 :].tolist():
-        report.add("sequences/row_hash.npy", "its tokens do not have this hash", f"sequence {row}")
-
-
-def _document(kept: Kept, used: Used, chunk: int) -> str:
-    number = int(used.document[chunk])
+def _document(kept: Kept, number: int) -> str:
     return f"{kept.sources[kept.source[number]]} {kept.id[number].decode()}" if number >= 0 else "an unknown document"
-
-
-def _left(chunk: int, is_wrong: np.ndarray, ptr: np.ndarray, used: Used) -> list[tuple[int, int]]:
-    """Of the tokens of a chunk, counted in its document, the stretches that no matching row has."""
-    others = np.flatnonzero(used.document == used.document[chunk]) if used.document[chunk] >= 0 else np.array([chunk])
-    good = others[~is_wrong[np.searchsorted(ptr, others, side="right") - 1]]
-    at, end = int(used.start[chunk]), int(used.start[chunk] + used.length[chunk])
-    found = []
-    for i in good[np.argsort(used.start[good], kind="stable")].tolist():
-        begin, stop = int(used.start[i]), int(used.start[i] + used.length[i])
-        if at < min(begin, end):
-            found.append((at, min(begin, end)))
-        at = max(at, stop)
-    return [*found, *([(at, end)] if at < end else [])]
 
 
 def _check_stream(manifest: Mapping[str, Any], order_: np.ndarray, hashes: np.ndarray, report: Report) -> None:

@@ -204,6 +204,23 @@ def sign(where: Path, name: str) -> None:
     write_manifest(where / "manifest.json", manifest)
 
 
+def test_a_flipped_token_is_traced_to_its_documents(tokens):
+    """There is no text to say which; rows that match clear the documents they share with rows that do not."""
+    rows = pq.read_table(tokens / "selection.parquet").to_pylist()
+    chunks = np.load(tokens / "sequences" / "chunks.npy")
+    (number, path), *_ = [(i, s["path"]) for i, s in enumerate(json.loads((tokens / "sequences" / "shards.json").read_text())["shards"])
+                          if "web" in s["path"]]  # fmt: skip
+    at = next(i for i, r in enumerate(rows) if chunks["shard"][i] == number and r["split"] == "train" and r["token_start"] == 0)
+    before = (tokens / path).read_bytes()
+    place = 2 * int(chunks["start"][at])
+    (tokens / path).write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
+    found = [f for f in verify_export(tokens).findings if f.file == path and f.at]
+    (tokens / path).write_bytes(before)
+    uses = {r["sequence"] for r in rows if r["id"] == rows[at]["id"] and r["token_start"] == 0}
+    assert {int(f.at.split()[1].rstrip(",")) for f in found} == uses
+    assert all(f"web {rows[at]['id']}, tokens 0.." in f.what for f in found)
+
+
 def test_signed_lies(built, tokens):
     """With the hashes set right again only counting finds them."""
     path = tokens / "tokens" / "00000-web.ds"
