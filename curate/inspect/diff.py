@@ -51,7 +51,7 @@ class Side:
 
 
 def diff(a: Path, b: Path, n_texts: int = 0) -> dict[str, Any]:
-    """{builds, recipe, roots, stages, parted, components, sources, languages, licences, reasons, quality, moves, changed}.
+    """{builds, recipe, roots, stages, parted, components, phases, sources, languages, licences, reasons, quality, moves, changed}.
 
     Every figure is a pair {"a": ..., "b": ...}, None where a side has none. moves: documents by what became of them in A and in B: a
     reason, "kept", or "absent" where the side does not have the document. changed: of every move to or from "kept" the documents with
@@ -69,6 +69,7 @@ def diff(a: Path, b: Path, n_texts: int = 0) -> dict[str, Any]:
             "roots": diff_parts.roots(left.manifest, right.manifest), "stages": diff_parts.stages(left.stages, right.stages),
             "parted": diff_parts.parted(left.stages, right.stages),
             "components": diff_parts.pairs(*(diff_parts.components(corpus) for corpus, _ in both)),
+            "phases": diff_parts.pairs(*(diff_parts.phases(corpus) for corpus, _ in both)),
             "sources": diff_parts.pairs(*(diff_parts.sources(corpus, side.manifest is not None) for corpus, side in both)),
             "languages": diff_parts.pairs(*(diff_parts.by_origin(c, "language", s.manifest is not None) for c, s in both)),
             "licences": diff_parts.pairs(*(diff_parts.by_origin(c, "license", s.manifest is not None) for c, s in both)),

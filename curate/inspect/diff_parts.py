@@ -111,6 +111,13 @@ def components(corpus: Connection) -> dict[str, dict[str, Any]]:
     return {row.pop("component"): row for row in rows(corpus, query)}
 
 
+def phases(corpus: Connection) -> dict[str, dict[str, Any]]:
+    """phase -> tokens (to train), sequences, sequence_length, and what the budget realised in its unit."""
+    query = """SELECT phase, unit, realised, (SELECT coalesce(sum(train_tokens), 0)::BIGINT FROM component_phases c
+                      WHERE c.phase = p.phase) AS tokens, n_sequences AS sequences, sequence_length FROM phases p ORDER BY first_index"""
+    return {row.pop("phase"): row for row in rows(corpus, query)}
+
+
 def sources(corpus: Connection, has_mixture: bool) -> dict[str, dict[str, Any]]:
     """source -> documents, kept, tokens (of kept documents, each once), selected (documents trained on), trained_tokens (all uses)."""
     query = "SELECT source, documents, kept, tokens, selected FROM sources ORDER BY priority"

@@ -30,7 +30,8 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     if same:
         lines.append(paint("the same mixture: every root is equal", "green", colour))
     blocks += [] if same else [
-              ("roots", _roots(data)), ("components", _components(data)), ("sources", _sources(data)),
+              ("roots", _roots(data)), ("components", _components(data)), ("phases", _phases(data)),
+              ("sources", _sources(data)),
               ("languages", _named(data, "languages")), ("licences", _named(data, "licences")), ("reasons", _reasons(data)),
               ("signals that rules judge, over kept documents", _quality(data)), ("documents that change sides", _moves(data))]  # fmt: skip
     for title, block in blocks:
@@ -125,6 +126,17 @@ def _components(data: Mapping[str, Any]) -> list[str]:
         shown.append([name, *_pair(data, "documents", of), *_pair(data, "tokens", of), epochs[0], "->", epochs[1]])
     head = ["component", "documents", "", "", "", "tokens to train", "", "", "", "epochs", "", ""]
     return table(head, shown, "<><>>><>>><>", "  ") if shown else []
+
+
+def _phases(data: Mapping[str, Any]) -> list[str]:
+    """Where a side has several."""
+    if not any(sum(of[side] is not None for of in data["phases"].values()) > 1 for side in "ab"):
+        return []
+    shown = [
+        [name, *_pair(data, "tokens", of), *_pair(data, "sequences", of)[:3], *_pair(data, "sequence_length", of)[:3]]
+        for name, of in data["phases"].items()
+    ]
+    return table(["phase", "tokens to train", "", "", "", "sequences", "", "", "of tokens", "", ""], shown, "<><>>><>><>", "  ")
 
 
 def _sources(data: Mapping[str, Any]) -> list[str]:

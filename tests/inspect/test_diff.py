@@ -78,6 +78,7 @@ def test_documents_and_tokens(two):
     assert (web["a"]["trained_tokens"], web["b"]["trained_tokens"], book["b"]["trained_tokens"]) == (30, 30, 40)
     en = data["components"]["en"]
     assert (en["a"]["documents"], en["b"]["documents"], en["a"]["tokens"], en["b"]["tokens"]) == (2, 1, 40, 40)
+    assert data["phases"]["main"]["a"] == {"unit": "tokens", "realised": 70, "tokens": 70, "sequences": 7, "sequence_length": 16}
     # kept: w1 w2 w6 w7 (and w4) are Estonian under CC-BY, b1 under CC-BY, b2 and b3 say no licence
     assert {name: (of["a"]["kept"], of["b"]["kept"]) for name, of in data["languages"].items()} == {"et": (4, 5), "en": (3, 2)}
     assert {name: (of["a"]["kept"], of["b"]["kept"]) for name, of in data["licences"].items()} == {
