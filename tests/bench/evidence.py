@@ -29,6 +29,8 @@ COMMANDS = {
     "kernels": [sys.executable, "-m", "tests.bench.kernels"],
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
     "padding": [sys.executable, "-m", "tests.bench.padding"],
+    "verify": [sys.executable, "-m", "tests.bench.verify"],
+    "selection_scale": [sys.executable, "-m", "tests.bench.selection_scale"],
     "signals": [sys.executable, "-m", "tests.bench.signals"],
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
     "against_spacy": [sys.executable, "-m", "tests.signals.test_against_spacy"],
