@@ -738,7 +738,7 @@ def _known_documents(
     the documents of a build, or from statistics."""
     from curate.manifest import read_manifest
     from curate.recipe import load_recipe
-    from mixture import budget, plan_cells, plan_documents, plan_stats, tokens
+    from mixture import budget, plan_cells, plan_documents, plan_stats, planning, tokens
     from mixture.plan_manifest import of_manifest
 
     if is_build := target.is_dir():
@@ -778,9 +778,9 @@ def _known_documents(
     hints = [f"{', '.join(other)}: not as in {build}, whose documents these numbers are of"] if other else []
     whole = recipe if share == 1 else plan_cells.without_the_rest(recipe)
     tokenizer = manifest.get("tokenizer") or ({"sha256": tokens.check(whole).sha256} if whole.mixture.continues else {})
-    of = plan_documents.known(whole, *_kept_of(build, whole), tokenizer)
+    of = planning.known(whole, *_kept_of(build, whole), tokenizer)
     if share == 1:
-        return recipe, plan_documents.over_documents(of), f"the documents of {build}", not other, hints
+        return recipe, plan_documents.over_documents(of, recipe.seed), f"the documents of {build}", not other, hints
     cells = plan_cells.scaled(plan_documents.cells(of, list(recipe.mixture.leaves)), share, recipe)
     return recipe, plan_cells.over_cells(cells, consumed), f"{build}, a sample of {theirs.sample}", False, hints
 

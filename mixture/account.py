@@ -71,24 +71,28 @@ def count(
     component = np.array([use.component for use in layout.uses], np.int64)[layout.row_use[row]]
     begins = layout.chunk == 0
     uses = before.used.copy()
-    reached = np.where(uses > 0, docs.n_tokens, 0)  # tokens of each document that are trained on at least once
+    is_whole = uses > 0  # some use of the document reached its end; of one that was consumed before, what is lost is told apart
+    partly: dict[int, int] = {}  # how far the uses came of a document that a budget cut
     phases = []
     for number, own in enumerate(parts):
         a, b = (int(layout.row_ptr[layout.first_row[number + k]]) for k in (0, 1))
         document, of, end = layout.document[a:b], component[a:b], (layout.start + layout.length)[a:b]
         begun = begins[a:b] & (layout.start[a:b] == 0)
-        last = ~layout.more[a:b]
         already = [uses[part.own] for part in own]
         kernels.add(document[begun], np.ones(int(begun.sum()), np.int64), uses)
-        kernels.reach(document, end, reached)
+        cut = np.flatnonzero(~layout.more[a:b] & (end < docs.n_tokens[document]))
+        is_whole[document[end == docs.n_tokens[document]]] = True
+        for d, reached in zip(document[cut].tolist(), end[cut].tolist(), strict=True):
+            partly[d] = max(reached, partly.get(d, 0))
+        left = {d: int(docs.n_tokens[d]) - reached for d, reached in partly.items() if not is_whole[d]}
         passes = {use.component: use.pass_ for use, _ in layout.of_phase(number)}  # the last one of each
         members = {
-            part.component: _membership(docs, part, caps[part.component], uses, reached, had, passes.get(part.component))
+            part.component: _membership(docs, part, caps[part.component], uses, left, had, passes.get(part.component))
             for part, had in zip(own, already, strict=True)
         }
         phases.append(PhaseCounts(
             _sum(of, layout.length[a:b], n), _sum(of, n_loss[a:b], n), np.bincount(of[begun], minlength=n),
-            np.bincount(of[last & (end < docs.n_tokens[document])], minlength=n), members,
+            np.bincount(of[cut], minlength=n), members,
         ))  # fmt: skip
     n_trained = int(layout.row_ptr[layout.n_trained])
     trained, held = slice(0, n_trained), slice(n_trained, None)
@@ -105,20 +109,22 @@ def count(
 
 
 def _membership(
-    docs: Documents, part: Part, max_epochs: Fraction, uses: np.ndarray, reached: np.ndarray, had: np.ndarray, last: int | None
+    docs: Documents, part: Part, max_epochs: Fraction, uses: np.ndarray, left: dict[int, int], had: np.ndarray, last: int | None
 ) -> Membership:
-    """`had`: uses of the part's documents before the phase; `last`: the number of its last pass, None where it has none."""
-    now, times, n_tokens = uses[part.own], part.copies, docs.n_tokens[part.own]
-    most = int(times.max(initial=1))
-    # The passes before the last are complete: a document without history has their share of uses, rounded, or that of one pass more.
-    due, at_most = had, had
-    if last is not None:
-        due, at_most = np.maximum(had, last * times // most), np.maximum(had, -(-(last + 1) * times // most))
+    """`left`: tokens that no use reached of documents used in part only; `had`: uses of the part's documents before the phase; `last`:
+    the number of its last pass, None where it has none."""
+    found = np.zeros(8, np.int64)
+    histogram = np.zeros(int(uses.max(initial=0)) + 1, np.int64)
+    kernels.count_members(
+        part.own, part.copies, docs.n_tokens, uses, had, -1 if last is None else last, int(part.copies.max(initial=1)),
+        -(-max_epochs.numerator // max_epochs.denominator), found, histogram,
+    )  # fmt: skip
+    unique, least, most, unused, unused_tokens, out_of_step, above_cap, _ = found.tolist()
+    cut = np.array(sorted(left), np.int64)
+    unused_tokens += sum(left[d] for d in cut[np.isin(cut, part.own)].tolist()) if cut.size else 0
     return Membership(
-        int(now.size), int(n_tokens.sum()), {str(k): int(n) for k, n in enumerate(np.bincount(now)) if n},
-        int((now // times).min()) if now.size else 0, int((-(-now // times)).max(initial=0)), int((now == 0).sum()),
-        int((n_tokens - reached[part.own]).sum()), int(((now < due) | (now > at_most)).sum()),
-        int((now > np.maximum(had, times * -(-max_epochs.numerator // max_epochs.denominator))).sum()),
+        part.own.size, unique, {str(k): int(n) for k, n in enumerate(histogram) if n}, least, most, unused, unused_tokens,
+        out_of_step, above_cap,
     )  # fmt: skip
 
 

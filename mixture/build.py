@@ -9,8 +9,9 @@ stop the build. Imports curate's contract modules and mixture's rooms.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ import pyarrow as pa
 from curate.manifest import SCHEMA_VERSION, write_manifest
 from curate.recipe import PhaseSpec, Recipe
 from curate.store import write_atomic
-from mixture import account, budget, going_on, order, statement
-from mixture.labels import labels
+from mixture import account, budget, order, statement
 from mixture.members import by_query, write_members
 from mixture.miniature import plan_miniature
-from mixture.planning import plan_phases, present
-from mixture.selection import Documents, Pattern, Use, documents, hold_out
+from mixture.planning import known, plan_phases, present
+from mixture.selection import Documents, Pattern, Use
 from mixture.sequences import Layout, lay_out, write_selection, write_sequences
 from mixture.stream import START
 
@@ -33,31 +33,22 @@ CHECKPOINTS = 64
 
 
 def plan_and_pack(
-    recipe: Recipe, tables: Mapping[str, pa.Table], shards: Sequence[Path], build_dir: Path, *, tokenizer: dict,
+    recipe: Recipe, tables: MutableMapping[str, pa.Table], shards: Sequence[Path], build_dir: Path, *, tokenizer: dict,
     token_bytes: int, lineage: Sequence[dict], patterns: Sequence[Pattern], copies: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:  # fmt: skip
     """Write the build folder of `recipe` and return its summary (see `account.summary`).
 
-    `tables`: source -> kept documents, in recipe order; `shard` indexes `shards` (paths of .ds files of `token_bytes` 2 or 4).
+    `tables`: source -> kept documents, in recipe order, empty afterwards; `shard` indexes `shards` (paths of .ds files of `token_bytes` 2 or 4).
     `patterns`: what the tables' `pattern` counts into; `copies`: {component: {by, origin, bins: [{from, copies, ...}]}} of those that
     have copies, whose bins the patterns name (both curate/membership.py).
     `tokenizer` and `lineage` go into the manifest as they are. Raises budget.Infeasible, and then leaves no manifest.
     """
     _clear(build_dir)
     specs, seed, leaves = recipe.mixture.phase_list, recipe.seed, recipe.mixture.leaves
-    times = {name: [b["copies"] for b in given["bins"]] for name, given in (copies or {}).items()}
-    docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
-    counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
-    before = going_on.consumed(recipe, docs, tokenizer, counted is not None)
+    of = known(recipe, tables, shards, patterns, copies or {}, tokenizer)
+    docs, home, held, before, counted = of.docs, of.home, of.held, of.before, of.counted
     assigned = [docs.first_of(present(spec)) for spec in specs]
-    home = docs.first_of({c for spec in specs for c in present(spec)})
-    held = np.zeros(docs.n, np.bool_)
-    if recipe.held_out is not None or before.held.any():
-        most, at_most = (0, Fraction(0))
-        if recipe.held_out is not None:
-            most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
-        held = hold_out(docs, home, most, at_most, seed, before.state.used > 0, before.held)
     if recipe.miniature is None:
         parts, plans, trained = plan_phases(specs, docs, assigned, held, before.state.copy(), counted, seed)
     else:
@@ -66,24 +57,27 @@ def plan_and_pack(
         home = docs.first_of({c for spec in specs for c in present(spec)})
 
     kept_back = [Use(-1, c, 0, own, np.zeros(own.size, np.int64), docs.n_tokens[own]) for c, own in _held(docs, home, held)]
-    layout = lay_out(trained, kept_back, [(spec.sequence_length, spec.packing) for spec in specs])
-    stream_order = _order(layout, docs.components, specs, seed)
-
-    write_atomic(build_dir / "recipe.yaml", recipe.canonical_yaml())
-    hashes, n_loss = write_sequences(build_dir / "sequences", layout, docs, stream_order, shards, token_bytes, progress)
-    what, where = write_selection(
-        build_dir / "selection.parquet", layout, docs, n_loss, stream_order, [spec.name for spec in specs]
-    )
-    write_members(build_dir, docs, by_query(recipe))
-    stream_root, checkpoints = _stream_hash(hashes, stream_order)
+    ever = partial(_ever, docs, assigned)
     caps = [budget.exact(c.max_epochs) for c in leaves.values()]
-    counts = account.count(layout, docs, n_loss, parts, caps, before.state)
-    owned = [_ever(docs, assigned, c) for c in range(len(docs.components))]
+    write_atomic(build_dir / "recipe.yaml", recipe.canonical_yaml())
+    with ThreadPoolExecutor(1) as beside:  # what needs no rows goes on beside them, then the books beside the selection
+        components_root = beside.submit(statement.components_root, docs, ever, held)
+        members = beside.submit(write_members, build_dir, docs, by_query(recipe))
+        layout = lay_out(trained, kept_back, [(spec.sequence_length, spec.packing) for spec in specs])
+        stream_order = _order(layout, docs.components, specs, seed)
+        hashes, n_loss = write_sequences(build_dir / "sequences", layout, docs, stream_order, shards, token_bytes, progress)
+        counting = beside.submit(account.count, layout, docs, n_loss, parts, caps, before.state)
+        what, where = write_selection(
+            build_dir / "selection.parquet", layout, docs, n_loss, stream_order, [spec.name for spec in specs]
+        )
+        counts = counting.result()
+        members.result()
+    stream_root, checkpoints = _stream_hash(hashes, stream_order)
     components = [
-        statement.component(c, name, recipe, docs, owned[c][~held[owned[c]]], counts, parts, plans, (copies or {}).get(name))
+        statement.component(c, name, recipe, docs, _without(ever(c), held), counts, parts, plans, (copies or {}).get(name))
         for c, name in enumerate(docs.components)
     ]
-    roots = {"components": statement.components_root(docs, owned, held), "selection": what, "order": where, "stream": stream_root}
+    roots = {"components": components_root.result(), "selection": what, "order": where, "stream": stream_root}
     manifest = {
         "schema_version": SCHEMA_VERSION, "kind": recipe.kind, "name": recipe.name, "tool_versions": statement.tool_versions(),
         "recipe_sha256": recipe.sha256, "roots": roots, "tokenizer": tokenizer, "seed": seed,
@@ -121,6 +115,10 @@ def _ever(docs: Documents, assigned: Sequence[np.ndarray], component: int) -> np
         return docs.of(component, assigned[0])
     ever = np.logical_or.reduce([of == component for of in assigned])
     return docs.of(component, np.where(ever, component, -1))
+
+
+def _without(own: np.ndarray, held: np.ndarray) -> np.ndarray:
+    return own[~held[own]]
 
 
 def _held(docs: Documents, home: np.ndarray, held: np.ndarray) -> list[tuple[int, np.ndarray]]:

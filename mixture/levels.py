@@ -21,7 +21,8 @@ from mixture.policies import largest_remainder, water_fill, weights
 
 @dataclass(frozen=True)
 class Stock:
-    """What a leaf has, in the unit of the phase. `documents`: of an epoch (with copies: uses). `cap`: what this phase may still use."""
+    """What a leaf has, in the unit of the phase. `documents`: of an epoch (with copies: uses). `cap`: what this phase may still use; below 0
+    where more than max_epochs allows was consumed."""
 
     unique: int
     epoch: int

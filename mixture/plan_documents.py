@@ -1,69 +1,33 @@
 """Planning over the documents themselves: the numbers a build of them would have, without packing tokens or writing anything.
 
-In: kept documents as a build takes them. Out: a Run for plan.py, exact; or, of a sample, Cells for plan_cells.py. Imports recipe, and
-mixture's budget, going_on, labels, pack, planning, selection.
+In: what a build plans over (planning.py). Out: a Run for plan.py, exact; or, of a sample, Cells for plan_cells.py. Imports recipe, and
+mixture's budget, kernels, pack, plan, plan_cells, plan_rows, planning, selection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from curate.recipe import Mixture, PhaseSpec, Recipe
-from mixture import going_on, kernels, plan_rows
-from mixture.budget import NOTHING, Infeasible, Stock, plan
-from mixture.labels import labels
+from curate.recipe import Mixture, PhaseSpec
+from mixture import kernels, plan_rows
+from mixture.budget import Infeasible, plan
 from mixture.pack import concat, pack
 from mixture.plan import Phase, Rows, Run
 from mixture.plan_cells import Cell
-from mixture.planning import present
-from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, hold_out, part, passes
+from mixture.planning import Known, parts_of, present
+from mixture.selection import Documents, Part, State, Use, passes
 
 
-@dataclass(frozen=True)
-class Known:
-    """Documents, which of them are held out, what earlier runs consumed, and what counts as a label."""
-
-    docs: Documents
-    held: np.ndarray  # bool (n,)
-    state: State
-    counted: Labels | None
-    seed: int
-
-
-def known(
-    recipe: Recipe, tables: Mapping[str, pa.Table], shards: Sequence[Path], patterns: Sequence[Pattern],
-    copies: Mapping[str, Mapping[str, Any]], tokenizer: Mapping[str, Any],
-) -> Known:  # fmt: skip
-    """As build.plan_and_pack begins. `tokenizer`: of the manifest; only a recipe that continues another needs it."""
-    specs, leaves = recipe.mixture.phase_list, recipe.mixture.leaves
-    times = {name: [b["copies"] for b in given["bins"]] for name, given in copies.items()}
-    docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
-    counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
-    before = going_on.consumed(recipe, docs, dict(tokenizer), counted is not None)
-    held = np.zeros(docs.n, np.bool_)
-    if recipe.held_out is not None or before.held.any():
-        most, at_most = (0, Fraction(0))
-        if recipe.held_out is not None:
-            most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
-        home = docs.first_of({c for spec in specs for c in present(spec)})
-        held = hold_out(docs, home, most, at_most, recipe.seed, before.state.used > 0, before.held)
-    return Known(docs, held, before.state, counted, recipe.seed)
-
-
-def over_documents(of: Known) -> Run:
-    """The same plans, passes and rows as a build's."""
+def over_documents(of: Known, seed: int) -> Run:
+    """The same plans, passes and rows as a build's. `seed`: the recipe's."""
 
     def run(mixture: Mixture) -> list[Phase]:
-        state, phases = of.state.copy(), []
+        state, phases = of.before.state.copy(), []
         for number, spec in enumerate(mixture.phase_list):
-            phases.append(_phase(of, state, spec, number))
+            phases.append(_phase(of, seed, state, spec, number))
             if phases[-1].problem is not None:
                 break
         return phases
@@ -71,16 +35,9 @@ def over_documents(of: Known) -> Run:
     return run
 
 
-def _phase(of: Known, state: State, spec: PhaseSpec, number: int) -> Phase:
+def _phase(of: Known, seed: int, state: State, spec: PhaseSpec, number: int) -> Phase:
     docs, n = of.docs, len(of.docs.components)
-    assigned = docs.first_of(present(spec))
-    parts: dict[int, Part] = {}
-    stocks: list[Stock] = [NOTHING] * n
-    for c, ask in enumerate(spec.asks):
-        if ask is not None:
-            own = docs.of(c, assigned)
-            parts[c] = part(docs, state, c, own[~of.held[own]], ask.max_epochs, spec.unit, of.counted)
-            stocks[c] = Stock(parts[c].unique, parts[c].epoch, parts[c].epoch_documents, parts[c].cap)
+    parts, stocks = parts_of(spec, docs, docs.first_of(present(spec)), of.held, state, of.counted)
     before: list[tuple[float, float] | None] = [*_all_seen(docs, state, parts, n)]
     tokens = [0] * n
     try:
@@ -88,8 +45,9 @@ def _phase(of: Known, state: State, spec: PhaseSpec, number: int) -> Phase:
     except Infeasible as error:
         return Phase(spec, stocks, None, error, tokens, before, [(0.0, 0.0)] * n, lambda: [None] * n)
     uses: list[list[Use]] = [[] for _ in range(n)]
-    for c, found in parts.items():
-        uses[c] = passes(docs, state, found, done.targets[c], of.seed, spec.name, number)
+    for found in parts:
+        c = found.component
+        uses[c] = passes(docs, state, found, done.targets[c], seed, spec.name, number)
         tokens[c] = sum(int(use.n_tokens.sum()) for use in uses[c])
     return Phase(
         spec, stocks, done, None, tokens, before, _all_seen(docs, state, parts, n), lambda: [_packed(mine, spec) for mine in uses]
@@ -104,13 +62,14 @@ def _packed(uses: Sequence[Use], spec: PhaseSpec) -> Rows:
     )  # fmt: skip
 
 
-def _all_seen(docs: Documents, state: State, parts: Mapping[int, Part], n: int) -> list[tuple[float, float]]:
+def _all_seen(docs: Documents, state: State, parts: Sequence[Part], n: int) -> list[tuple[float, float]]:
+    """Per component: tokens used at least once, tokens used in all."""
     found = [(0.0, 0.0)] * n
-    for c, mine in parts.items():
+    for mine in parts:
         own = mine.own
-        first = (state.used[own] == 1) & (state.rest[own] > 0)
-        seen = np.where(first, state.rest[own], np.where(state.used[own] > 0, docs.n_tokens[own], 0))
-        found[c] = float(seen.sum()), float(state.tokens[own].sum())
+        is_cut = (state.used[own] == 1) & (state.rest[own] > 0)
+        seen = np.where(is_cut, state.rest[own], np.where(state.used[own] > 0, docs.n_tokens[own], 0))
+        found[mine.component] = float(seen.sum()), float(state.tokens[own].sum())
     return found
 
 

@@ -1,19 +1,56 @@
 """Phase after phase, before anything is packed: what there is of each component, the plan, and the passes that carry it out.
 
-Documents with their components, the phases of a mixture and what was consumed before in; parts, plans and uses out. Imports recipe and
-mixture's budget, selection.
+Kept documents with their components, the phases of a mixture and what was consumed before in; parts, plans and uses out. Imports recipe
+and mixture's budget, going_on, labels, selection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from curate.recipe import PhaseSpec
-from mixture import budget
-from mixture.selection import Documents, Labels, Part, State, Use, part, passes
+from curate.recipe import PhaseSpec, Recipe
+from mixture import budget, going_on
+from mixture.going_on import Before
+from mixture.labels import labels
+from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, hold_out, part, passes
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a mixture is planned over."""
+
+    docs: Documents
+    home: np.ndarray  # int16 (n,): the component where a held-out document counts, -1 in none
+    held: np.ndarray  # bool (n,): held out
+    before: Before  # what earlier runs consumed
+    counted: Labels | None  # which tokens are labels, where a phase counts them
+
+
+def known(
+    recipe: Recipe, tables: MutableMapping[str, pa.Table], shards: Sequence[Path], patterns: Sequence[Pattern],
+    copies: Mapping[str, Mapping[str, Any]], tokenizer: Mapping[str, Any],
+) -> Known:  # fmt: skip
+    """Tables (empty afterwards) and the rest as build.plan_and_pack has them."""
+    specs, leaves = recipe.mixture.phase_list, recipe.mixture.leaves
+    times = {name: [b["copies"] for b in given["bins"]] for name, given in copies.items()}
+    docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
+    counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
+    before = going_on.consumed(recipe, docs, dict(tokenizer), counted is not None)
+    home = docs.first_of({c for spec in specs for c in present(spec)})
+    held = np.zeros(docs.n, np.bool_)
+    if recipe.held_out is not None or before.held.any():
+        most, at_most = (0, Fraction(0))
+        if recipe.held_out is not None:
+            most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
+        held = hold_out(docs, home, most, at_most, recipe.seed, before.state.used > 0, before.held)
+    return Known(docs, home, held, before, counted)
 
 
 def present(spec: PhaseSpec) -> set[int]:
@@ -31,15 +68,7 @@ def plan_phases(
     plans: list[budget.Plan] = []
     uses: list[Use] = []
     for f, spec in enumerate(specs):
-        in_phase, stocks = [], [budget.Stock(0, 0, 0, 0)] * len(docs.components)
-        for c, ask in enumerate(spec.asks):
-            if ask is None:
-                continue
-            own = docs.of(c, assigned[f])
-            own = own[~held[own]] if held.any() else own
-            found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted)
-            stocks[c] = budget.Stock(found.unique, found.epoch, found.epoch_documents, found.cap)
-            in_phase.append(found)
+        in_phase, stocks = parts_of(spec, docs, assigned[f], held, state, counted)
         plan = budget.plan(spec, stocks)
         for found in in_phase:
             holds = found if usable is None else _only(found, usable)
@@ -47,6 +76,22 @@ def plan_phases(
         parts.append(in_phase)
         plans.append(plan)
     return parts, plans, uses
+
+
+def parts_of(
+    spec: PhaseSpec, docs: Documents, assigned: np.ndarray, held: np.ndarray, state: State, counted: Labels | None
+) -> tuple[list[Part], list[budget.Stock]]:
+    """The components of a phase with their documents, and what the planner has to know of all components."""
+    in_phase, stocks = [], [budget.NOTHING] * len(docs.components)
+    for c, ask in enumerate(spec.asks):
+        if ask is None:
+            continue
+        own = docs.of(c, assigned)
+        own = own[~held[own]] if held.any() else own
+        found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted)
+        stocks[c] = budget.Stock(found.unique, found.epoch, found.epoch_documents, found.cap)
+        in_phase.append(found)
+    return in_phase, stocks
 
 
 def _only(found: Part, usable: np.ndarray) -> Part:

@@ -25,7 +25,7 @@ out), the last document cut at the token where they are reached; or examples, us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -102,7 +102,7 @@ class Documents:
         """int64: uses of the component's documents `own` in one epoch, >= 1."""
         times = self.copies[component]
         if (times == 1).all():
-            return np.ones(own.size, np.int64)
+            return np.broadcast_to(np.int64(1), own.size)
         return times[self.bins(component, own)]  # bin -1 is the last
 
 
@@ -175,27 +175,28 @@ class Part:
 
 
 def documents(
-    tables: Mapping[str, pa.Table], components: Mapping[str, Sequence[str]], patterns: Sequence[Pattern],
+    tables: MutableMapping[str, pa.Table], components: Mapping[str, Sequence[str]], patterns: Sequence[Pattern],
     copies: Mapping[str, Sequence[int]] | None = None,
 ) -> Documents:  # fmt: skip
     """Join the sources' tables (columns of KEPT). A document without tokens matches nothing.
 
-    `components`: name -> its sources in `from` order. `copies`: name -> copies of each of its bins."""
-    parts, ids = [], []
-    for table in tables.values():
-        table = table.select(KEPT.names).cast(KEPT)
+    `tables` is empty afterwards: a hundred million documents need not be there twice. `components`: name -> its sources in `from` order.
+    `copies`: name -> copies of each of its bins."""
+    parts, ids, sources = [], [], list(tables)
+    for source in sources:
+        table = tables.pop(source).select(KEPT.names).cast(KEPT)
         own = read(table["id"])
         if not _in_order(own):  # token shards are, one after the other, so mostly nothing is to do
             by_id = np.lexsort((own.low, own.high))
             table, own = table.take(pa.array(by_id)), own[by_id]
-        parts.append(table)
+        parts.append(table.drop_columns("id"))
         ids.append(own)
+        del table
     rows = pa.concat_tables(parts)
     n_tokens, pattern, known = _one(rows["n_tokens"]), _one(rows["pattern"]).astype(np.int32), list(patterns)
     if n_tokens.size and n_tokens.min() < 1:
         pattern[n_tokens < 1] = len(known)
         known.append(())
-    sources = list(tables)
     return Documents(
         sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
         copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=known, pattern=pattern,

@@ -13,7 +13,7 @@ from curate.errors import CurateError
 from curate.inspect import plan_screen
 from curate.manifest import read_manifest
 from curate.recipe import load_recipe
-from mixture import plan_cells, plan_documents, plan_rows
+from mixture import plan_cells, plan_documents, plan_rows, planning
 from mixture.plan import alternatives, changed, effective, report, yaml_lines
 from mixture.plan_cells import Cell, over_cells
 from mixture.plan_manifest import of_manifest
@@ -38,7 +38,7 @@ def told(run, recipe, **more):
 
 def known_of(recipe, folder, sources, copies=None):
     tables, shards, patterns = write_tokens(folder, recipe, sources, copies=copies)
-    return plan_documents.known(recipe, tables, shards, patterns, copies or {}, {"sha256": "0" * 64})
+    return planning.known(recipe, tables, shards, patterns, copies or {}, {"sha256": "0" * 64})
 
 
 def test_two_phases_over_documents_are_those_of_the_build(tmp_path):
@@ -46,7 +46,7 @@ def test_two_phases_over_documents_are_those_of_the_build(tmp_path):
     recipe = load_recipe(tmp_path / "recipe.yaml")
     manifest = read_manifest(next(tmp_path.rglob("manifest.json")))
     of = known_of(recipe, tmp_path / "again", two_phases.sources_of())
-    planned, stated = told(plan_documents.over_documents(of), recipe), told(of_manifest(manifest), recipe)
+    planned, stated = told(plan_documents.over_documents(of, recipe.seed), recipe), told(of_manifest(manifest), recipe)
     assert planned["phases"] == stated["phases"] and planned["feasible"]
     same = ("phase", "component", "requested", "realised", "tokens", "share", "cap")
     assert [{key: c[key] for key in same} for c in planned["components"]] == [
@@ -69,7 +69,7 @@ def test_sums_plan_what_documents_plan(tmp_path_factory, lengths, share, cap, se
     total = max(1, int(sum(lengths) * share / 100))
     recipe = recipe_of(folder, {"c": {"from": ["a"], "budget": f"{total} tokens", "max_epochs": cap}}, total, 16, seed=seed)
     of = known_of(recipe, folder / "tokens", {"a": documents_of("a", lengths)})
-    exact = plan_documents.over_documents(of)(recipe.mixture)
+    exact = plan_documents.over_documents(of, recipe.seed)(recipe.mixture)
     sums = over_cells(plan_cells_of(of))(recipe.mixture)
     assert (exact[0].plan, exact[0].stocks, str(exact[0].problem)) == (sums[0].plan, sums[0].stocks, str(sums[0].problem))
     if exact[0].plan is not None:
@@ -158,7 +158,7 @@ def test_what_was_consumed_counts(tmp_path):
         phase.problem
     )
     of = known_of(again, tmp_path / "again", {"a": documents_of("a", [10] * 10)})
-    assert plan_documents.over_documents(of)(again.mixture)[0].stocks[0].cap == 40
+    assert plan_documents.over_documents(of, again.seed)(again.mixture)[0].stocks[0].cap == 40
 
 
 # --- rows, steps, days --------------------------------------------------------------------------------------------------
