@@ -65,13 +65,11 @@ def _phase_hints(phases: Sequence[Mapping[str, Any]]) -> list[str]:
         if phase["excess_padding"] is not None:
             share = percent(phase["excess_padding"], phase["n_sequences"] * phase["sequence_length"])
             other = (
-                f"sequence_length {phase['longer_rows']:,} has room for them"
+                f"sequence_length {phase['longer_rows']:,} leaves little"
                 if phase["longer_rows"]
-                else "packing: concat cuts them"
+                else "packing: concat cuts instead"
             )
-            found.append(
-                f"{of}{share} is padding, as documents do not fit together in {phase['sequence_length']:,} tokens: {other}"
-            )
+            found.append(f"{of}{share} is padding that no packing can avoid: {other}")
     return found
 
 

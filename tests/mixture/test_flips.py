@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixture.verify.report import Finding
+from tests.mixture import tiny_tokenizer
 from tests.mixture.verified import build, check
 
 MIXTURE = """
@@ -162,3 +163,17 @@ def test_two_uses_clear_each_other(copy):
 def _stands_alone(rows, other: str, id_: str) -> bool:
     wrong = {r["sequence"] for r in rows if r["id"] == id_}
     return any(r["id"] == other and r["sequence"] not in wrong and r["n_chunks"] == 1 for r in rows)
+
+
+def test_of_a_tokenizer_that_changes_texts(tmp_path):
+    """With a normalizer tokens do not give the text back: every text is encoded again."""
+    tiny_tokenizer.write(tmp_path / "tok", template=tiny_tokenizer.CHATML, edit={"normalizer": {"type": "NFC"}})
+    made = build(tmp_path, MIXTURE)
+    assert check(made).ok
+    id_ = documents(made, "train")[0]
+    before, after, at = flip(made, id_, 1)
+    place = f"source web, id {id_}, token 1 (token {at} of the shard)"
+    assert named(check(made, fast=True).findings, "tokens.ds")[1] == (
+        f"the token is {after}, the document's text gives {before}",
+        place,
+    )
