@@ -134,7 +134,7 @@ def plan(
     stats: Annotated[Path | None, typer.Option(help="Numbers from elsewhere: JSON or CSV, source: documents, tokens.")] = None,
     sets: Sets = None,
     global_batch: GlobalBatch = None,
-    tokens_per_second: Annotated[float | None, typer.Option(min=1e-9, help="What your machine trains, for days.")] = None,
+    tokens_per_second: Annotated[str | None, typer.Option(help="What your machine trains, for days: 40k.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a mixture before it is built: shares, caps, epochs, padding, steps; what to change where it cannot be. Writes nothing."""
@@ -148,7 +148,7 @@ def plan(
     _not_a_miniature(recipe)
     data = room.report(
         recipe.name, recipe.mixture, run_of, known=known, is_exact=is_exact, global_batch=global_batch,
-        tokens_per_second=tokens_per_second, hints=hints,
+        tokens_per_second=_rate(tokens_per_second), hints=hints,
     )  # fmt: skip
     _show(data, plan_screen.render(data, sys.stdout.isatty()), as_json)
     sys.exit(0 if data["feasible"] else 1)
@@ -783,6 +783,18 @@ def _known_documents(
         return recipe, plan_documents.over_documents(of, recipe.seed), f"the documents of {build}", not other, hints
     cells = plan_cells.scaled(plan_documents.cells(of, list(recipe.mixture.leaves)), share, recipe)
     return recipe, plan_cells.over_cells(cells, consumed), f"{build}, a sample of {theirs.sample}", False, hints
+
+
+def _rate(text: str | None) -> float | None:
+    """`40k`, `40000` or `40k tokens`, a second."""
+    from curate.units import quantity
+
+    if text is None:
+        return None
+    found = quantity(text if text.rstrip().endswith("tokens") else f"{text} tokens", ("tokens",), "--tokens-per-second").count
+    if not found:
+        raise CurateError("nothing is trained at that rate", where="--tokens-per-second", found=text, allowed="40k")
+    return float(found)
 
 
 _OF_THE_MIXTURE = (

@@ -28,7 +28,7 @@ class Rows:
 
     rows: int
     padding: int
-    unavoidable: int | None = None
+    unavoidable: int
 
 
 @dataclass(frozen=True)
@@ -126,18 +126,22 @@ def _without_next(problem: Infeasible) -> str:
 
 def _phase(phase: Phase) -> dict[str, Any]:
     spec, plan = phase.spec, phase.plan
-    known = [r for r, ask in zip(phase.rows(), spec.asks, strict=True) if ask is not None] if plan else []
-    rows = sum(r.rows for r in known if r) if plan and all(r is not None for r in known) else None
+    found = [r for r, ask in zip(phase.rows(), spec.asks, strict=True) if ask is not None] if plan else []
+    rows = [r for r in found if r is not None]
+    is_known = bool(plan) and len(rows) == len(found)
+    least = sum(
+        -(-tokens // spec.sequence_length) for tokens in phase.tokens
+    )  # of each component, without any padding but at its end
     return {
         "phase": spec.name, "unit": spec.unit, "requested": spec.total.count, "realised": plan.total if plan else None,
         "tokens": sum(phase.tokens) if plan else None, "sequence_length": spec.sequence_length, "packing": spec.packing,
         "on_shortage": spec.on_shortage, "policy": spec.policy.kind, "bent": plan.bent if plan else "",
         "level": float(plan.level) if plan and plan.level is not None else None,
         "levels": {name: float(level) for name, level in plan.levels.items() if name} if plan else {},
-        "binding": list(plan.binding) if plan else [], "sequences": rows,
-        "padding_tokens": sum(r.padding for r in known if r) if rows is not None else None,
-        "unavoidable_padding_tokens": sum(r.unavoidable for r in known if r and r.unavoidable is not None)
-        if rows is not None and all(r and r.unavoidable is not None for r in known) else None,
+        "binding": list(plan.binding) if plan else [],
+        "sequences": sum(r.rows for r in rows) if is_known else least if plan else None,
+        "padding_tokens": sum(r.padding for r in rows) if is_known else None,
+        "unavoidable_padding_tokens": sum(r.unavoidable for r in rows) if is_known else None,
         "steps": None, "days": None,
     }  # fmt: skip
 

@@ -76,7 +76,9 @@ def _lack(c: Mapping[str, Any]) -> str:
 
 def _figures(phase: Mapping[str, Any], colour: bool) -> list[str]:
     said = []
-    if phase["sequences"] is not None:
+    if phase["sequences"] is not None and phase["padding_tokens"] is None:
+        said.append(f"at least {count(phase['sequences'])} sequences (lengths are not known)")
+    elif phase["sequences"] is not None:
         whole = max(phase["sequences"] * phase["sequence_length"], 1)
         padding = f"padding {100 * phase['padding_tokens'] / whole:.3f} %"
         unavoidable = 100 * (phase["unavoidable_padding_tokens"] or 0) / whole

@@ -195,7 +195,11 @@ def test_steps_and_days():
                global_batch="9 tokens")  # fmt: skip
     unknown = report("r", mixture, over_cells([cell({"hq": 1}, 3, 24), cell({"web": 1}, 20, 160)]), known="test", is_exact=True,
                      global_batch="4 sequences")  # fmt: skip
-    assert [p["sequences"] for p in unknown["phases"]] == [None, None] and unknown["phases"][0]["steps"] is None
+    assert [(p["sequences"], p["padding_tokens"], p["steps"]) for p in unknown["phases"]] == [
+        (13, None, 4),
+        (8, None, 2),
+    ]  # at least
+    assert "at least 13 sequences (lengths are not known)   4 steps" in plan_screen.render(unknown)
 
 
 def test_lines_to_paste():
@@ -218,12 +222,14 @@ def test_the_screen():
         "component  asked  to train    share  unique  epochs  cap",
         "web          100       100  100.0 %     900    0.11    1",
         "total        100       100              900",
+        "at least 13 sequences (lengths are not known)",
         "",
         "two: 60 tokens, sequences of 8 tokens",
         "component  asked  to train   share  unique  epochs  cap  repeated  worth",
         "hq            30        30  50.0 %      20    1.50    2        10     30",
         "web           30        30  50.0 %     900    0.03    1         0     30",
         "total         60        60             920                     10     60",
+        "at least 8 sequences (lengths are not known)",
         "",
         "worth: tokens as if all were new, by the law of repeated data (arXiv 2305.16264); a hint, no promise",
     ]

@@ -153,3 +153,34 @@ def test_infeasible_names_the_change_that_helps_and_leaves_the_statistics(built,
     assert short.returncode == 2 and "et" in short.stderr + short.stdout
     assert not (tmp_path / "build" / "manifest.json").exists()
     assert curate("stats", out).returncode == 0
+
+
+def test_plan_says_what_the_build_states_and_what_another_mixture_would(built):
+    """From the manifest; over the documents, which are packed to see; of the recipe, over the build. Nothing is written."""
+    top, _ = built
+    build = str(top / "build")
+    before = sorted((p, p.stat().st_mtime_ns) for p in top.rglob("*"))
+    manifest = json.loads((top / "build" / "manifest.json").read_text())
+    seen = [
+        json.loads(curate("plan", *args, "--json", "--global-batch", "8 sequences").stdout)
+        for args in ((build,), (build, "--set", "mixture.components.et.max_epochs=4"), ("recipes/quickstart.yaml", "--build", build))
+    ]
+    for data in seen:
+        assert data["exact"] and data["feasible"] and data["phases"] == seen[0]["phases"]
+        assert [c["realised"] for c in data["components"]] == [c["phases"][0]["realised"] for c in manifest["components"]]
+        assert [c["unique"] for c in data["components"]] == [c["unique_tokens"] for c in manifest["components"]]
+        assert data["phases"][0]["sequences"] == manifest["phases"][0]["order"]["n_sequences"]
+        assert data["phases"][0]["steps"] == -(-data["phases"][0]["sequences"] // 8)
+    short = curate("plan", build, "--set", "mixture.components.et.max_epochs=2")
+    lines = short.stdout.splitlines()
+    (most,) = [line.strip() for line in lines if line.startswith("      et: {max_epochs")]
+    assert short.returncode == 1 and "et asks 153,000 tokens" in short.stdout
+    helped = curate("plan", build, "--set", f"mixture.components.et.max_epochs={most[len('et: {max_epochs: ') : -1]}")
+    assert helped.returncode == 0, helped.stdout
+    assert sorted((p, p.stat().st_mtime_ns) for p in top.rglob("*")) == before
+    for args, said in (
+        ((build, "--set", "min_n_words=3"), "curate what-if"), (("recipes/minimal.yaml",), "--stats FILE"),
+        ((build, "--set", "mixture.components.et.budgit=3"), "did you mean 'budget'"),
+    ):  # fmt: skip
+        shown = curate("plan", *args)
+        assert shown.returncode == 2 and said in shown.stderr and "Traceback" not in shown.stderr, shown.stderr

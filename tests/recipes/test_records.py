@@ -107,10 +107,11 @@ def test_the_command_says_so(tmp_path):
     stats = tmp_path / "stats.csv"
     lines = [f"{name},10000000,10000000000" for name in ("estonian", "english", "python", "math", "instruct")]
     stats.write_text("\n".join(["source,documents,tokens", *lines]) + "\n")
-    done = curate("plan", RECIPES / "estllm.yaml", "--stats", stats, "--tokens-per-second", "100000")
+    done = curate("plan", RECIPES / "estllm.yaml", "--stats", stats, "--tokens-per-second", "100k")
     assert done.returncode == 0, done.stderr
     assert "main: 35,700,000,000 tokens, sequences of 4,096 tokens" in done.stdout
     assert "26.6 %" in done.stdout
+    assert "at least 8,715,823 sequences (lengths are not known)   4.1 days" in done.stdout  # 35.7 billion at 100,000 a second
     short = curate("plan", RECIPES / "estllm.yaml", "--stats", stats, "--set", "mixture.components.et.budget=18.6B tokens",
                    "--set", "mixture.total=45.7B tokens")  # fmt: skip
     assert short.returncode == 1
