@@ -120,8 +120,7 @@ def _membership(
         -(-max_epochs.numerator // max_epochs.denominator), found, histogram,
     )  # fmt: skip
     unique, least, most, unused, unused_tokens, out_of_step, above_cap, _ = found.tolist()
-    cut = np.array(sorted(left), np.int64)
-    unused_tokens += sum(left[d] for d in cut[np.isin(cut, part.own)].tolist()) if cut.size else 0
+    unused_tokens += sum(tokens for d, tokens in left.items() if (part.own == d).any())  # one a component and phase at most
     return Membership(
         part.own.size, unique, {str(k): int(n) for k, n in enumerate(histogram) if n}, least, most, unused, unused_tokens,
         out_of_step, above_cap,

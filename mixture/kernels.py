@@ -151,10 +151,32 @@ def group(number: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @kernel
-def reach(number: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
-    """out[number[i]] = the largest of itself and values[i]."""
-    for i in range(number.size):
-        out[number[i]] = max(out[number[i]], values[i])
+def count_members(
+    own: np.ndarray, copies: np.ndarray, n_tokens: np.ndarray, uses: np.ndarray, had: np.ndarray, last: int, per_epoch: int, most: int,
+    found: np.ndarray, histogram: np.ndarray,
+) -> None:  # fmt: skip
+    """Of the documents `own`: their tokens, least and most epochs, documents and tokens without a use; how many are out of step and how
+    many above the cap; written to `found`. histogram[k] += documents with k uses.
+
+    `had` (own,): uses before the phase, whose last pass is `last` (-1: it has none). The passes before the last are complete: a document
+    has had its share of them, rounded, or of one pass more, unless it was used more often before."""
+    least = np.int64(0x7FFFFFFFFFFFFFFF)
+    for i in range(own.size):
+        now, times, tokens = uses[own[i]], copies[i], n_tokens[own[i]]
+        found[0] += tokens
+        least = min(least, now // times)
+        found[2] = max(found[2], (now + times - 1) // times)
+        if now == 0:
+            found[3] += 1
+            found[4] += tokens
+        due, at_most = had[i], had[i]
+        if last >= 0:
+            due, at_most = max(due, last * times // per_epoch), max(due, ((last + 1) * times + per_epoch - 1) // per_epoch)
+        found[5] += now < due or now > at_most
+        found[6] += now > max(had[i], most * times)
+        histogram[now] += 1
+    if own.size:
+        found[1] = least
 
 
 @kernel

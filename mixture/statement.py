@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,14 @@ def _by_value(column: Coded, tokens: np.ndarray) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def components_root(docs: Documents, owned: Sequence[np.ndarray], held: np.ndarray) -> str:
-    """Hash over components and their documents in canonical order: id, tokens, loss tokens, held out or not."""
+def components_root(docs: Documents, owned: Callable[[int], np.ndarray], held: np.ndarray) -> str:
+    """Hash over components and their documents in canonical order (`owned`, of a component's number): id, tokens, loss tokens, held out
+    or not."""
     parts = []
-    for name, own in zip(docs.components, owned, strict=True):
+    for c, name in enumerate(docs.components):
+        own: Any = owned(c)
+        if own.size and own[-1] - own[0] + 1 == own.size and (np.diff(own) == 1).all():
+            own = slice(int(own[0]), int(own[-1]) + 1)  # a run of documents is not copied
         table = pa.table({
             "n_tokens": docs.n_tokens[own], "n_loss_tokens": docs.n_loss_tokens[own], "held_out": held[own],
         })  # fmt: skip
