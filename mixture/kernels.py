@@ -1,7 +1,7 @@
 """All compiled loops of the mixture room: keyed permutation, interleave, sorting, packing, held-out choice. Integers only.
 
-Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, selection.py, going_on.py and account.py, which are the
-only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
+Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, names.py, held_out.py, going_on.py and account.py, which
+are the only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
 """
 
 from __future__ import annotations
@@ -476,7 +476,7 @@ def rows_needed(per_size: np.ndarray, capacity: int, max_k: int) -> np.int64:
     return best
 
 
-# --- held-out (specified in selection.py) ----------------------------------------------------------------------------
+# --- held-out (specified in held_out.py) -----------------------------------------------------------------------------
 
 
 @kernel(allocates=True)

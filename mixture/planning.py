@@ -1,7 +1,7 @@
 """Phase after phase, before anything is packed: what there is of each component, the plan, and the passes that carry it out.
 
 Kept documents with their components, the phases of a mixture and what was consumed before in; parts, plans and uses out. Imports recipe
-and mixture's budget, going_on, labels, selection.
+and mixture's budget, going_on, held_out, labels, selection.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import pyarrow as pa
 from curate.recipe import PhaseSpec, Recipe
 from mixture import budget, going_on
 from mixture.going_on import Before
+from mixture.held_out import hold_out
 from mixture.labels import labels
-from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, hold_out, part, passes
+from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, part, passes
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ COMMANDS = {
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
     "padding": [sys.executable, "-m", "tests.bench.padding"],
     "verify": [sys.executable, "-m", "tests.bench.verify"],
+    "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "selection_scale": [sys.executable, "-m", "tests.bench.selection_scale"],
     "signals": [sys.executable, "-m", "tests.bench.signals"],
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],

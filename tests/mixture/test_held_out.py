@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mixture import order, selection
+from mixture.held_out import hold_out
 from tests.mixture.reference import keyed_hash
 from tests.mixture.small_build import name_of
 
@@ -68,5 +69,5 @@ def test_as_by_going_through_all_clusters(seed):
         trained[:], before[:] = False, False
     before &= ~trained
     per_component, at_most = int(rng.choice([0, 7, 300, 5000, 10**9])), Fraction(int(rng.integers(1, 400)), 1000)
-    held = selection.hold_out(docs, home, per_component, at_most, seed, trained, before)
+    held = hold_out(docs, home, per_component, at_most, seed, trained, before)
     assert set(np.flatnonzero(held).tolist()) == plain(docs, home, per_component, at_most, seed, trained, before)
