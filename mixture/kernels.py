@@ -106,34 +106,6 @@ def to_hex(high: np.ndarray, low: np.ndarray, words: np.ndarray) -> None:
 
 # --- sorting and summing by number -----------------------------------------------------------------------------------
 
-_DIGIT = 11  # bits a turn of the radix sort; six turns
-
-
-@kernel(allocates=True)
-def argsort(values: np.ndarray) -> np.ndarray:
-    """Stable order of uint64 values, int64 (n,)."""
-    n = values.size
-    order, other_order = np.arange(n), np.empty(n, np.int64)
-    keys, other_keys = values.copy(), np.empty(n, np.uint64)
-    mask = np.uint64((1 << _DIGIT) - 1)
-    at = np.empty((1 << _DIGIT) + 1, np.int64)
-    for turn in range(6):
-        shift = np.uint64(turn * _DIGIT)
-        at[:] = 0
-        for i in range(n):
-            at[np.int64(keys[i] >> shift & mask) + 1] += 1
-        if at.max() == n:
-            continue
-        for d in range(1 << _DIGIT):
-            at[d + 1] += at[d]
-        for i in range(n):
-            digit = np.int64(keys[i] >> shift & mask)
-            other_keys[at[digit]], other_order[at[digit]] = keys[i], order[i]
-            at[digit] += 1
-        order, other_order = other_order, order
-        keys, other_keys = other_keys, keys
-    return order
-
 
 @kernel(allocates=True)
 def group(number: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
