@@ -93,7 +93,7 @@ def build_mixture(
     from curate.recipe import load_recipe
     from curate.relate import references
     from curate.store import Store
-    from mixture import budget, tokens
+    from mixture import budget, going_on, tokens
 
     loaded = load_recipe(recipe, sets or [], sample=_share(sample))
     if until is not None and until not in pipeline.STAGES:
@@ -103,6 +103,7 @@ def build_mixture(
     references.check_out(loaded, out)
     tokenizer = tokens.check(loaded)
     budget.check(loaded.mixture)
+    going_on.check(loaded, {"sha256": tokenizer.sha256}, out)
     home = Store(store)
     _say(pipeline.check_disk(loaded, home))
     _begin(out, loaded, store)

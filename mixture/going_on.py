@@ -39,11 +39,20 @@ class Before:
     stated: list[dict[str, Any]]  # for the manifest; [] where the recipe continues nothing
 
 
+def check(recipe: Recipe, tokenizer: dict[str, Any], out: Path) -> None:
+    """Everything about `continues` that can be known before the first document. `out`: where the new build will be."""
+    for old, (folder, _, _) in zip(recipe.mixture.continues, _olds(recipe, tokenizer), strict=True):
+        if folder.resolve() == out.resolve():
+            raise CurateError(
+                "a build cannot go on from the one it replaces", where="mixture.continues", found=old.manifest,
+                next="--out another folder, or another name: in the recipe",
+            )  # fmt: skip
+
+
 def consumed(recipe: Recipe, docs: Documents, tokenizer: dict[str, Any], with_labels: bool) -> Before:
     """Raises CurateError: a manifest or receipt that is not there, damaged, of another tokenizer, or does not belong to the other."""
     before = Before(State.fresh(docs.n, with_labels), np.zeros(docs.n, np.bool_), [])
-    olds = [_read(old, f"mixture.continues.{i}", recipe, tokenizer) for i, old in enumerate(recipe.mixture.continues)]
-    _complete([manifest for _, manifest, _ in olds])
+    olds = _olds(recipe, tokenizer)
     find = _Finder(docs) if olds else None
     for folder, manifest, n_rows in olds:
         assert find is not None
@@ -51,8 +60,14 @@ def consumed(recipe: Recipe, docs: Documents, tokenizer: dict[str, Any], with_la
     return before
 
 
+def _olds(recipe: Recipe, tokenizer: dict[str, Any]) -> list[tuple[Path, dict[str, Any], int]]:
+    """Of each build that the recipe continues the folder, the manifest, and how many rows of its stream were consumed."""
+    olds = [_read(old, f"mixture.continues.{i}", recipe, tokenizer) for i, old in enumerate(recipe.mixture.continues)]
+    _complete([manifest for _, manifest, _ in olds])
+    return olds
+
+
 def _read(old: Continue, where: str, recipe: Recipe, tokenizer: dict[str, Any]) -> tuple[Path, dict[str, Any], int]:
-    """The folder of an old build, its manifest, and how many rows of its stream were consumed."""
     path = recipe.path(old.manifest, f"{where}.manifest")
     manifest = read_manifest(path)
     mine, theirs = tokenizer.get("sha256"), manifest["tokenizer"].get("sha256")

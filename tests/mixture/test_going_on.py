@@ -12,6 +12,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest, write_manifest
+from mixture import going_on
 from mixture.budget import Infeasible
 from mixture.stream import Stream
 from tests.mixture.reference import Model, random_mixture, random_sources, with_budgets
@@ -237,6 +238,17 @@ def test_what_does_not_belong_is_refused(first, how, says):
     folder, sources = first
     with pytest.raises(CurateError, match=says):
         build(goes_on(folder, "old", "10 tokens", **how), folder, sources)
+
+
+def test_a_build_does_not_go_on_from_the_one_it_replaces(first):
+    folder, _ = first
+    facts = {"sha256": "0" * 64}
+    recipe = goes_on(folder, "old", "10 tokens", rows=1)
+    going_on.check(recipe, facts, folder / "new")
+    with pytest.raises(CurateError, match="the one it replaces"):
+        going_on.check(recipe, facts, folder / "new" / ".." / "old")
+    with pytest.raises(CurateError, match="tokenizer it began with"):
+        going_on.check(recipe, {"sha256": "1" * 64}, folder / "new")
 
 
 def test_a_receipt_of_another_stream_is_refused(first):
