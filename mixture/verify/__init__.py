@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import CurateError
+from curate.manifest import SCHEMA_VERSION
 from curate.recipe import Recipe, load_recipe
 from mixture.tokenizer import load_tokenizer
 from mixture.verify import (
@@ -233,6 +234,8 @@ def _mixture(
     clusters: Found, again: Membership | None, report: Report,
 ) -> None:  # fmt: skip
     """Selection, sequences and budgets; needs the arrays and the token shards' index, each checked before."""
+    for what, right in (("schema_version", SCHEMA_VERSION), ("kind", recipe.kind), ("name", recipe.name), ("seed", recipe.seed)):
+        report.equal("manifest.json", what, manifest[what], right)
     listed = files.read_exact(build_dir / "sequences" / "shards.json", report, "sequences/shards.json")
     arrays = uses.load_arrays(build_dir, manifest, report)
     kept = uses.kept_documents(stages, report, build_dir)

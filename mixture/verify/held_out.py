@@ -17,6 +17,7 @@ from curate.recipe import Recipe
 from mixture.verify.copies import Members, phases_of
 from mixture.verify.documents import Found, read
 from mixture.verify.going_on import Before
+from mixture.verify.history import uses_of
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Kept, Used, ids_of
 
@@ -37,6 +38,9 @@ def check_held_out(
     """`before` None: what was consumed is not known."""
     out = np.flatnonzero(~used.is_train & (used.document >= 0))
     _check_homes(manifest, recipe, used, kept, members, out, before, report)
+    uses_of(out[np.lexsort((used.chunk[out], used.document[out], used.pass_[out]))], used, "held out", report)
+    for row in out[used.pass_[out] != 0][:3].tolist():
+        report.add(SELECTION, "a held-out document has pass 0", f"row {row}")
     tokens = np.zeros(kept.id.size, np.int64)
     np.add.at(tokens, used.document[out], used.length[out])
     for number in np.flatnonzero(held & (tokens != kept.n_tokens))[:3].tolist():

@@ -32,7 +32,7 @@ class History:
     def empty(cls, n: int) -> History:
         return cls(*(np.zeros(n, np.int64) for _ in range(5)))
 
-    def add(self, uses: _Uses, kept: Kept) -> None:
+    def add(self, uses: Uses, kept: Kept) -> None:
         """Of one pass."""
         end = uses.begin + uses.n_tokens
         self.used[uses.document] += uses.begin == 0
@@ -71,10 +71,14 @@ def check_uses(part: Part, used: Used, kept: Kept, history: History, seed: int, 
     """Holds the rows of a part against the rule, then adds them to `history`."""
     mine = used.of(part.phase, part.component)
     rows = mine[np.lexsort((used.chunk[mine], used.document[mine], used.pass_[mine]))]
-    uses = _uses_of(rows, used, part, report)
+    uses = uses_of(rows, used, part.title, report)
     passes = Passes(seed, part.phase_name, part.name, part.own, part.copies, kept)
     due = history.used[part.own] - (history.rest[part.own] > 0)  # index of the next use, or of the one that was cut
     last, in_part = int(uses.pass_.max(initial=-1)), 0
+    cap = -(-part.max_epochs.numerator // part.max_epochs.denominator) * passes.per_epoch
+    if last >= cap:
+        report.add(SELECTION, f"{part.title}: pass {last}, its cap of {float(part.max_epochs):g} epochs ends with pass {cap - 1}")
+        last = cap - 1
     for number in range(last + 1):
         here = uses.of(number)
         members = part.own[_holds(passes, due, number)]
@@ -89,7 +93,7 @@ def check_uses(part: Part, used: Used, kept: Kept, history: History, seed: int, 
 
 
 @dataclass(frozen=True)
-class _Uses:
+class Uses:
     """Uses of one part by pass, then document: (n_uses,) arrays."""
 
     pass_: np.ndarray
@@ -99,16 +103,16 @@ class _Uses:
     n_tokens: np.ndarray
     labels: np.ndarray
 
-    def of(self, number: int) -> _Uses:
+    def of(self, number: int) -> Uses:
         """Those of one pass, in which a document is once."""
         here = slice(*np.searchsorted(self.pass_, [number, number + 1]).tolist())
-        return _Uses(*(getattr(self, field.name)[here] for field in fields(self)))
+        return Uses(*(getattr(self, field.name)[here] for field in fields(self)))
 
 
-def _uses_of(rows: np.ndarray, used: Used, part: Part, report: Report) -> _Uses:
+def uses_of(rows: np.ndarray, used: Used, title: str, report: Report) -> Uses:
     """`rows` sorted by pass, document, chunk. A use's chunks are numbered from 0 and follow each other."""
     if not rows.size:
-        return _Uses(*(np.empty(0, np.int64) for _ in range(6)))
+        return Uses(*(np.empty(0, np.int64) for _ in range(6)))
     key = np.stack((used.pass_[rows].astype(np.int64), used.document[rows]))
     first = np.flatnonzero(np.concatenate(([True], (key[:, 1:] != key[:, :-1]).any(axis=0))))
     n_chunks = np.diff(np.append(first, rows.size))
@@ -119,9 +123,9 @@ def _uses_of(rows: np.ndarray, used: Used, part: Part, report: Report) -> _Uses:
     number = np.arange(rows.size) - np.repeat(first, n_chunks)
     wrong = (used.chunk[rows] != number) | (used.n_chunks[rows] != np.repeat(n_chunks, n_chunks)) | (used.start[rows] != follows)
     for row in rows[wrong][:3].tolist():
-        report.add(SELECTION, f"{part.title}, pass {used.pass_[row]}: a document's chunks do not follow each other", f"row {row}")
+        report.add(SELECTION, f"{title}, pass {used.pass_[row]}: a document's chunks do not follow each other", f"row {row}")
     labels = np.add.reduceat(used.n_loss[rows].astype(np.int64), first)
-    return _Uses(key[0][first], key[1][first], rows[first], begin, np.add.reduceat(length, first), labels)
+    return Uses(key[0][first], key[1][first], rows[first], begin, np.add.reduceat(length, first), labels)
 
 
 def _holds(passes: Passes, due: np.ndarray, number: int) -> np.ndarray:
@@ -133,7 +137,7 @@ def _holds(passes: Passes, due: np.ndarray, number: int) -> np.ndarray:
 def _check_pass(
     title: str,
     members: np.ndarray,
-    uses: _Uses,
+    uses: Uses,
     key: int,
     is_last: bool,
     packing: str,

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from mixture import order, pack
+from mixture.statement import ALGORITHMS
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Used
 
 MANIFEST, CHUNKS = "manifest.json", "sequences/chunks.npy"
-ALGORITHMS = {"best_fit": "best-fit decreasing", "concat": "concat and chunk"}
 
 
 def row_lengths(manifest: Mapping[str, Any], n_rows: int) -> np.ndarray:
     """int64 (n_rows,): what a row has room for, that of its phase; held-out rows are as long as those of the first."""
     trained = [np.full(phase["order"]["n_sequences"], phase["sequence_length"], np.int64) for phase in manifest["phases"]]
     n_held = n_rows - sum(part.size for part in trained)
-    return np.concatenate([*trained, np.full(n_held, manifest["held_out"]["sequence_length"], np.int64)])
+    return np.concatenate([*trained, np.full(n_held, manifest["phases"][0]["sequence_length"], np.int64)])
 
 
 def check_rows(
@@ -44,13 +44,18 @@ def check_rows(
     wrong = [row for row in steps.tolist() if first[:, row].tolist() > first[:, row + 1].tolist()]
     for row in wrong[:3]:
         report.add(CHUNKS, "sequences are not numbered by phase, component, pass", f"sequence {row + 1}")
+    report.equal(
+        MANIFEST, "held_out.sequence_length", manifest["held_out"]["sequence_length"], manifest["phases"][0]["sequence_length"]
+    )
     before = 0
     for f, phase in enumerate(manifest["phases"]):
         rows = slice(before, before + phase["order"]["n_sequences"])
         report.equal(MANIFEST, f"{phase['name']}: first_index", phase["order"]["first_index"], before)
         padding = int(room[rows].sum() - filled[rows].sum())
         report.equal(MANIFEST, f"{phase['name']}: padding", phase["budget"]["padding"], padding)
-        report.equal(MANIFEST, f"{phase['name']}: algorithm", phase["packing"]["algorithm"], ALGORITHMS[packing[f]])
+        says = {**phase["packing"], "rule": phase["packing"]["cut"].get("rule")}
+        rules = ALGORITHMS[packing[f]]
+        report.equal(MANIFEST, f"{phase['name']}: packing", {key: says.get(key) for key in rules}, rules)
         _check_passes(f, phase, rows, first, filled, ptr, used, packing[f], [c["name"] for c in manifest["components"]], report)
         before = rows.stop
 
@@ -64,11 +69,12 @@ def _check_passes(
     stated = {(entry["component"], entry["pass"]): entry for entry in phase["packing"]["passes"]}
     kinds, begins = np.unique(first[1:, rows], axis=1, return_index=True)
     ends = [*begins[1:].tolist(), filled[rows].size]
-    fit, overlong = 0, 0
+    fit, overlong, uses = 0, 0, []
     for (c, number), a, b in zip(kinds.T.tolist(), begins.tolist(), ends, strict=True):
         own = slice(rows.start + a, rows.start + b)
         chunks = slice(int(ptr[own.start]), int(ptr[own.stop]))
         tokens, n_rows = int(filled[own].sum()), own.stop - own.start
+        uses.append(_lengths(chunks, used))
         cut_that_fit, long = _check_cuts(chunks, length, packing, used, report)
         fit, overlong = fit + cut_that_fit, overlong + long
         if packing == "concat":
@@ -89,6 +95,17 @@ def _check_passes(
     cut = phase["packing"]["cut"]
     report.equal(MANIFEST, f"{phase['name']}: documents that fit, cut", cut["documents_that_fit"], fit)
     report.equal(MANIFEST, f"{phase['name']}: uses longer than a row", cut["overlong_uses"], overlong)
+    longer = pack.longer_rows(uses, length) if packing == "best_fit" else None
+    proposed = dict(zip(("unavoidable_padding_tokens", "sequence_length"), longer, strict=True)) if longer else None
+    report.equal(MANIFEST, f"{phase['name']}: longer_rows", phase["packing"].get("longer_rows"), proposed)
+
+
+def _lengths(chunks: slice, used: Used) -> np.ndarray:
+    """int64: tokens of every use of one pass."""
+    if (used.n_chunks[chunks] == 1).all():
+        return used.length[chunks].astype(np.int64)
+    _, number = np.unique(used.document[chunks], return_inverse=True)
+    return np.bincount(number, used.length[chunks]).astype(np.int64)  # exact below 2^53
 
 
 def _check_cuts(chunks: slice, length: int, packing: str, used: Used, report: Report) -> tuple[int, int]:

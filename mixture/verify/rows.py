@@ -30,6 +30,7 @@ from mixture.verify.suspects import Chunks, name_rows
 from mixture.verify.uses import SELECTION, Kept, Used
 
 BLOCK = 4096  # rows hashed at once by a thread
+CHECKPOINTS = 64  # of the stream, at most
 
 
 def check_hashes(
@@ -74,13 +75,16 @@ def _document(kept: Kept, number: int) -> str:
 
 
 def _check_stream(manifest: Mapping[str, Any], order_: np.ndarray, hashes: np.ndarray, report: Report) -> None:
-    marks = {mark["stream_index"]: mark["sha256"] for mark in manifest["stream_checkpoints"]}
-    running = START
-    in_order = hashes[order_.astype(np.int64)].tobytes()
+    """The running hash at every mark, and that the marks stand where they have to: evenly spaced, the end included."""
+    marks = [mark["stream_index"] for mark in manifest["stream_checkpoints"]]
+    right = sorted({order_.size * k // CHECKPOINTS for k in range(1, CHECKPOINTS + 1)} - {0})
+    report.equal("manifest.json", "stream indices of stream_checkpoints", marks, right)
+    stated = {mark["stream_index"]: mark["sha256"] for mark in manifest["stream_checkpoints"]}
+    running, in_order = START, hashes[order_.astype(np.int64)].tobytes()
     for i in range(1, order_.size + 1):
         running = advance(running, in_order[16 * (i - 1) : 16 * i])
-        if i in marks:
-            report.equal("manifest.json", "stream_checkpoints", marks[i], running.hex(), f"stream index {i}")
+        if i in stated:
+            report.equal("manifest.json", "stream_checkpoints", stated[i], running.hex(), f"stream index {i}")
     report.equal("manifest.json", "roots.stream", manifest["roots"]["stream"], running.hex())
 
 

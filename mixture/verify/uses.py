@@ -24,6 +24,7 @@ from mixture.verify.files import shown
 from mixture.verify.report import Report
 
 SELECTION = "selection.parquet"
+MOST_PASSES = 1 << 20
 TYPES = ("i8", "i2", "i2", "i4", "i4", "i4", "i8", "i4", "i4", "?")  # of Used's columns
 
 
@@ -138,6 +139,13 @@ def check_selection(
     masks = masks_of(build_dir, shards, report)
     if masks is None:
         return None
+    longest = max(phase["sequence_length"] for phase in manifest["phases"])
+    odd = np.flatnonzero((chunks["length"] < 1) | (chunks["length"] > longest))
+    if odd.size:
+        report.add(
+            "sequences/chunks.npy", f"a chunk of {chunks['length'][odd[0]]:,} tokens; rows have {longest:,}", f"row {odd[0]}"
+        )
+        return None
     row = 0
     try:
         file = pq.ParquetFile(build_dir / SELECTION)
@@ -155,7 +163,10 @@ def check_selection(
     except (pa.ArrowException, OSError, KeyError) as error:
         report.add(SELECTION, f"unreadable: {str(error).splitlines()[0]}", f"from row {row}")
         return None
-    return Used(*(np.concatenate([np.empty(0, type_), *(p[i] for p in parts)]) for i, type_ in enumerate(TYPES)))
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    return Used(*(np.concatenate([np.empty(0, type_), *(p[i] for p in found)]) for i, type_ in enumerate(TYPES)))
 
 
 def masks_of(build_dir: Path, shards: Sequence[Mapping[str, Any]], report: Report) -> list[np.ndarray | None] | None:
@@ -196,10 +207,15 @@ def _numbers(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
     return found.fill_null(-1).to_numpy().astype(np.int64)
 
 
+def _is_null(column: pa.ChunkedArray) -> np.ndarray:
+    return column.is_null().to_numpy()
+
+
 def _check_rows(
     table: pa.Table, here: slice, chunks: np.ndarray, arrays: Mapping[str, np.ndarray], stream_index: np.ndarray,
     names: Names, kept: Kept, shard_number: np.ndarray, masks: Sequence[np.ndarray | None], report: Report,
-) -> tuple:  # fmt: skip
+) -> tuple | None:  # fmt: skip
+    """Columns of Used; None where some number is none that can be counted with."""
     value = {
         name: table[name].to_numpy()
         for name in ("pass", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens", "sequence", "position")
@@ -231,32 +247,30 @@ def _check_rows(
         "shard": chunks["shard"] < shard_number.size,
         "id": (document >= 0) & (kept.id[own] == ids_of(table["id"])),
         "source": kept.source[own] == _numbers(table["source"], kept.sources),
-        "phase": phase == _numbers(table["phase"], names.phases),
+        "phase": (phase == _numbers(table["phase"], names.phases)) & (is_train != _is_null(table["phase"])),
         "component": component == _numbers(table["component"], names.components),
-        "split": is_train == (_numbers(table["split"], ("train", "held_out")) == 0),
+        "split": np.where(is_train, 0, 1) == _numbers(table["split"], ("train", "held_out")),
+        "pass": (value["pass"] >= 0) & (value["pass"] < MOST_PASSES),
+        "chunk": (value["chunk"] >= 0) & (value["chunk"] < value["n_chunks"]),
         "n_tokens": chunks["length"] == value["n_tokens"],
         "token_start": (value["token_start"] >= 0) & (value["token_start"] + value["n_tokens"] <= kept.n_tokens[own]),
         "n_chunks": (chunks["more"] == 1) == (value["chunk"] + 1 < value["n_chunks"]),
         "n_loss_tokens": n_loss == value["n_loss_tokens"],
         "sequence": sequence == value["sequence"],
         "position": position == value["position"],
-        "stream_index": stream_index[sequence] == table["stream_index"].fill_null(-1).to_numpy(),
+        "stream_index": (stream_index[sequence] == table["stream_index"].fill_null(-1).to_numpy())
+        & (is_train != _is_null(table["stream_index"])),
     }
     for name, same in checks.items():
         for row in np.flatnonzero(~same)[:2].tolist():
             report.add(SELECTION, f"{name} is not that of sequences/chunks.npy and the token shards", f"row {here.start + row}")
     report.count(chunks=at.size)
-    columns = (
-        phase,
-        component,
-        value["pass"],
-        value["chunk"],
-        value["n_chunks"],
-        value["token_start"],
-        value["n_tokens"],
-        n_loss,
-    )
-    return (document, *(c.astype(np.int64) for c in columns), is_train)
+    countable = checks["pass"] & checks["chunk"] & (component < len(names.components)) & (value["token_start"] >= 0)
+    if not countable.all():
+        return None
+    numbers = [value[name] for name in ("pass", "chunk", "n_chunks", "token_start")]
+    columns = (document, phase, component, *numbers, chunks["length"], n_loss, is_train)
+    return tuple(column.astype(type_) for column, type_ in zip(columns, TYPES, strict=True))
 
 
 def _find(kept: Kept, shard: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -301,3 +301,83 @@ def test_random_mixtures(tmp_path):
 def test_more_random_mixtures(tmp_path, seed):
     made, said = random_builds(tmp_path, seed, 40)
     assert made >= 15 and not said, "\n".join(said)
+
+
+def lies(copy, rng: np.random.Generator):
+    """(file, what was changed) for every number of the selection and of sequences/, one entry of each, signed; mended after each."""
+    manifest = (copy.build / "manifest.json").read_bytes()
+    table = pq.read_table(copy.build / "selection.parquet")
+    names = ["selection.parquet", *(f"sequences/{name}.npy" for name in ("row_ptr", "chunks", "component", "order"))]
+    for name in names:
+        before = (copy.build / name).read_bytes()
+        kinds = [field.name for field in table.schema] if name == "selection.parquet" else [None]
+        kinds = ["shard", "start", "length", "document", "more"] if "chunks" in name else kinds
+        for kind in kinds:
+            for value in (-1, 0, 1, 7, 10**6):
+                row = int(rng.integers(table.num_rows if kind else np.load(copy.build / name).size))
+
+                def change(old, row=row, kind=kind, value=value):
+                    if isinstance(old, pa.Table):
+                        was = old[kind].to_pylist()
+                        was[row] = f"{value:032x}" if isinstance(was[row], str) else value
+                        field = old.schema.field(kind)
+                        return old.set_column(old.schema.get_field_index(kind), field, pa.array(was, field.type))
+                    old = old.copy()
+                    target = old[kind] if kind else old
+                    target[row] = np.array(value).astype(target.dtype)
+                    return old
+
+                old = table if name == "selection.parquet" else np.load(copy.build / name)
+                new = change(old)
+                if not (old.equals(new) if isinstance(old, pa.Table) else np.array_equal(old, new)):
+                    sign(copy, name, lambda _, new=new: new)
+                    yield f"{name} {kind or ''} {row} {value}"
+                (copy.build / name).write_bytes(before)
+                (copy.build / "manifest.json").write_bytes(manifest)
+
+
+@pytest.mark.slow
+def test_no_signed_number_slips_through_or_stops_the_check(copy):
+    """Findings, never an exception."""
+    n = 0
+    for lie in lies(copy, np.random.default_rng(5)):
+        report = check(copy, fast=True)
+        assert not report.ok, lie
+        n += 1
+    assert n > 80
+
+
+UNCOUNTED = ("tool_versions", "outputs", "lineage")  # files are hashed, stages compared with the store elsewhere
+PROSE = ("padding", "end_of_document", "labels")  # of packing: sentences
+
+
+def leaves(value, path=()):
+    """(path, value) of every number and word in a manifest."""
+    if isinstance(value, dict | list):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(below, (*path, key))
+    else:
+        yield path, value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two", "units"])
+def test_every_leaf_of_the_manifest_is_counted(builds, tmp_path, name):
+    """One more, or one letter more, and verify says so."""
+    shutil.copytree(builds["two"].root, tmp_path / "copy")
+    copy = SimpleNamespace(root=tmp_path / "copy", build=tmp_path / "copy" / name)
+    manifest, slipped = read_manifest(copy.build / "manifest.json"), []
+    for path, value in leaves(manifest):
+        if path[0] in UNCOUNTED or (path[2:3] == ("packing",) and path[-1] in PROSE):
+            continue
+
+        def change(changed, path=path, value=value):
+            at = changed
+            for step in path[:-1]:
+                at = at[step]
+            at[path[-1]] = value + 1 if isinstance(value, int | float) else f"{value or ''}x"
+
+        manifest_of(copy, change)
+        slipped += [path] if check(copy, fast=True).ok else []
+        write_manifest(copy.build / "manifest.json", manifest)
+    assert not slipped
