@@ -175,7 +175,13 @@ class Stream:
         return Batch(ids, labels, positions, document, counts[0], counts[1], component, hashes)
 
     def _fill(
-        self, chunks: list[tuple], ramp: np.ndarray, ids: np.ndarray, labels: np.ndarray, positions: np.ndarray, document: np.ndarray
+        self,
+        chunks: list[tuple],
+        ramp: np.ndarray,
+        ids: np.ndarray,
+        labels: np.ndarray,
+        positions: np.ndarray,
+        document: np.ndarray,
     ) -> tuple[int, int]:
         """Write one row; returns (tokens, labels that count). A dozen slices a chunk and no kernel: the first batch waits for none."""
         at = n_loss = 0

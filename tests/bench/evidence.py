@@ -19,7 +19,9 @@ TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "docs" / "evidence"
 
 # the verdicts and what the tests print about themselves, not the dots
-TOLD = r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|ids equal|exit \d"
+TOLD = (
+    r"passed|failed|skipped|PASSED|FAILED|SKIPPED| kills|missed|s call|bits per byte|byte-equal|kill -9|entered|ids equal|exit \d"
+)
 
 JUDGED = "## Judged by reading"
 
@@ -29,6 +31,8 @@ COMMANDS = {
     "kernels": [sys.executable, "-m", "tests.bench.kernels"],
     "tokenize": [sys.executable, "-m", "tests.bench.tokenize"],
     "padding": [sys.executable, "-m", "tests.bench.padding"],
+    "plan": [sys.executable, "-m", "tests.bench.plan"],
+    "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "verify": [sys.executable, "-m", "tests.bench.verify"],
     "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "selection_scale": [sys.executable, "-m", "tests.bench.selection_scale"],

@@ -108,7 +108,9 @@ def stages(store: Store, n: int) -> tuple[dict[str, Stage], dict[tuple[str, str]
     lengths = {"a": named["signals-length"]}
     signatures = {"a": store.stage("signatures", version=1, settings={"n": n})}
     grouped, _ = buckets.tasks(store, ["a"], documents, signatures, True)
-    clustered, _ = clusters.tasks(store, ["a"], documents, {("a", "length"): lengths["a"]}, grouped, named["shingles"], recipe().dedup)
+    clustered, _ = clusters.tasks(
+        store, ["a"], documents, {("a", "length"): lengths["a"]}, grouped, named["shingles"], recipe().dedup
+    )
     signals = {("a", "length"): lengths["a"], ("a", FAMILY): named["signals-drawn"]}
     return documents, signals, Relations(tuple(layout(["a"], documents)), grouped, named["shingles"], clustered)
 

@@ -163,7 +163,11 @@ def test_plan_says_what_the_build_states_and_what_another_mixture_would(built):
     manifest = json.loads((top / "build" / "manifest.json").read_text())
     seen = [
         json.loads(curate("plan", *args, "--json", "--global-batch", "8 sequences").stdout)
-        for args in ((build,), (build, "--set", "mixture.components.et.max_epochs=4"), ("recipes/quickstart.yaml", "--build", build))
+        for args in (
+            (build,),
+            (build, "--set", "mixture.components.et.max_epochs=4"),
+            ("recipes/quickstart.yaml", "--build", build),
+        )
     ]
     for data in seen:
         assert data["exact"] and data["feasible"] and data["phases"] == seen[0]["phases"]
