@@ -34,7 +34,6 @@ COMMANDS = {
     "plan": [sys.executable, "-m", "tests.bench.plan"],
     "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "verify": [sys.executable, "-m", "tests.bench.verify"],
-    "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "selection_scale": [sys.executable, "-m", "tests.bench.selection_scale"],
     "signals": [sys.executable, "-m", "tests.bench.signals"],
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
