@@ -86,10 +86,10 @@ class Documents:
     def of(self, component: int, assigned: np.ndarray) -> np.ndarray:
         """The documents that `assigned` (of first_of) gives to a component, in canonical order."""
         own = np.flatnonzero(assigned == component)
+        if self.canonical[component] == sorted(self.canonical[component]):  # the recipe's order
+            return own
         rank = np.full(len(self.sources), len(self.sources), np.int16)
         rank[self.canonical[component]] = np.arange(len(self.canonical[component]))
-        if (np.diff(rank) >= 0).all():  # the recipe's order
-            return own
         return own[np.argsort(rank[self.source[own]], kind="stable")]
 
     def bins(self, component: int, own: np.ndarray) -> np.ndarray:
