@@ -17,6 +17,8 @@ from mixture import budget, kernels
 from mixture.selection import Coded, Documents, Part, State
 from mixture.sequences import Layout
 
+STATES = ("kept", "selected", "over_budget", "held_out", "no_component")
+
 
 class Membership(NamedTuple):
     """The documents of one component in one phase, when the phase is over; uses are all so far."""
@@ -187,14 +189,9 @@ def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray,
 
 def states(docs: Documents, home: np.ndarray, counts: Counts) -> dict[str, dict[str, int]]:
     """Per source, documents in each of the four states, every one by its own condition. `home`: the component of each, -1 in none."""
-    used, held, assigned = counts.is_used, counts.is_held, home >= 0
-    masks = {
-        "kept": np.ones(docs.n, np.bool_), "selected": used, "over_budget": assigned & ~used & ~held, "held_out": held,
-        "no_component": ~assigned,
-    }  # fmt: skip
-    n = len(docs.sources)
-    by_source = {state: np.bincount(docs.source[mask], minlength=n) for state, mask in masks.items()}
-    return {source: {state: int(by_source[state][i]) for state in masks} for i, source in enumerate(docs.sources)}
+    found = np.zeros((len(docs.sources), len(STATES)), np.int64)
+    kernels.count_states(docs.source, home, counts.is_used, counts.is_held, found)
+    return {source: dict(zip(STATES, row, strict=True)) for source, row in zip(docs.sources, found.tolist(), strict=True)}
 
 
 def checks(

@@ -111,10 +111,10 @@ def _clear(build_dir: Path) -> None:
 
 def _ever(docs: Documents, assigned: Sequence[np.ndarray], component: int) -> np.ndarray:
     """The documents that are a component's in some phase, in canonical order."""
-    if len(assigned) == 1:
-        return docs.of(component, assigned[0])
-    ever = np.logical_or.reduce([of == component for of in assigned])
-    return docs.of(component, np.where(ever, component, -1))
+    ever = assigned[0] == component
+    for of in assigned[1:]:
+        ever |= of == component
+    return docs.in_order(component, np.flatnonzero(ever))
 
 
 def _without(own: np.ndarray, held: np.ndarray) -> np.ndarray:

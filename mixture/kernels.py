@@ -1,7 +1,7 @@
 """All compiled loops of the mixture room: keyed permutation, interleave, sorting, packing, held-out choice. Integers only.
 
-Arrays in, arrays out; the meaning of every number is written in order.py, pack.py, names.py, held_out.py, going_on.py and account.py, which
-are the only callers. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
+Arrays in, arrays out; the meaning of every number is written in the modules that call them, which are order, pack, names, selection,
+held_out, going_on and account. Self-contained on purpose: numba's cache does not see changes in other modules. Imports curate.jit only.
 """
 
 from __future__ import annotations
@@ -120,6 +120,51 @@ def group(number: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         order[at[number[i]]] = i
         at[number[i]] += 1
     return order, ptr
+
+
+@kernel
+def count_states(source: np.ndarray, home: np.ndarray, is_used: np.ndarray, is_held: np.ndarray, found: np.ndarray) -> None:
+    """found[s] += documents of source s: all, used, of a component but neither used nor held out, held out, in no component."""
+    for d in range(source.size):
+        s = source[d]
+        found[s, 0] += 1
+        found[s, 1] += is_used[d]
+        found[s, 2] += home[d] >= 0 and not is_used[d] and not is_held[d]
+        found[s, 3] += is_held[d]
+        found[s, 4] += home[d] < 0
+
+
+@kernel
+def stock(
+    own: np.ndarray, copies: np.ndarray, whole: np.ndarray, used: np.ndarray, consumed: np.ndarray, most: int, sums: np.ndarray
+) -> None:
+    """Of the documents `own`: what each once counts, what an epoch counts, what uses below `most` epochs are left, what was consumed.
+
+    copies (own,); whole, used, consumed (n,)."""
+    unique, epoch, left, taken = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for i in range(own.size):
+        d = own[i]
+        unique += whole[d]
+        epoch += copies[i] * whole[d]
+        left += max(np.int64(0), most * copies[i] - used[d]) * whole[d]
+        taken += consumed[d]
+    sums[0], sums[1], sums[2], sums[3] = unique, epoch, left, taken
+
+
+@kernel
+def consume(
+    documents: np.ndarray, start: np.ndarray, size: np.ndarray, n_tokens: np.ndarray, used: np.ndarray, rest: np.ndarray,
+    tokens: np.ndarray,
+) -> None:  # fmt: skip
+    """Documents used from token `start` on, `size` tokens of each: uses begun, where a use was cut, and tokens, of all documents (n,)."""
+    for i in range(documents.size):
+        d = documents[i]
+        used[d] += start[i] == 0
+        tokens[d] += size[i]
+        if start[i] > 0:
+            rest[d] = 0
+        if start[i] + size[i] < n_tokens[d]:
+            rest[d] = start[i] + size[i]
 
 
 @kernel

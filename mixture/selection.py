@@ -26,6 +26,7 @@ out), the last document cut at the token where they are reached; or examples, us
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeAlias
@@ -33,7 +34,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from mixture import order
+from mixture import kernels, order
 from mixture.names import Names, read
 
 # large strings: a hundred million ids do not fit 32-bit offsets
@@ -43,7 +44,7 @@ KEPT = pa.schema([
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
-BLOCK = 1 << 22  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
+BLOCK = 1 << 20  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ class Documents:
 
     def of(self, component: int, assigned: np.ndarray) -> np.ndarray:
         """The documents that `assigned` (of first_of) gives to a component, in canonical order."""
-        own = np.flatnonzero(assigned == component)
+        return self.in_order(component, np.flatnonzero(assigned == component))
+
+    def in_order(self, component: int, own: np.ndarray) -> np.ndarray:
+        """A component's documents, given by source and id, in its canonical order."""
         if self.canonical[component] == sorted(self.canonical[component]):  # the recipe's order
             return own
         rank = np.full(len(self.sources), len(self.sources), np.int16)
@@ -133,10 +137,7 @@ class State:
 
     def add(self, use: Use, docs: Documents, labels: Labels | None = None) -> None:
         """A use has at most one part of a document, so every document stands here once."""
-        self.used[use.documents] += use.start == 0
-        end = use.start + use.n_tokens
-        self.rest[use.documents] = np.where(end < docs.n_tokens[use.documents], end, 0)
-        self.tokens[use.documents] += use.n_tokens
+        kernels.consume(use.documents, use.start, use.n_tokens, docs.n_tokens, self.used, self.rest, self.tokens)
         if self.labels.size:
             assert labels is not None
             self.labels[use.documents] += labels_of(use, docs, labels)
@@ -191,7 +192,11 @@ def documents(
         ids.append(own)
         del table
     rows = pa.concat_tables(parts)
-    n_tokens, pattern, known = _one(rows["n_tokens"]), _one(rows["pattern"]).astype(np.int32), list(patterns)
+    with ThreadPoolExecutor(4) as pool:
+        numbers = ("n_tokens", "n_loss_tokens", "token_start", "shard", "pattern")
+        n_tokens, n_loss_tokens, token_start, shard, pattern = pool.map(lambda name: _one(rows[name]), numbers)
+        language, license_ = pool.map(lambda name: _coded(rows[name]), ("language", "license"))
+    pattern, known = pattern.astype(np.int32), list(patterns)
     if n_tokens.size and n_tokens.min() < 1:
         pattern[n_tokens < 1] = len(known)
         known.append(())
@@ -199,9 +204,8 @@ def documents(
         sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
         copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=known, pattern=pattern,
         source=np.repeat(np.arange(len(sources), dtype=np.int16), [part.num_rows for part in parts]), n_tokens=n_tokens,
-        n_loss_tokens=_one(rows["n_loss_tokens"]), shard=_one(rows["shard"]).astype(np.int32), token_start=_one(rows["token_start"]),
-        id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=_coded(rows["language"]),
-        license=_coded(rows["license"]),
+        n_loss_tokens=n_loss_tokens, shard=shard.astype(np.int32), token_start=token_start,
+        id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=language, license=license_,
     )  # fmt: skip
 
 
@@ -260,17 +264,15 @@ def part(
 
     Its cap is the smaller of what floor(max_epochs * epoch) leaves after all that was consumed of `own`, and of what the passes below
     ceil(max_epochs) * M still hold."""
-    copies = docs.copies_of(component, own)
-    whole = whole_of(docs, own, unit, labels)
-    epoch = int((copies * whole).sum()) if (copies > 1).any() else int(whole.sum())
-    used, cut = state.used[own], np.flatnonzero(state.rest[own])
-    allowed = copies * -(-max_epochs.numerator // max_epochs.denominator)
-    left = int((np.maximum(allowed - used, 0) * whole).sum())
-    going_on = cut[used[cut] <= allowed[cut]]
-    left += int(rest_of(docs, own[going_on], state.rest[own[going_on]], unit, labels).sum())
-    consumed = {"tokens": state.tokens, "loss_tokens": state.labels, "examples": state.used}[unit][own]
-    cap = min(int(max_epochs * epoch // 1) - int(consumed.sum()), left)
-    return Part(component, own, copies, unit, epoch, int(whole.sum()), cap, labels)
+    copies, most = docs.copies_of(component, own), -(-max_epochs.numerator // max_epochs.denominator)
+    consumed = {"tokens": state.tokens, "loss_tokens": state.labels, "examples": state.used}[unit]
+    sums = np.zeros(4, np.int64)
+    kernels.stock(own, copies, _whole(docs, unit, labels), state.used, consumed, most, sums)
+    unique, epoch, left, taken = sums.tolist()
+    cut = own[state.rest[own] > 0]
+    cut = cut[state.used[cut] <= most * docs.copies_of(component, cut)]
+    left += int(rest_of(docs, cut, state.rest[cut], unit, labels).sum())
+    return Part(component, own, copies, unit, epoch, unique, min(int(max_epochs * epoch // 1) - taken, left), labels)
 
 
 def passes(docs: Documents, state: State, part: Part, target: int, seed: int, phase: str, number: int = 0) -> list[Use]:
@@ -281,7 +283,7 @@ def passes(docs: Documents, state: State, part: Part, target: int, seed: int, ph
     per_epoch = int(copies.max(initial=1))
     offset = offsets(docs.id[own], per_epoch, copies_key(seed, phase, name)) if per_epoch > 1 else np.zeros(own.size, np.int64)
     due = state.used[own] - (state.rest[own] > 0)
-    is_fresh = not due.any()
+    is_fresh, is_cut = not due.any(), bool(state.rest[own].any())
     uses: list[Use] = []
     left, pass_ = target, 0
     if left and not is_fresh:
@@ -293,7 +295,7 @@ def passes(docs: Documents, state: State, part: Part, target: int, seed: int, ph
         members = own[holds] if per_epoch > 1 or not is_fresh else own
         if members.size:
             key = order.key(seed, "documents", phase, name, str(pass_))
-            use, left = _pass(docs, state, part, members, key, left, (number, part.component, pass_))
+            use, left = _pass(docs, state, part, members, key, left, (number, part.component, pass_), is_cut)
             state.add(use, docs, part.labels)
             uses.append(use)
         pass_ += 1
@@ -301,16 +303,18 @@ def passes(docs: Documents, state: State, part: Part, target: int, seed: int, ph
 
 
 def _pass(
-    docs: Documents, state: State, part: Part, members: np.ndarray, key: int, left: int, of: tuple[int, int, int]
+    docs: Documents, state: State, part: Part, members: np.ndarray, key: int, left: int, of: tuple[int, int, int], is_cut: bool
 ) -> tuple[Use, int]:
-    """One pass over `members`, or as much of it as brings the budget to its end; and what is left of the budget after it."""
+    """One pass over `members`, or as much of it as brings the budget to its end; and what is left of the budget after it. `is_cut`: a use
+    of some member was cut before."""
     chosen, starts, sizes = [], [], []
+    is_run = members[-1] - members[0] + 1 == members.size and bool((np.diff(members) == 1).all())
     for first in range(0, members.size, BLOCK):
         at = order.permutation(members.size, key, first, min(BLOCK, members.size - first))
-        documents = members[at]
-        start = state.rest[documents]
+        documents = at + members[0] if is_run else members[at]
+        start = state.rest[documents] if is_cut else np.zeros(documents.size, np.int64)
         n_tokens = docs.n_tokens[documents] - start
-        before = np.cumsum(_measure(docs, documents, start, part.unit, part.labels))
+        before = np.cumsum(n_tokens if part.unit == "tokens" else _measure(docs, documents, start, part.unit, part.labels))
         is_last = before[-1] >= left
         if is_last:
             last = int(np.searchsorted(before, left))  # the first document at which the budget is reached
@@ -328,20 +332,23 @@ def _pass(
     return Use(*of, *(np.concatenate(arrays) for arrays in (chosen, starts, sizes))), left
 
 
+def _whole(docs: Documents, unit: str, labels: Labels | None) -> np.ndarray:
+    """int64 (n,): what one whole use of every document counts."""
+    if unit == "examples":
+        return np.broadcast_to(np.int64(1), docs.n)
+    if unit == "tokens":
+        return docs.n_tokens
+    assert labels is not None
+    return labels.whole
+
+
 def whole_of(docs: Documents, own: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
     """int64 (own,): what one whole use of each document counts."""
-    if unit == "examples":
-        return np.ones(own.size, np.int64)
-    if unit == "tokens":
-        return docs.n_tokens[own]
-    assert labels is not None
-    return labels.whole[own]
+    return _whole(docs, unit, labels)[own]
 
 
 def _measure(docs: Documents, own: np.ndarray, start: np.ndarray, unit: str, labels: Labels | None) -> np.ndarray:
-    """int64 (own,): what the uses from `start` on count."""
-    if unit == "tokens":
-        return docs.n_tokens[own] - start
+    """int64 (own,): what the uses from `start` on count, in labels or examples."""
     found = whole_of(docs, own, unit, labels)
     cut = np.flatnonzero(start)
     if cut.size:

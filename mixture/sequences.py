@@ -24,7 +24,7 @@ from curate.store import digest, table_root, write_json
 from mixture.hashes import count_learned, row_hashes
 from mixture.pack import Packed, concat, pack
 from mixture.selection import Documents, Use
-from mixture.stream import CHUNK, map_tokens
+from mixture.stream import CHUNK, expect_leaps, map_tokens
 
 T = TypeVar("T")
 SLICE = 1 << 20  # rows of the selection made at once; part of the root's definition
@@ -123,9 +123,11 @@ def write_sequences(
     folder.mkdir(parents=True, exist_ok=True)
     base = folder.parent.resolve()
     losses = [shard.with_name(shard.name + ".loss") for shard in shards]
-    tokens = [np.asarray(map_tokens(shard, np.dtype(f"<u{token_bytes}"))) for shard in shards]
-    masks = [np.asarray(map_tokens(loss, np.dtype("u1"), t.size)) if loss.exists() else None
-             for loss, t in zip(losses, tokens, strict=True)]  # fmt: skip
+    tokens = [map_tokens(shard, np.dtype(f"<u{token_bytes}")) for shard in shards]
+    masks = [map_tokens(loss, np.dtype("u1"), t.size) if loss.exists() else None for loss, t in zip(losses, tokens, strict=True)]
+    if 2 * sum(t.nbytes for t in tokens) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        # documents stand in a pass in any order: what is read around one is thrown out again before it is wanted
+        expect_leaps(*tokens, *(mask for mask in masks if mask is not None))
     listed = [
         {"path": os.path.relpath(shard.resolve(), base), "n_tokens": t.size, "has_loss": mask is not None}
         for shard, t, mask in zip(shards, tokens, masks, strict=True)

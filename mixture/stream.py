@@ -13,6 +13,7 @@ known by a step alone. Imports numpy, errors, manifest, store and mixture.batche
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,7 @@ class Stream:
         self._row_ptr, self._chunks, self._component, self._order, self._hashes = (
             _array(folder / name) for name in ("row_ptr.npy", "chunks.npy", "component.npy", "order.npy", "row_hash.npy")
         )
+        expect_leaps(self._row_ptr, self._chunks, self._component, self._hashes)
         if self._row_ptr.size != self.n_sequences + self.n_held_out + 1 or self._order.size != self.n_sequences:
             raise CurateError(
                 "sequences and manifest do not belong together", where=str(folder), next="curate verify", exit_code=1
@@ -249,6 +251,16 @@ def map_tokens(path: Path, dtype: np.dtype, n_tokens: int | None = None) -> np.n
             allowed=f"{n_tokens} tokens of {dtype.itemsize} bytes", next="curate verify", exit_code=1,
         )  # fmt: skip
     return tokens
+
+
+def expect_leaps(*maps: np.ndarray) -> None:
+    """Tell the system that mapped arrays are read here and there: no more of a file than is asked for (else 128 kB or more each time)."""
+    for array in maps:
+        base: object = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            base.madvise(mmap.MADV_RANDOM)
 
 
 def _array(path: Path) -> np.ndarray:
