@@ -21,7 +21,7 @@ from curate.recipe import Recipe, Source
 from curate.sources import check_source, list_files
 from curate.store import Stage, Store, digest, read_json, table_root, write_json
 
-VERSION = 1
+VERSION = 2  # columns of preferences, parts and licence evidence
 SHARD_DOCUMENTS = 16384
 MAX_SHARDS = 65536  # keys have five digits; beyond a billion documents shards grow instead
 GROUP_TEXT_BYTES = 256 << 20  # neighbouring small shards are gathered together, so that runs are opened less often

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from curate import engine
 from curate.errors import CurateError
-from curate.recipe import Limits, Recipe, Source
+from curate.recipe import DECIDE_ROWS, Limits, Recipe, Source
+from curate.schema import DOCUMENTS
 from curate.sources import Bad, RawFile, Record, read
 from curate.sources.fields import COLUMNS, chat_text
 from curate.sources.repair import PROSE, repair
@@ -25,7 +26,7 @@ from curate.sources.stream import strip_compression
 from curate.store import Stage, Store, canonical_json, digest, file_sha256, read_json, write_json
 from curate.units import Quantity
 
-VERSION = 1
+VERSION = 2
 ID_BYTES = 12  # the 96-bit hash of an id
 KEY_BYTES = ID_BYTES + 16  # then the hash of all mapped fields, which orders equals
 PART_TEXT_BYTES = 128 << 20  # of text held by a task and written as one sorted part
@@ -34,10 +35,9 @@ BATCH_TEXT_BYTES = 2 << 20  # the grain at which step two reads a part
 GROUP_BYTES, GROUP_FILES = 16 << 20, 4096  # small files share a run until one of these
 UNREADABLE = "unreadable"  # in place of the sha256 of a file that cannot be opened
 
+# What a lane makes of a row, and what repair and identity add; types as in schema.DOCUMENTS.
 RUN = pa.schema([
-    ("key", pa.binary(KEY_BYTES)), ("source_id", pa.string()), ("text", pa.large_string()), ("text_hash", pa.string()),
-    ("messages", pa.large_string()), ("url", pa.string()), ("language", pa.string()), ("license", pa.string()),
-    ("date", pa.string()), ("title", pa.string()), ("extra", pa.large_string()), ("is_repaired", pa.bool_()),
+    ("key", pa.binary(KEY_BYTES)), *(DOCUMENTS.field(name) for name in (*COLUMNS, "text_hash", "is_repaired")),
     ("file_index", pa.int32()), ("byte_offset", pa.int64()),
 ])  # fmt: skip
 RUN_QUARANTINE = pa.schema([
@@ -115,7 +115,7 @@ def grouped(items: Sequence[Item], name: Callable[[Item], str], size: Callable[[
 
 def settings_of(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What of a recipe decides the rows of a source; nothing of where its files lie."""
-    kept = source.model_dump(mode="json", include={"name", "type", "language", "license", "fields", "id"})
+    kept = source.model_dump(mode="json", include=set(DECIDE_ROWS))
     share: Quantity = recipe.sample
     sample = None if share.value >= 1 else [str(share), recipe.seed]
     return {**kept, "document_bytes": recipe.limits.document_bytes, "sample": sample}

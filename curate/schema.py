@@ -12,8 +12,12 @@ ID = pa.string()  # 32 lower-case hex digits: 96-bit hash and 32-bit disambiguat
 DOCUMENTS = pa.schema([
     ("id", ID), ("source", pa.string()), ("source_id", pa.string()),
     ("text", pa.large_string()), ("text_hash", pa.string()), ("messages", pa.large_string()),
-    ("url", pa.string()), ("language", pa.string()), ("license", pa.string()), ("date", pa.string()), ("title", pa.string()),
-    ("extra", pa.large_string()), ("is_repaired", pa.bool_()), ("file", pa.string()), ("byte_offset", pa.int64()),
+    *((name, pa.large_string()) for name in ("prompt", "chosen", "rejected")),  # of a preference; prompt is canonical JSON messages
+    ("parts", pa.large_string()),  # canonical JSON object: named parts a lane made the text of, such as both sides of a translation
+    ("url", pa.string()), ("language", pa.string()), ("license", pa.string()),
+    ("license_evidence", pa.string()),  # how the licence was found where nobody declared it: "spdx header", "LICENSE", ...
+    ("date", pa.string()), ("title", pa.string()), ("extra", pa.large_string()), ("is_repaired", pa.bool_()),
+    ("file", pa.string()), ("byte_offset", pa.int64()),
 ])  # fmt: skip
 ORIGIN = frozenset({"file", "byte_offset"})  # where a record lay: kept for people, never part of a root
 

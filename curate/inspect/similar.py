@@ -28,7 +28,8 @@ from curate.recipe import License, Limits, Near, Recipe, Source
 from curate.relate.passages import shared_passages
 from curate.signals.measure import SIGNATURE_SEED, signatures_stage
 from curate.sources import Bad, check_source, read
-from curate.sources.listing import FORMATS, RawFile
+from curate.sources.formats import BY_SUFFIX
+from curate.sources.listing import RawFile
 from curate.sources.repair import PROSE, repair
 from curate.sources.stream import strip_compression
 from curate.store import Stage, Store
@@ -108,7 +109,7 @@ def read_texts(path: Path) -> tuple[list[str], list[str], int]:
     A plain file is one text, whatever its name; JSONL and Parquet have one per record."""
     if not path.is_file():
         raise CurateError("there is no such file", where="--text-file", found=str(path))
-    kind = FORMATS.get(Path(strip_compression(path.name)).suffix.lower(), "text")
+    kind = BY_SUFFIX.get(Path(strip_compression(path.name)).suffix.lower(), "text")
     source = Source(name=path.name, read=[str(path)], format=kind, license=License(declared="LicenseRef-unknown"))
     limits = Limits()
     check_source(source, [RawFile(path, path.name, kind, path.stat().st_size, 0, 0)], limits)

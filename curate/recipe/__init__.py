@@ -35,24 +35,23 @@ from curate.recipe.models import (
     Exact,
     HeldOut,
     LanguageId,
-    License,
     Limits,
     Model,
     Near,
     RecipeModel,
     Reference,
     Rule,
-    Source,
     TokenizerSpec,
     Urls,
 )  # fmt: skip
 from curate.recipe.phases import Ask, PhaseSpec
 from curate.recipe.remove import REMOVED, Remove, resolved
+from curate.recipe.source import DECIDE_ROWS, License, Source
 from curate.recipe.strict import Strict
 from curate.units import Quantity
 
 __all__ = [
-    "BROUGHT", "CONTAMINATED", "DOMAIN_SIGNALS", "REMOVED", "Ask", "Component", "Condition", "Continue", "Copies", "Cut",
+    "BROUGHT", "CONTAMINATED", "DECIDE_ROWS", "DOMAIN_SIGNALS", "REMOVED", "Ask", "Component", "Condition", "Continue", "Copies", "Cut",
     "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut", "LanguageId", "License",
     "Limits", "Miniature", "Mixture", "Model", "Near", "Phase", "PhaseSpec", "Policy", "Quantity", "Recipe", "Reference",
     "Remove", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",

@@ -16,6 +16,7 @@ from curate.recipe.files import CurateErrorValue
 from curate.recipe.miniature import Miniature
 from curate.recipe.mixture import Mixture
 from curate.recipe.remove import Remove
+from curate.recipe.source import FormatName, Source
 from curate.recipe.strict import Bytes, Names, Share, ShareOfTokens, Strict, Tokens, listed
 from curate.units import Quantity
 
@@ -26,34 +27,6 @@ class TokenizerSpec(Strict):
     bos: Literal["per_document", "none"] = "none"
     eos: Literal["per_document", "none"] = "per_document"
     chat_template: str | None = None
-
-
-class License(Strict):
-    declared: str | None = None
-    from_field: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> License:
-        if (self.declared is None) == (self.from_field is None):
-            raise ValueError("a licence is either declared (an SPDX id) or taken from_field")
-        return self
-
-
-class Source(Strict):
-    name: str = ""  # filled in from the key
-    read: Names
-    format: Literal["auto", "jsonl", "parquet", "text", "tree"] = "auto"
-    type: Literal["text", "code", "math", "conversation"] = "text"
-    language: str | None = None
-    license: License
-    fields: dict[str, str] = {}
-    id: Literal["auto", "path", "content"] = "auto"
-    suffixes: list[str] = []
-    stop_words: str | None = None  # a file, one word a line (preset:x is one that ships with a preset); None: the language's
-    words: str = (
-        "rules"  # how words are cut: our rules, or datatrove's word tokenizer of a language code (scripts without spaces)
-    )
-    loss: Literal["all", "assistant"] = "all"
 
 
 class LanguageId(Strict):
@@ -230,7 +203,7 @@ class Reference(Strict):
     name: str = ""  # filled in from the key
     build: str | None = None
     read: Names = []
-    format: Literal["auto", "jsonl", "parquet", "text", "tree"] = "auto"
+    format: FormatName = "auto"
     fields: dict[str, str] = {}
     id: Literal["auto", "path", "content"] = "auto"
     suffixes: list[str] = []

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Limits, Source
-from curate.sources.fields import PROMPT, check_fields, columns_read, field_names, mapper, pick
-from curate.sources.jsonl import read_jsonl
+from curate.sources.fields import PROMPT, check_fields, columns_read, field_names, pick
+from curate.sources.formats import FORMATS, Asked, reader
+from curate.sources.lanes import lane_of
 from curate.sources.listing import RawFile, format_of, list_files
-from curate.sources.parquet import column_names, read_parquet
-from curate.sources.plain import read_plain
+from curate.sources.parquet import column_names
 from curate.sources.records import CAUSES, Bad, RawRow, Record, Refused
 
 __all__ = ["CAUSES", "Bad", "RawFile", "Record", "check_source", "list_files", "raw_rows", "read"]
@@ -28,8 +28,8 @@ def read(path: Path, source: Source, limits: Limits) -> Iterator[Record | Bad]:
 
     Nothing is repaired yet. At most about `limits.document_bytes` of one record is held. Never raises for what a file contains.
     """
-    fields = mapper(source, limits.document_bytes)
-    for row in raw_rows(path, format_of(path, source), limits.document_bytes, columns_read(source)):
+    fields = lane_of(source, limits.document_bytes)
+    for row in raw_rows(path, format_of(path, source), limits.document_bytes, columns_read(source), source):
         if isinstance(row, Bad):
             yield row
             continue
@@ -39,24 +39,24 @@ def read(path: Path, source: Source, limits: Limits) -> Iterator[Record | Bad]:
             yield Bad(path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
 
 
-def raw_rows(path: Path, kind: str, limit: int, columns: set[str] | None = None) -> Iterator[RawRow | Bad]:
-    """Records before mapping. `kind`: jsonl, parquet or text; `columns` spares Parquet the others."""
-    if kind == "parquet":
-        return read_parquet(path, columns)
-    return read_jsonl(path, limit) if kind == "jsonl" else read_plain(path, limit)
+def raw_rows(
+    path: Path, kind: str, limit: int, columns: set[str] | None = None, source: Source | None = None
+) -> Iterator[RawRow | Bad]:
+    """Records before mapping. `kind`: of FORMATS; `columns` spares Parquet the others; `source`: how it says its files are read."""
+    return reader(kind)(path, Asked(limit, columns, source))
 
 
 def check_source(source: Source, files: Iterable[RawFile], limits: Limits) -> None:
     """The fields a document needs stand in the first file that has records. Raises CurateError naming what stands there."""
     check_fields(source)
     for file in files:
-        if file.format == "text" or file.size < 0:
+        if FORMATS[file.format].is_one or file.size < 0:
             continue
         missing = _missing(source, file, limits)
         if missing is None:
             continue
         if missing:
-            seen = column_names(file.path) if file.format == "parquet" else _keys_of(file, limits)
+            seen = column_names(file.path) if file.format == "parquet" else _keys_of(file, source, limits)
             raise _wrong_mapping(source, file, missing, seen)
         return
 
@@ -70,7 +70,8 @@ def _missing(source: Source, file: RawFile, limits: Limits) -> dict[str, tuple[s
             needed.pop(target, None)
     needed.pop("input", None)  # often empty
     n = 0
-    for row in itertools.islice(raw_rows(file.path, file.format, limits.document_bytes, columns_read(source)), LOOKED_AT):
+    rows = raw_rows(file.path, file.format, limits.document_bytes, columns_read(source), source)
+    for row in itertools.islice(rows, LOOKED_AT):
         if isinstance(row, RawRow):
             n += 1
             needed = {target: tried for target, tried in needed.items() if pick(row.values, tried) is None}
@@ -79,9 +80,9 @@ def _missing(source: Source, file: RawFile, limits: Limits) -> dict[str, tuple[s
     return needed if n else None
 
 
-def _keys_of(file: RawFile, limits: Limits) -> list[str]:
+def _keys_of(file: RawFile, source: Source, limits: Limits) -> list[str]:
     keys: dict[str, None] = {}
-    for row in itertools.islice(raw_rows(file.path, file.format, limits.document_bytes), 100):
+    for row in itertools.islice(raw_rows(file.path, file.format, limits.document_bytes, None, source), 100):
         if isinstance(row, RawRow):
             keys.update(dict.fromkeys(row.values))
     return list(keys)

@@ -17,9 +17,14 @@ from curate.recipe import Source
 from curate.sources.records import Refused
 from curate.store import canonical_json
 
-COLUMNS = ("text", "messages", "source_id", "url", "language", "license", "date", "title", "extra")
+# What a lane makes of a row; see schema.DOCUMENTS. `messages` is a list of {role, content, ...}, the others are strings.
+COLUMNS = (
+    "text", "messages", "prompt", "chosen", "rejected", "parts", "source_id", "url", "language", "license", "license_evidence",
+    "date", "title", "extra",
+)  # fmt: skip
+MADE = ("prompt", "chosen", "rejected", "parts", "license_evidence")  # by lanes, never mapped from a field
 PROMPT = ("prompt", "input", "completion")  # targets that become two messages
-TARGETS = (*(c for c in COLUMNS if c != "license"), *PROMPT)
+TARGETS = (*(c for c in COLUMNS if c not in ("license", *MADE)), *PROMPT)
 DEFAULTS = {  # tried in this order, record by record, where the recipe maps nothing
     "text": ("text", "content", "raw_content"),
     "source_id": ("id", "_id", "uuid"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from curate.sources.formats import Asked
 from curate.sources.records import Bad, RawRow, Refused
 from curate.sources.stream import Blocks
 
@@ -28,10 +29,10 @@ class Line(NamedTuple):
     is_ended: bool
 
 
-def read_jsonl(path: Path, limit: int) -> Iterator[RawRow | Bad]:
-    """The records of one file. `limit`: bytes of a line. A compressed file that ends early gives one last Bad."""
+def read_jsonl(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    """The records of one file. `asked.limit`: bytes of a line. A compressed file that ends early gives one last Bad."""
     blocks = Blocks(path)
-    for line in _lines(blocks, limit):
+    for line in _lines(blocks, asked.limit):
         if line.data is None:
             yield Bad(path.name, line.byte_offset, "too_large", f"a line of {line.n_bytes} bytes", line.n_bytes)
         elif data := (line.data if line.byte_offset else line.data.removeprefix(codecs.BOM_UTF8)).strip(BLANK):

@@ -13,16 +13,12 @@ from typing import NamedTuple
 
 from curate.errors import CurateError
 from curate.recipe import Recipe, Source
+from curate.sources.formats import BY_SUFFIX, FORMATS
 from curate.sources.stream import strip_compression
-
-FORMATS = {
-    ".jsonl": "jsonl", ".jsonlines": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".parquet": "parquet", ".pq": "parquet", ".txt": "text", ".text": "text", ".md": "text",
-}  # fmt: skip
 
 
 class RawFile(NamedTuple):
-    """One file of a source. `format`: jsonl, parquet or text (a file of a tree is text). size -1: it cannot be looked at."""
+    """One file of a source. `format`: of formats.py (a file of a tree is text). size -1: it cannot be looked at."""
 
     path: Path
     name: str
@@ -57,18 +53,18 @@ def list_files(recipe: Recipe, source: Source) -> list[RawFile]:
 
 
 def format_of(path: Path, source: Source) -> str:
-    """jsonl, parquet or text: the recipe's `format:`, else by the name without .gz or .zst."""
-    if source.format in ("jsonl", "parquet", "text"):
+    """The recipe's `format:`, else by the name without .gz or .zst."""
+    if source.format in FORMATS:
         return source.format
     if source.format == "tree":
         return "text"
     suffix = Path(strip_compression(path.name)).suffix.lower()
-    if suffix not in FORMATS:
+    if suffix not in BY_SUFFIX:
         raise CurateError(
             "the format cannot be told from this name", where=f"sources.{source.name}", found=path.name,
-            allowed=", ".join(f"*{s}" for s in FORMATS) + " (also .gz, .zst)", next="format: jsonl, parquet, text or tree",
+            allowed=", ".join(f"*{s}" for s in BY_SUFFIX) + " (also .gz, .zst)", next=f"format: {', '.join(FORMATS)} or tree",
         )  # fmt: skip
-    return FORMATS[suffix]
+    return BY_SUFFIX[suffix]
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -84,7 +80,7 @@ def _walk(folder: Path, source: Source) -> list[Path]:
     if source.format == "auto":
         raise CurateError(
             "a folder needs its format", where=f"sources.{source.name}", found=str(folder),
-            allowed="tree (each file is a document), text, jsonl, parquet", next="format: tree, or read: folder/*.jsonl",
+            allowed=f"tree (each file is a document), {', '.join(FORMATS)}", next="format: tree, or read: folder/*.jsonl",
         )  # fmt: skip
     found = []
     for place, folders, files in os.walk(folder):
@@ -92,7 +88,7 @@ def _walk(folder: Path, source: Source) -> list[Path]:
         found += [Path(place, file) for file in files if not _is_hidden(file)]
     if source.format == "tree":
         return [file for file in found if _is_wanted(file.relative_to(folder), source)]
-    suffixes = source.suffixes or [suffix for suffix, kind in FORMATS.items() if kind == source.format]
+    suffixes = source.suffixes or list(FORMATS[source.format].suffixes)
     return [file for file in found if strip_compression(file.name).lower().endswith(tuple(suffixes))]
 
 
@@ -108,7 +104,7 @@ def _is_wanted(relative: Path, source: Source) -> bool:
 
 def _look_at(file: Path, name: str, source: Source) -> RawFile:
     kind = format_of(file, source)
-    if source.id == "path" and kind != "text":
+    if source.id == "path" and not FORMATS[kind].is_one:
         raise CurateError(
             "id: path needs one document per file", where=f"sources.{source.name}", found=f"{name} is {kind}",
             allowed="format: text or tree", next="id: auto",

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.sources.formats import Asked
 from curate.sources.records import Bad, RawRow
 
 BATCH_BYTES = 8 << 20  # a guess: large enough to pay for a batch, small beside memory_per_worker
@@ -35,8 +36,9 @@ def n_rows(path: Path) -> int:
         return 0
 
 
-def read_parquet(path: Path, columns: set[str] | None = None) -> Iterator[RawRow | Bad]:
-    """Rows as dicts of `columns` (None: all). One Bad for a file without a footer, and one for each damaged row group."""
+def read_parquet(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    """Rows as dicts of `asked.columns` (None: all). One Bad for a file without a footer, and one for each damaged row group."""
+    columns = asked.columns
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:

@@ -6,13 +6,14 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
+from curate.sources.formats import Asked
 from curate.sources.records import Bad, RawRow
 from curate.sources.stream import Blocks
 
 
-def read_plain(path: Path, limit: int) -> Iterator[RawRow | Bad]:
-    """The whole file is one document of at most `limit` bytes; a byte order mark is no part of it, line ends stay."""
-    blocks = Blocks(path)
+def read_plain(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    """The whole file is one document of at most `asked.limit` bytes; a byte order mark is no part of it, line ends stay."""
+    blocks, limit = Blocks(path), asked.limit
     held: list[bytes] = []
     n = 0
     for block in blocks:

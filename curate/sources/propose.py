@@ -18,9 +18,9 @@ from typing import Any
 from curate.errors import CurateError
 from curate.recipe import License, Limits, Source
 from curate.sources import Bad, raw_rows
-from curate.sources.fields import mapper
+from curate.sources.formats import BY_SUFFIX
 from curate.sources.guess import fields_of
-from curate.sources.listing import FORMATS
+from curate.sources.lanes import lane_of
 from curate.sources.parquet import n_rows
 from curate.sources.records import RawRow, Refused
 from curate.sources.stream import COMPRESSED_SUFFIXES, Blocks, compression_of, strip_compression
@@ -145,8 +145,8 @@ def _files(path: Path) -> list[Path]:
 def _kind(file: Path) -> str:
     """jsonl, parquet or text: by the name, else by the first bytes. A JSON file that is no JSON lines counts as text."""
     suffix = _suffix(file)
-    if suffix in FORMATS and suffix != ".json":
-        return FORMATS[suffix]
+    if suffix in BY_SUFFIX and suffix != ".json":
+        return BY_SUFFIX[suffix]
     head = next(iter(Blocks(file)), b"")[: 1 << 16]
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -202,7 +202,7 @@ def _block(path: Path, kind: str, is_tree: bool, suffixes: list[str], found: dic
     source: dict[str, Any] = {"read": _patterns(path, kind, is_tree, suffixes)}
     if is_tree:
         source |= {"format": "tree", "suffixes": suffixes}
-    elif path.is_file() and FORMATS.get(_suffix(path)) != kind:
+    elif path.is_file() and BY_SUFFIX.get(_suffix(path)) != kind:
         source["format"] = kind
     if found["type"] != "text":
         source["type"] = found["type"]
@@ -228,7 +228,7 @@ def _patterns(path: Path, kind: str, is_tree: bool, suffixes: list[str]) -> str 
 def _texts(source: dict[str, Any], rows: list[RawRow]) -> list[str]:
     """The texts as ingest would see them."""
     model = Source(**{**source, "name": "proposed", "read": ["-"], "license": License(declared=UNKNOWN_LICENSE)})
-    fields, texts = mapper(model, Limits().document_bytes), []
+    fields, texts = lane_of(model, Limits().document_bytes), []
     for row in rows:
         try:
             texts.append(fields(row.values)["text"])

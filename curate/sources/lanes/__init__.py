@@ -1,0 +1,23 @@
+"""Lanes: a raw row in, the columns of one document out, by the source's type. Each kind of data has its own traps, and its own module.
+
+A lane is `lane(source, limit) -> Mapper`: values of a raw row -> {column of COLUMNS: value or None}, or `Refused` with a cause of CAUSES.
+It is a function of the row alone: no state, no clock, no network. Types without an entry are plain text (fields.py). Imports recipe.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from curate.recipe import Source
+from curate.sources.fields import Mapper, mapper
+
+# type of a source -> module of this folder with `lane(source, limit)`
+LANES: dict[str, str] = {}
+
+
+def lane_of(source: Source, limit: int) -> Mapper:
+    """The lane of a source. `limit`: bytes of one document's text."""
+    if source.type not in LANES:
+        return mapper(source, limit)
+    found: Mapper = importlib.import_module(f"curate.sources.lanes.{LANES[source.type]}").lane(source, limit)
+    return found
