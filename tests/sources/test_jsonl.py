@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 import zstandard
 
+from curate.sources.fields import COLUMNS
 from tests.sources.making import lines, pack, read_all, source
 
 
