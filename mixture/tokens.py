@@ -62,7 +62,7 @@ def check(recipe: Recipe) -> Tokenizer:
     """
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
     for source in recipe.sources.values():
-        if source.type == "conversation":
+        if source.is_conversation:
             load_template(tokenizer, source.loss)
         elif source.loss == "assistant":
             raise CurateError(
@@ -101,7 +101,7 @@ def tasks(
 def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, parents: list[str]) -> tuple[Job, dict]:
     """`parents`: roots of the documents and, where there are any, of their cuts."""
     spec, kind = recipe.tokenizer, recipe.sources[source]
-    is_conversation = kind.type == "conversation"
+    is_conversation = kind.is_conversation
     settings: dict[str, Any] = {
         "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
         "template_sha256": tokenizer.template_sha256 if is_conversation else None,

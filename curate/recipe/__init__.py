@@ -48,6 +48,7 @@ from curate.recipe.phases import Ask, PhaseSpec
 from curate.recipe.remove import REMOVED, Remove, resolved
 from curate.recipe.source import DECIDE_ROWS, License, Source
 from curate.recipe.strict import Strict
+from curate.recipe.templates import expand as expand_templates
 from curate.units import Quantity
 
 __all__ = [
@@ -136,6 +137,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
         where[tuple(key.split("."))] = f"--set {key}"
     expand_phases(data)
     _expand_copies(data, sets, base, where, path)
+    expand_templates(data.get("sources"), lambda name, place: preset(name, base, place))
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
     dedup, decontaminate = data.get("dedup") or {}, data.get("decontaminate") or {}

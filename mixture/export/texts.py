@@ -88,7 +88,7 @@ def _write(
     patterns: tuple[str, ...] | None, advance: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The Parquet files; what was counted on the way."""
-    chats = {name for name, source in recipe.sources.items() if source.type == "conversation"}
+    chats = {name for name, source in recipe.sources.items() if source.is_conversation}
     components = [component["name"] for component in manifest["components"]]
     folders = safe_names(components)
     parts = {

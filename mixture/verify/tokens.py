@@ -42,7 +42,7 @@ def check_tokens(
     """One source's token stage; `fast` decodes one document in a hundred. Damaged tokens or marks are decoded all the same: that
     tells which documents the damage is in."""
     source = recipe.sources[stage.source]
-    template = load_template(tokenizer, source.loss) if source.type == "conversation" else None
+    template = load_template(tokenizer, source.loss) if source.is_conversation else None
     again = Again(recipe, tokenizer, template)
     readable = [
         key
