@@ -40,11 +40,15 @@ class Parallel(Strict):
         if unknown := sorted(set(self.scripts) - set(self.languages)):
             raise ValueError(f"scripts names {unknown[0]!r}, which is not among languages: {first}, {second}")
         for language in self.instruction_languages:
-            for kind in FORMS[self.form]:
+            for kind in self.kinds():
                 self.pool(language, kind)
             for named in self.languages:
                 self.templates.said(language, named)
         return self
+
+    def kinds(self) -> tuple[str, ...]:
+        """Of the pools its form draws from."""
+        return FORMS[self.form]
 
     def pool(self, language: str, kind: str) -> list[Template]:
         return self.templates.pool(f"{language}/{kind}", *PLACES[kind])
