@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from curate.jit import inner, kernel
-from curate.text.kernels import SPACE, Int, before, decode, mix
+from curate.text.kernels import HIGH, ONES, SPACE, SPACES, Int, before, decode, first_high, load8, mix
 
 # Bits of `marks` (punctuation.py).
 TERMINAL = 1  # datatrove's TERMINAL_PUNCTUATION
@@ -19,29 +19,10 @@ PUNCTUATION = 4  # category P*
 
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd
 _BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of the n-gram polynomial over word hashes
-ONES = np.uint64(0x0101010101010101)
-HIGH = np.uint64(0x8080808080808080)
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
-SPACES = np.uint64(0x2020202020202020)
 _EMPTY = np.uint64(0)
 
 SHORT_LINE = 30  # code points; FineWeb's short_line_length
-
-
-@inner
-def load8(data: np.ndarray, i: Int) -> np.uint64:
-    """Eight bytes as one little-endian number (LLVM makes one load of it); an unsigned index spares numba's wrap-around."""
-    j = np.uint64(i)
-    low = np.uint64(data[j]) | np.uint64(data[j + np.uint64(1)]) << np.uint64(8)
-    low |= np.uint64(data[j + np.uint64(2)]) << np.uint64(16) | np.uint64(data[j + np.uint64(3)]) << np.uint64(24)
-    low |= np.uint64(data[j + np.uint64(4)]) << np.uint64(32) | np.uint64(data[j + np.uint64(5)]) << np.uint64(40)
-    return low | np.uint64(data[j + np.uint64(6)]) << np.uint64(48) | np.uint64(data[j + np.uint64(7)]) << np.uint64(56)
-
-
-@inner
-def first_high(found: np.uint64) -> Int:
-    """Index of the lowest byte whose high bit is set; some is."""
-    return np.int64((((found & HIGH) - np.uint64(1) & ~(found & HIGH)) & ONES) * ONES >> np.uint64(56)) - 1
 
 
 @inner

@@ -30,7 +30,7 @@ from curate.signals import Batch, Family, Measurer, Spans, measurers
 from curate.signals.gopher import stop_words
 from curate.store import Stage, Store, array_root, digest, table_root
 
-SIGNATURES_VERSION = 3  # min-hashes of 32 bits
+SIGNATURES_VERSION = 4  # normalised texts hashed as UTF-8
 SIGNATURE_FILES = ("bands", "n_shingles", "normalised")
 SIGNATURE_SEED = 0  # fixed: another seed of the recipe reorders the training, it does not measure again
 

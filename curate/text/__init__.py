@@ -87,13 +87,13 @@ def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, 
 
 
 def normalised_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """uint64 (n, 2): a 128-bit hash of every normalised text: its code points in simple lower case, white space left out.
+    """uint64 (n, 2): a 128-bit hash of every normalised text: its UTF-8 in simple lower case, white space left out.
 
     It knows nothing of words, so texts of sources whose words are cut in different ways compare as well.
     """
     data, offsets = frozen(data, offsets)
     normalised = np.empty((len(offsets) - 1, 2), np.uint64)
-    kernels.normalised_hashes(data, offsets, *tables(), normalised)
+    kernels.normalised_hashes(data, offsets, *tables(), np.empty(kernels.BLOCK + 8, np.uint8), normalised)
     return normalised
 
 

@@ -51,6 +51,11 @@ _TEXT_1 = np.uint64(0x13198A2E03707344)  # pi, next words: starts of the two hal
 _TEXT_2 = np.uint64(0xA4093822299F31D0)
 BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: base of polynomials over words
 
+ONES = np.uint64(0x0101010101010101)
+HIGH = np.uint64(0x8080808080808080)
+SPACES = np.uint64(0x2020202020202020)
+BLOCK = 4096  # bytes of a normalised text held before they are hashed
+
 
 @kernel
 def mix(x: np.uint64) -> np.uint64:
@@ -71,6 +76,70 @@ def decode(data: np.ndarray, i: Int) -> tuple[Int, Int]:
     if c < 0xF0:
         return ((c & 0x0F) << 12) | low, 3
     return ((c & 0x07) << 18) | (low << 6) | (np.int64(data[i + 3]) & 0x3F), 4
+
+
+@inner
+def load8(data: np.ndarray, i: Int) -> np.uint64:
+    """Eight bytes as one little-endian number (LLVM makes one load of it); an unsigned index spares numba's wrap-around."""
+    j = np.uint64(i)
+    low = np.uint64(data[j]) | np.uint64(data[j + np.uint64(1)]) << np.uint64(8)
+    low |= np.uint64(data[j + np.uint64(2)]) << np.uint64(16) | np.uint64(data[j + np.uint64(3)]) << np.uint64(24)
+    low |= np.uint64(data[j + np.uint64(4)]) << np.uint64(32) | np.uint64(data[j + np.uint64(5)]) << np.uint64(40)
+    return low | np.uint64(data[j + np.uint64(6)]) << np.uint64(48) | np.uint64(data[j + np.uint64(7)]) << np.uint64(56)
+
+
+@inner
+def first_high(found: np.uint64) -> Int:
+    """Index of the lowest byte whose high bit is set; some is."""
+    return np.int64((((found & HIGH) - np.uint64(1) & ~(found & HIGH)) & ONES) * ONES >> np.uint64(56)) - 1
+
+
+@inner
+def between(x: np.uint64, low: int, high: int) -> np.uint64:
+    """High bits of the bytes of x that lie in [low, high]; all bytes of x and both bounds are below 0x80."""
+    return ((x + ONES * np.uint64(0x80 - low)) ^ (x + ONES * np.uint64(0x7F - high))) & HIGH
+
+
+@inner
+def leading_alnum(x: np.uint64) -> Int:
+    """How many of the first bytes of x are letters or digits of ASCII, 0 to 8."""
+    low = x & ~HIGH
+    found = between(low | SPACES, 0x61, 0x7A) | between(low, 0x30, 0x39)
+    other = (~found | x) & HIGH
+    return first_high(other) if other else 8
+
+
+@inner
+def up_to_8(data: np.ndarray, i: Int, stop: Int) -> np.uint64:
+    """The bytes [i, min(i + 8, stop)) as one little-endian number, i < stop; never reads beyond `data`."""
+    n = min(stop - i, 8)
+    if i + 8 <= data.size:
+        return load8(data, i) & (~np.uint64(0) >> np.uint64(64 - 8 * n))
+    x = np.uint64(0)
+    for k in range(n):
+        x |= np.uint64(data[i + k]) << np.uint64(8 * k)
+    return x
+
+
+@inner
+def absorb(h: np.uint64, x: np.uint64) -> np.uint64:
+    h = (h ^ x) * _MULTIPLY
+    return h ^ (h >> np.uint64(32))
+
+
+@inner
+def encoded(code: Int) -> tuple[np.uint64, Int]:
+    """(UTF-8 of a code point as a little-endian number, its bytes)."""
+    if code < 0x80:
+        return np.uint64(code), 1
+    last = np.uint64(0x80 | (code & 0x3F))
+    if code < 0x800:
+        return np.uint64(0xC0 | (code >> 6)) | last << np.uint64(8), 2
+    middle = np.uint64(0x80 | ((code >> 6) & 0x3F))
+    if code < 0x10000:
+        return np.uint64(0xE0 | (code >> 12)) | middle << np.uint64(8) | last << np.uint64(16), 3
+    high = np.uint64(0x80 | ((code >> 12) & 0x3F))
+    return np.uint64(0xF0 | (code >> 18)) | high << np.uint64(8) | middle << np.uint64(16) | last << np.uint64(24), 4
 
 
 @inner
@@ -411,6 +480,11 @@ def segment_spans(
             while kind & (LETTERISH | DIGIT):
                 before_mark = kind
                 i += width
+                if i + 8 <= stop and data[i] < 0x80:  # over up to eight letters and digits of ASCII at once
+                    skipped = leading_alnum(load8(data, i))
+                    if skipped:
+                        i += skipped
+                        before_mark = classes[data[i - 1]]
                 if i >= stop:
                     break
                 code, width = decode(data, i)
@@ -449,6 +523,45 @@ def segment_spans(
     return offsets.size - 1, n
 
 
+@inner
+def first_bytes(x: np.uint64, n: Int) -> np.uint64:
+    """The first n bytes of x, the others 0; n below 1: none, above 7: all. No branch."""
+    kept = ~np.uint64(0) >> np.uint64(64 - 8 * max(1, min(n, 8)))
+    return x & kept & (np.uint64(0) - np.uint64(n > 0))
+
+
+@inner
+def bytes_hash(data: np.ndarray, i: Int, stop: Int) -> np.uint64:
+    """Hash of the bytes [i, stop), i < stop."""
+    h = _WORD
+    for k in range(i, stop, 8):
+        h = absorb(h, up_to_8(data, k, stop))
+    return mix(h ^ np.uint64(stop - i))
+
+
+@inner
+def lower_hash(data: np.ndarray, i: Int, stop: Int, lower_delta: np.ndarray) -> np.uint64:
+    """`bytes_hash` of the UTF-8 of the word [i, stop) in simple lower case."""
+    h = _WORD
+    held = np.uint64(0)  # bytes that are not absorbed yet
+    n_held = 0
+    n = 0
+    while i < stop:
+        c, width = decode(data, i)
+        i += width
+        x, size = encoded(c + lower_delta[c])
+        held |= x << np.uint64(8 * n_held)
+        n_held += size
+        n += size
+        if n_held >= 8:
+            h = absorb(h, held)
+            n_held -= 8
+            held = x >> np.uint64(8 * (size - n_held)) if n_held else np.uint64(0)
+    if n_held:
+        h = absorb(h, held)
+    return mix(h ^ np.uint64(n))
+
+
 @kernel
 def word_attributes(
     data: np.ndarray,
@@ -461,35 +574,56 @@ def word_attributes(
     exact: np.ndarray,
     lower: np.ndarray,
 ) -> None:
-    """Per word: code points, flags, 64-bit hash of its code points and of their simple lower-case forms."""
+    """Per word: code points, flags, 64-bit hash of its UTF-8 bytes and of those of its simple lower-case form.
+
+    Words of ASCII of up to 16 bytes, most of all, go without a branch that depends on them: what is guessed wrong costs more than the rest."""
     for word in range(start.size):
         i = start[word]
         stop = end[word]
+        n = stop - i
+        if n <= 16 and i + 16 <= data.size:
+            x = first_bytes(load8(data, i), n)
+            y = first_bytes(load8(data, i + 8), n - 8)
+            h = absorb(_WORD, x)
+            h = absorb(h, y) if n > 8 else h
+            exact[word] = mix(h ^ np.uint64(n))
+            if not (x | y) & HIGH:
+                small_x = x | between(x, 0x41, 0x5A) >> np.uint64(2)
+                small_y = y | between(y, 0x41, 0x5A) >> np.uint64(2)
+                h = absorb(_WORD, small_x)
+                h = absorb(h, small_y) if n > 8 else h
+                lower[word] = mix(h ^ np.uint64(n))
+                chars[word] = n
+                letters = between(small_x, 0x61, 0x7A) | between(small_y, 0x61, 0x7A)
+                digits = between(x, 0x30, 0x39) | between(y, 0x30, 0x39)
+                if letters | digits:
+                    flags[word] = (HAS_LETTER if letters else 0) | HAS_ALNUM | HAS_NON_SYMBOL
+                    continue
+                flags[word] = 0
+                for k in range(i, stop):
+                    if not classes[data[k]] & SYMBOL:
+                        flags[word] = HAS_NON_SYMBOL
+                continue
+        else:
+            exact[word] = bytes_hash(data, i, stop)
         seen = np.uint32(0)
-        non_symbol = 0
+        symbols = 0
         n = 0
-        h = _WORD
-        low = _WORD
-        while i < stop:
-            c = np.int64(data[i])
-            if c < 0x80:
-                width = 1
-                small = c + 32 if 0x41 <= c <= 0x5A else c
-            else:
-                c, width = decode(data, i)
-                small = c + lower_delta[c]
+        changed = 0
+        k = i
+        while k < stop:
+            c, width = decode(data, k)
             kind = classes[c]
             seen |= kind
-            if not kind & SYMBOL:
-                non_symbol = HAS_NON_SYMBOL
-            h = (h ^ np.uint64(c)) * _MULTIPLY
-            low = (low ^ np.uint64(small)) * _MULTIPLY
+            symbols += kind & SYMBOL != 0
+            changed |= lower_delta[c]
             n += 1
-            i += width
+            k += width
         chars[word] = n
-        flags[word] = (HAS_LETTER if seen & LETTER else 0) | (HAS_ALNUM if seen & ALNUM else 0) | non_symbol
-        exact[word] = mix(h)
-        lower[word] = mix(low)
+        flags[word] = (
+            (HAS_LETTER if seen & LETTER else 0) | (HAS_ALNUM if seen & ALNUM else 0) | (HAS_NON_SYMBOL if symbols < n else 0)
+        )
+        lower[word] = lower_hash(data, i, stop, lower_delta) if changed else exact[word]
 
 
 @kernel
@@ -643,30 +777,49 @@ def gopher_word_counts(
 
 @kernel
 def normalised_hashes(
-    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, lower_delta: np.ndarray, normalised: np.ndarray
+    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, lower_delta: np.ndarray, held: np.ndarray, normalised: np.ndarray
 ) -> None:
-    """The 128-bit hash (n, 2) of every document's code points in simple lower case, white space left out."""
+    """The 128-bit hash (n, 2) of every document's UTF-8 in simple lower case, white space left out. `held`: uint8 (BLOCK + 8,)."""
     for doc in range(offsets.size - 1):
         h1 = _TEXT_1
         h2 = _TEXT_2
-        n = np.uint64(0)
+        n = 0
+        k = 0  # bytes held
         i = offsets[doc]
         stop = offsets[doc + 1]
         while i < stop:
-            c = np.int64(data[i])
-            width = 1
-            if c < 0x80:
-                small = c + 32 if 0x41 <= c <= 0x5A else c
-            else:
+            while i < stop and k < BLOCK:
+                c = np.int64(data[i])
+                if c < 0x80:
+                    held[k] = c + 32 if 0x41 <= c <= 0x5A else c
+                    k += 1 - np.int64(classes[c] & SPACE)
+                    i += 1
+                    continue
                 c, width = decode(data, i)
-                small = c + lower_delta[c]
-            i += width
-            if classes[c] & SPACE:
-                continue
-            h1 = (h1 ^ np.uint64(small)) * _MULTIPLY
+                i += width
+                if classes[c] & SPACE:
+                    continue
+                x, size = encoded(c + lower_delta[c])
+                for j in range(size):
+                    held[k + j] = x >> np.uint64(8 * j)
+                k += size
+            whole = k & ~7
+            for j in range(0, whole, 8):
+                x = load8(held, j)
+                h1 = (h1 ^ x) * _MULTIPLY
+                h1 ^= h1 >> np.uint64(29)
+                h2 = (h2 + x) * BASE
+                h2 ^= h2 >> np.uint64(31)
+            n += whole
+            k -= whole
+            for j in range(k):
+                held[j] = held[whole + j]
+        if k:
+            x = up_to_8(held, 0, k)
+            h1 = (h1 ^ x) * _MULTIPLY
             h1 ^= h1 >> np.uint64(29)
-            h2 = (h2 + np.uint64(small)) * BASE
+            h2 = (h2 + x) * BASE
             h2 ^= h2 >> np.uint64(31)
-            n += np.uint64(1)
-        normalised[doc, 0] = mix(h1 ^ n)
-        normalised[doc, 1] = mix(h2 ^ n)
+            n += k
+        normalised[doc, 0] = mix(h1 ^ np.uint64(n))
+        normalised[doc, 1] = mix(h2 ^ np.uint64(n))

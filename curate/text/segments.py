@@ -13,7 +13,8 @@ import numpy as np
 from curate.text import exceptions, kernels, tokenizers
 from curate.text.unicode import UNICODE_VERSION, tables
 
-SEGMENTATION_VERSION = 2  # words, lines, paragraphs, word hashes and shingles; raise it when any of them changes
+# Words, lines, paragraphs, word hashes and shingles; raise it when any of them changes. 3: words are hashed eight bytes at a time.
+SEGMENTATION_VERSION = 3
 
 
 class Segments(NamedTuple):

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import text
+from curate.text import kernels
 from curate.text.exceptions import exceptions
 from curate.text.reference import gopher_reference, length_reference, lower_reference, shingles_reference, words_reference
 
@@ -186,6 +187,47 @@ def test_normalised_text_ignores_case_and_white_space_only() -> None:
     normalised = text.normalised_hashes(*text.buffers(pa.array(rows)))
     a, b, c, d, e, f, g = map(tuple, normalised.tolist())
     assert a == b == c and f == g and len({a, d, e, f}) == 4
+
+
+def _absorbed(data: bytes, start: int, multiply: int) -> int:
+    """Eight bytes at a time: the hash of kernels.py before it is mixed, written down once more."""
+    h, ones = start, (1 << 64) - 1
+    for i in range(0, len(data), 8):
+        h = ((h ^ int.from_bytes(data[i : i + 8], "little")) * multiply) & ones
+        h ^= h >> 32
+    return h ^ len(data)
+
+
+def _mixed(x: int) -> int:
+    ones = (1 << 64) - 1
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & ones
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & ones
+    return x ^ (x >> 31)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts)
+def test_word_hashes_are_those_of_their_bytes(row: str) -> None:
+    """Also of words at the very end of the buffer, of more than 16 bytes, and of letters whose lower case has another width."""
+    raw = f"{row} Sõnumisaatjate ANTIDISESTABLISHMENTARIANISM İstanbul ẞtraße Ⱥ K õ".encode()
+    data, offsets = np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64)
+    seg = text.segment(data, offsets)
+    for a, b, exact, lower, chars in zip(seg.start, seg.end, seg.hash, seg.lower, seg.chars, strict=True):
+        word = raw[a:b]
+        for found, of in ((exact, word), (lower, lower_reference(word.decode()).encode())):
+            assert int(found) == _mixed(_absorbed(of, int(kernels._WORD), int(kernels._MULTIPLY)))
+        assert chars == len(word.decode())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=4), st.integers(0, 3))
+def test_normalised_hashes_are_equal_where_the_normalised_texts_are(rows: list[str], n: int) -> None:
+    rows = [*rows, "a" * 4095 + "õ b" * 9, "A" * 4095 + "Õ\u2003b" * 9, *(" ".join(row.swapcase()) for row in rows[:n])]
+    found = [tuple(h) for h in text.normalised_hashes(*text.buffers(pa.array(rows, pa.large_string()))).tolist()]
+    plain = ["".join(c for c in lower_reference(row) if not c.isspace()) for row in rows]
+    for i in range(len(rows)):
+        for j in range(i):
+            assert (found[i] == found[j]) == (plain[i] == plain[j]), (rows[i], rows[j])
 
 
 def test_lower_case_has_one_code_point_for_one() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from curate.jit import inner, kernel
-from curate.text.kernels import _MULTIPLY, _WORD, BASE, DIGIT, HAS_ALNUM, Int, decode, mix
+from curate.text.kernels import _WORD, BASE, DIGIT, HAS_ALNUM, Int, absorb, decode, encoded, mix
 
 
 @inner
@@ -198,11 +198,14 @@ def folded_hashes(
     diacritics: bool,
     lower: np.ndarray,
 ) -> None:
-    """Per word: hash of its code points in simple lower case, folded. A mark's fold_delta leads to 0: it is left out."""
+    """Per word: `lower` of word_attributes, of its folded form. A mark's fold_delta leads to 0: it is left out."""
     for word in range(start.size):
         i = start[word]
         stop = end[word]
         h = _WORD
+        held = np.uint64(0)  # bytes that are not absorbed yet
+        n_held = 0
+        n = 0
         in_number = False
         while i < stop:
             c = np.int64(data[i])
@@ -224,5 +227,14 @@ def folded_hashes(
                 continue  # a mark between digits leaves them one number
             else:
                 in_number = False
-            h = (h ^ np.uint64(small)) * _MULTIPLY
-        lower[word] = mix(h)
+            x, size = encoded(small)
+            held |= x << np.uint64(8 * n_held)
+            n_held += size
+            n += size
+            if n_held >= 8:
+                h = absorb(h, held)
+                n_held -= 8
+                held = x >> np.uint64(8 * (size - n_held)) if n_held else np.uint64(0)
+        if n_held:
+            h = absorb(h, held)
+        lower[word] = mix(h ^ np.uint64(n))
