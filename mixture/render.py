@@ -46,22 +46,38 @@ class ChatTemplate:
     tokenizer: Tokenizer
     loss: str  # "all" | "assistant"
     _controls: re.Pattern[str] = field(init=False, repr=False)
+    reads_tools: bool = field(init=False)  # a template that does not leaves the tools of a conversation out
+    writes_calls: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.reads_tools, self.writes_calls = bool(re.search(r"\btools\b", self.source)), "tool_calls" in self.source
         names = sorted(self.tokenizer.controls, key=len, reverse=True)
         self._controls = re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
-    def render(self, messages: list[dict[str, Any]], where: str = "") -> Rendered:
-        """One conversation, [{role, content}, ...]. `where` names the document in errors (the template refused it)."""
+    def render(self, messages: list[dict[str, Any]], where: str = "", tools: str | None = None) -> Rendered:
+        """One conversation, [{role, content, tool_calls?, ...}], and its tools as JSON text of a list. `where` names the document in errors
+        (the template refused it, or would leave its tool calls out)."""
         from jinja2.exceptions import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        fence = _fence(json.dumps(messages, ensure_ascii=False))
+        if not self.writes_calls and any(one.get("tool_calls") for one in messages):
+            raise CurateError(
+                "the chat template writes no tool calls, and a conversation has some", where=where, found="tool_calls",
+                allowed="a template that reads message.tool_calls",
+                next="name one: tokenizer: {chat_template: FILE.jinja}, or rules: [{signal: n_tool_calls, max: 0}]",
+            )  # fmt: skip
+        messages, given = _with_objects(messages), json.loads(tools) if tools and self.reads_tools else None
+        given = [given] if isinstance(given, dict) else given
+        fence = _fence(json.dumps([messages, given], ensure_ascii=False))
         special = {f"{role}_token": name for role, name in self.tokenizer.special_strings.items() if name is not None}
         try:
             fenced = _fenced(messages, self._controls, fence)
             (text,), (spans,) = render_jinja_template(
-                [fenced], chat_template=self.source, return_assistant_tokens_mask=True, **special
+                [fenced],
+                tools=_fenced(given, self._controls, fence),
+                chat_template=self.source,
+                return_assistant_tokens_mask=True,
+                **special,
             )
         except TemplateError as error:
             raise CurateError("the chat template refuses this conversation", where=where, found=str(error)) from error
@@ -94,14 +110,14 @@ class ChatTemplate:
             yield start, end, token["id"]
 
     def encode(
-        self, messages: list[dict[str, Any]], where: str = "", *, must_learn: bool = True
+        self, messages: list[dict[str, Any]], where: str = "", *, must_learn: bool = True, tools: str | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Ids (n,) uint32 and, for loss "assistant", the mask (n,) uint8: 1 where a token covers a generated character.
 
         The ids are those of the whole text as the tokenizer's own library encodes it. Raises CurateError where the template
         refuses the conversation, or nothing in it would be learned and it `must_learn`: where cuts took the answers, it need not.
         """
-        rendered = self.render(messages, where)
+        rendered = self.render(messages, where, tools)
         if self.loss == "all":
             return encode(self.tokenizer, rendered), None
         ids, mask = encode_with_mask(self.tokenizer, rendered)
@@ -112,6 +128,25 @@ class ChatTemplate:
                 next="drop it from the source, or loss: all",
             )  # fmt: skip
         return ids, mask
+
+
+def tools_of(parts: str | None) -> str | None:
+    """The tools of a conversation, from the column `parts` of its document."""
+    found: str | None = json.loads(parts).get("tools") if parts else None
+    return found
+
+
+def _with_objects(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the arguments of tool calls as objects, which templates expect, wherever they are JSON of one."""
+
+    def call(one: dict[str, Any]) -> dict[str, Any]:
+        try:
+            arguments = json.loads(one["function"]["arguments"])
+        except ValueError:
+            return one
+        return {**one, "function": {**one["function"], "arguments": arguments}} if isinstance(arguments, dict) else one
+
+    return [{**m, "tool_calls": [call(one) for one in m["tool_calls"]]} if m.get("tool_calls") else m for m in messages]
 
 
 def load_template(tokenizer: Tokenizer, loss: str) -> ChatTemplate:

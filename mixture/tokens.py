@@ -24,7 +24,7 @@ from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import Stage, Store, canonical_json, digest
 from mixture.cuts import ShardCuts
-from mixture.render import ChatTemplate, load_template
+from mixture.render import ChatTemplate, load_template, tools_of
 from mixture.token_files import TokenShards, close_shard, token_writer
 from mixture.token_reuse import find_known
 from mixture.tokenizer import Tokenizer, TokenizerFiles, load_tokenizer, open_tokenizer
@@ -182,29 +182,36 @@ def _fresh(
     wanted = keep.copy()
     wanted[np.flatnonzero(keep)[is_known]] = False
     column, row = "text" if template is None else "messages", 0
+    columns = ["id", column, *(["parts"] if template is not None and template.reads_tools else [])]
     for group in range(source.num_row_groups):
         n_rows = source.metadata.row_group(group).num_rows
         if wanted[row : row + n_rows].any():
-            for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=["id", column]):
+            for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
                 rows = row + np.flatnonzero(wanted[row : row + len(batch)])
                 chosen = batch.take(pa.array(rows - row))
                 row += len(batch)
                 values, is_cut = chosen[column], np.zeros(len(rows), bool)
                 if cuts is not None:
                     values, is_cut = cuts.apply(rows, values, template is not None)
-                yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut)
+                tools = [tools_of(parts) for parts in chosen["parts"].to_pylist()] if "parts" in columns else [None] * len(rows)
+                yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut, tools)
         else:
             row += n_rows
 
 
 def _encode_rows(
-    ids: pa.Array, values: pa.Array, tokenizer: Tokenizer, template: ChatTemplate | None, is_cut: np.ndarray
+    ids: pa.Array,
+    values: pa.Array,
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    is_cut: np.ndarray,
+    tools: list[str | None],
 ) -> Iterator[Encoded]:
     if template is not None:
-        for document, messages, was_cut in zip(ids, values, is_cut.tolist(), strict=True):
+        for document, messages, was_cut, given in zip(ids, values, is_cut.tolist(), tools, strict=True):
             if not messages.is_valid:
                 raise CurateError("a document of a conversation source has no messages", where=f"document {document}")
-            yield template.encode(json.loads(messages.as_py()), f"document {document}", must_learn=not was_cut)
+            yield template.encode(json.loads(messages.as_py()), f"document {document}", must_learn=not was_cut, tools=given)
         return
     starts = np.cumsum(pc.binary_length(values).to_numpy(zero_copy_only=False)) // BATCH_BYTES  # number of each row's batch
     for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(starts)) + 1):

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from mixture.cuts import ShardCuts
-from mixture.render import ChatTemplate
+from mixture.render import ChatTemplate, tools_of
 from mixture.tokenizer import Tokenizer
 from mixture.verify import kernels
 from mixture.verify.report import Report
@@ -52,6 +52,7 @@ class Batch:
     rows: np.ndarray
     values: pa.Array
     is_cut: np.ndarray
+    tools: list[str | None]  # of conversations, where the template reads them
 
 
 class Again:
@@ -81,8 +82,9 @@ class Again:
         if self.template is None:
             return [(self._framed(ids), None) for ids in self.tokenizer.encode_batch(values)]
         found = []
-        for value, was_cut in zip(values, batch.is_cut[at].tolist(), strict=True):
-            ids, mask = self.template.encode(json.loads(value), must_learn=not was_cut)
+        tools = [batch.tools[i] for i in at.tolist()]
+        for value, was_cut, given in zip(values, batch.is_cut[at].tolist(), tools, strict=True):
+            ids, mask = self.template.encode(json.loads(value), must_learn=not was_cut, tools=given)
             framed = self._framed(ids, is_template=True)
             if mask is not None:
                 before = int(self.bos is not None and not (len(ids) and ids[0] == self.bos))
@@ -184,7 +186,8 @@ def _name(
 def _batches(shard: Shard, again: Again, fast: bool) -> Iterator[Batch]:
     """The kept documents, or one in SAMPLE of them."""
     column, row, kept = "text" if again.template is None else "messages", 0, 0
-    for batch in pq.ParquetFile(shard.documents).iter_batches(BATCH_ROWS, columns=["id", column]):
+    columns = ["id", column, *(["parts"] if again.template is not None and again.template.reads_tools else [])]
+    for batch in pq.ParquetFile(shard.documents).iter_batches(BATCH_ROWS, columns=columns):
         rows = np.flatnonzero(shard.keep[row : row + len(batch)])
         numbers = kept + np.arange(rows.size)
         kept += rows.size
@@ -195,5 +198,6 @@ def _batches(shard: Shard, again: Again, fast: bool) -> Iterator[Batch]:
         if shard.cuts is not None:
             values, is_cut = shard.cuts.apply(row + rows, values, again.template is not None)
         row += len(batch)
+        parts = batch["parts"].take(pa.array(rows)).to_pylist() if "parts" in columns else [None] * rows.size
         if rows.size:
-            yield Batch(numbers, values, is_cut)
+            yield Batch(numbers, values, is_cut, [tools_of(part) for part in parts])
