@@ -1,7 +1,7 @@
 """Runs the tasks of a stage: in this process, or in a pool under datatrove's local executor.
 
 Tasks in, published shards out. A task whose outputs stand in the store is not run again; what an engine remembers is never
-asked. Workers end when the process that started them is gone. Imports store and errors.
+asked. Workers end when the process that started them is gone. Imports store, errors and units.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.store import Stage
+from curate.units import show_bytes
 
 Output = tuple[Stage, str]  # a stage and the key of one of its shards
 # Less stored text than this is done sooner without a pool, which took 4.5 s to start: threads of one process use the cores too.
@@ -182,28 +183,29 @@ def quietly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal, two plain lines elsewhere, both on stderr. Yields `advance(weight)`."""
+def progress(label: str, total: float, *, in_bytes: bool = False) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal, two plain lines elsewhere, both on stderr. Yields `advance(weight)`; `in_bytes`: weights are bytes, and shown."""
     if _QUIET:
         yield lambda weight: None
     elif sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich import progress as bars_of
 
-        columns = (TextColumn("{task.description:<10}"), BarColumn(40), TaskProgressColumn(), TimeElapsedColumn(),
-                   TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, console=Console(stderr=True)) as bars:
+        shown = (bars_of.DownloadColumn(), bars_of.TransferSpeedColumn()) if in_bytes else ()
+        columns = (bars_of.TextColumn("{task.description:<10}"), bars_of.BarColumn(40), bars_of.TaskProgressColumn(), *shown,
+                   bars_of.TimeElapsedColumn(), bars_of.TextColumn("left"), bars_of.TimeRemainingColumn())  # fmt: skip
+        with bars_of.Progress(*columns, console=Console(stderr=True)) as bars:
             bar = bars.add_task(label, total=max(total, 1))
             yield lambda weight: bars.advance(bar, weight)
             bars.update(bar, completed=max(total, 1))
     else:
         started = time.monotonic()
         print(f"{label} ...", file=sys.stderr, flush=True)
-        yield _plain_lines(label, total)
+        yield _plain_lines(label, total, in_bytes)
         print(f"{label} done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
-def _plain_lines(label: str, total: float) -> Callable[[float], None]:
+def _plain_lines(label: str, total: float, in_bytes: bool) -> Callable[[float], None]:
     """At most one line in ten seconds, so that logs of long runs stay short."""
     state = {"done": 0.0, "said": time.monotonic()}
 
@@ -211,6 +213,7 @@ def _plain_lines(label: str, total: float) -> Callable[[float], None]:
         state["done"] += weight
         if time.monotonic() - state["said"] > 10:
             state["said"] = time.monotonic()
-            print(f"{label} {100 * state['done'] / max(total, 1):.0f} %", file=sys.stderr, flush=True)
+            of = f" ({show_bytes(int(state['done']))} of {show_bytes(int(total))})" if in_bytes else ""
+            print(f"{label} {100 * state['done'] / max(total, 1):.0f} %{of}", file=sys.stderr, flush=True)
 
     return advance
