@@ -121,10 +121,11 @@ def _views(build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | 
             return f"SELECT {columns} FROM ({_empty(table)})"
         return f"SELECT {columns} FROM read_parquet([{', '.join(map(quote, globs))}]){where}"
 
-    no_text = ", ".join(name for name in schema.DOCUMENTS.names if name not in ("text", "messages"))
+    texts = ("text", "messages", "prompt", "chosen", "rejected", "parts")
+    no_text = ", ".join(name for name in schema.DOCUMENTS.names if name not in texts)
     return {
         "documents": union("documents", "documents.parquet", schema.DOCUMENTS, no_text),
-        "texts": union("documents", "documents.parquet", schema.DOCUMENTS, "id, source, text, messages"),
+        "texts": union("documents", "documents.parquet", schema.DOCUMENTS, ", ".join(("id", "source", *texts))),
         "quarantine": union("documents", "quarantine.parquet", schema.QUARANTINE),
         "signals": _signals(build_dir, rows),
         "addresses": _addresses(rows),

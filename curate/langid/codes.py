@@ -33,6 +33,12 @@ def language_code(code: str) -> str:
     return _SHORT.get(base, base)
 
 
+def is_language_code(code: str) -> bool:
+    """Is it one of the codes that `language_code` knows, perhaps with a script or a country behind it?"""
+    base = code.replace("-", "_").split("_")[0]
+    return base.islower() and (base in _SHORT or base in _SHORT.values())
+
+
 def label_codes(labels: Iterable[str]) -> dict[str, str]:
     """The code of every label of one model. als is Tosk Albanian in ISO 639-3; beside sq, in lid.176, it is Wikipedia's Alemannic."""
     labels = list(labels)

@@ -95,7 +95,8 @@ def _prompt(value: Any) -> list[Message]:
         return []
     if isinstance(value, str) and not SPEAKER.match(value):
         return [message("user", value)] if value.strip() else []
-    return messages_of(value)
+    turns = messages_of(value)
+    return turns[:-1] if turns and turns[-1] == message("assistant", "") else turns  # a transcript that ends with "Assistant:"
 
 
 def _dialogue(value: Any, which: str) -> list[Message] | None:
