@@ -28,12 +28,19 @@ def lane(source: Source, limit: int) -> Mapper:
         if html is not None and html is row.get("text") and "html" not in source.fields:
             return mapped | {"text": checked(string(html, "text"), limit)}
         if not isinstance(html, str | bytes):
-            raise Refused("missing_text" if html is None else "text_not_string", "no html" if html is None else f"html is a {type(html).__name__}")
+            raise Refused(
+                "missing_text" if html is None else "text_not_string",
+                "no html" if html is None else f"html is a {type(html).__name__}",
+            )
         n = len(html)
         if n > min(options.page_bytes, limit):
             raise Refused("too_large", f"a page of {n} {'bytes' if isinstance(html, bytes) else 'characters'}")
         http = pick(row, names["http"])
-        job = {"html": html, "content_type": as_string(pick(row, names["content_type"])), "http": http if isinstance(http, dict) else {}}
+        job = {
+            "html": html,
+            "content_type": as_string(pick(row, names["content_type"])),
+            "http": http if isinstance(http, dict) else {},
+        }
         found = extract(job | asked, options.time_limit)
         said = {key: value for key in ("truncated",) if (value := row.get(key))} | found["extra"]
         if "published" in found:

@@ -28,14 +28,18 @@ LABELS = {  # what authors write and browsers read as something else
 }  # fmt: skip
 BALTIC = "cp1257"
 BALTIC_TONGUES = ("et", "lv", "lt", "est", "lav", "lit", "liv", "vro")
-MOST_BROKEN = 0.02  # of its sequences beyond ASCII may be broken in a page that is UTF-8 all the same (cut inside a letter, pasted)
+MOST_BROKEN = (
+    0.02  # of its sequences beyond ASCII may be broken in a page that is UTF-8 all the same (cut inside a letter, pasted)
+)
 _META = re.compile(rb"<meta[^>]+?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.I)
 _XML = re.compile(rb"^\s*<\?xml[^>]+encoding\s*=\s*[\"']([A-Za-z0-9_:.-]+)", re.I)
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.I)
 _LANG = re.compile(rb"<html[^>]+?lang\s*=\s*[\"']?\s*([A-Za-z]{2,3})", re.I)
 _WIDE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
-_S_OR_Z = re.compile(rb"(?:(?<=[A-Za-z\xe0-\xff])|(?<=[\s>\"]))[\xf0\xfe\xd0\xde](?=[a-z\xe0-\xff])")  # s and z with caron in Baltic pages
-_S_OR_Z_15 = re.compile(rb"[A-Za-z\xe0-\xff][\xa8\xb8](?=[a-z\xe0-\xff])")  # the same in ISO 8859-15
+_S_OR_Z = re.compile(
+    rb"(?:(?<=[A-Za-z\xe0-\xff])|(?<=[\s>\"]))[\xf0\xfe\xd0\xde](?=[a-z\xe0-\xff])"
+)  # s and z with caron in Baltic pages
+_S_OR_Z_15 = re.compile(rb"[\xa6\xa8\xb8](?=[a-z\xe0-\xff])")  # the same in ISO 8859-15, where windows-1252 has ¦ ¨ ¸
 _ICELANDIC = re.compile(rb"[\xe1\xed\xf3\xfa\xfd\xe6]")  # á í ó ú ý æ, of which Baltic pages as Latin would have none of meaning
 
 
@@ -55,10 +59,9 @@ def decode(data: bytes, content_type: str | None = None) -> Decoded:
     if wide and wide.startswith(("utf-16", "utf-32")):
         return _replaced(data, wide)
     if b"\0" in data:
-        name = _utf16(data)
-        if name is None:
+        if (wide := _utf16(data)) is None:
             raise Refused("nul_character", f"U+0000 at byte {data.index(0)}: a binary file?")
-        return _replaced(data, name)
+        return _replaced(data, wide)
     try:
         return Decoded(data.decode(), "utf-8", 0)
     except UnicodeDecodeError:
@@ -66,8 +69,8 @@ def decode(data: bytes, content_type: str | None = None) -> Decoded:
     declared = [_codec(label) for label in _declared(data, header[1] if header else None)]
     if mostly := _mostly_utf8(data):
         return mostly
-    for name in declared:
-        if name and name != "utf-8" and (found := _strict(data, _meant(name, data))):
+    for codec in declared:
+        if codec and codec != "utf-8" and (found := _strict(data, _meant(codec, data))):
             return found
     return _strict(data, _detected(data)) or _replaced(data, LATIN)
 
@@ -138,11 +141,13 @@ def _detected(data: bytes) -> str:
 
     said = cchardet.detect(data[:LOOKED_AT])["encoding"] or LATIN
     name = _codec(said) or LATIN
-    if not name.startswith(("cp1252", "iso8859-1", "iso8859-3", "iso8859-4", "iso8859-9", "cp1257", "cp1254", "cp1250", "iso8859-2", "mac")):
+    if not name.startswith(
+        ("cp1252", "iso8859-1", "iso8859-3", "iso8859-4", "iso8859-9", "cp1257", "cp1254", "cp1250", "iso8859-2", "mac")
+    ):
         return name
     if name in ("cp1250", "iso8859-2") and not _looks_estonian(data):
         return name
-    if len(_S_OR_Z_15.findall(data)) > 0 and not re.search(rb"[\x80-\x9f]", data):
+    if _S_OR_Z_15.search(data) and not re.search(rb"[\x80-\x9f]", data):
         return "iso8859-15"
     if _S_OR_Z.search(data) and not _ICELANDIC.search(data):
         return BALTIC if re.search(rb"[\x80-\x9f]", data) else "iso8859-13"

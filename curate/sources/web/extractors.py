@@ -16,17 +16,19 @@ def _trafilatura(html: str, tree: Any, favour: str, language: str | None) -> str
     """Barbaresi 2021 (ACL demo), doi 10.18653/v1/2021.acl-demo.15: rules over the tree, with readability and justext behind it."""
     import trafilatura
 
-    return trafilatura.extract(  # type: ignore[no-any-return]
+    return trafilatura.extract(
         html, include_comments=False, include_tables=True, include_formatting=False, favor_precision=favour == "precision",
         favor_recall=favour == "recall", deduplicate=False,
     ) or ""  # fmt: skip
 
 
 def _resiliparse(html: str, tree: Any, favour: str, language: str | None) -> str:
-    """Bevendorff et al. 2018 (ECIR): rules in C++, ten times faster. What DCLM (arXiv 2406.11794, section 4.2) chose."""
+    """Bevendorff et al. 2018 (ECIR): rules in C++, three times faster. What DCLM (arXiv 2406.11794, section 4.2) chose."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    return str(extract_plain_text(html, main_content=favour != "recall", alt_texts=False, preserve_formatting=True, list_bullets=True))
+    return str(
+        extract_plain_text(html, main_content=favour != "recall", alt_texts=False, preserve_formatting=True, list_bullets=True)
+    )
 
 
 def _justext(html: str, tree: Any, favour: str, language: str | None) -> str:

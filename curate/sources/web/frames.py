@@ -89,6 +89,11 @@ class Frames:
             if looked >= most or not self._more(skipped + looked + 1):
                 return min(looked, most)
 
+    def peek(self, n: int) -> bytes:
+        """The next `n` bytes or as many as there are; they stay to be read."""
+        self._more(n)
+        return bytes(self._held[self._from : self._from + n])
+
     def peek_line(self) -> bytes | None:
         """The next line that is not blank; everything stays to be read. None at the end and before a break."""
         skipped = 0

@@ -22,7 +22,13 @@ KEPT = ("content-language", "last-modified", "tdm-policy", "tdm-reservation", "x
 FEED = 1 << 14  # encoded bytes decoded at a time: what one call may unpack is bounded (stream.FEED)
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_DIGESTS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha-256": hashlib.sha256, "md5": hashlib.md5, "sha512": hashlib.sha512}
+_DIGESTS = {
+    "sha1": hashlib.sha1,
+    "sha256": hashlib.sha256,
+    "sha-256": hashlib.sha256,
+    "md5": hashlib.md5,
+    "sha512": hashlib.sha512,
+}
 
 
 def split(answer: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -86,7 +92,8 @@ def is_whole(body: bytes, headers: dict[str, str]) -> bool:
 
 def without_chunks(body: bytes) -> bytes:
     """What the chunks hold; the body as it is where it has none. A chunk that is cut gives what there is."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while match := _CHUNK.match(body, at):
         size = int(match[1], 16)
         if not size:

@@ -15,6 +15,8 @@ from curate.sources.web.symbols import FUNCTIONS, LIMITS, OVER, UNDER, VARIANTS,
 OPENING = {"(": "pmatrix", "[": "bmatrix", "|": "vmatrix", "‖": "Vmatrix", "{": "Bmatrix"}
 CLOSING = {"(": ")", "[": "]", "|": "|", "‖": "‖", "{": "}"}
 _TEX = re.compile(r"\b(?:x-)?(?:la)?tex\b", re.I)
+_UPRIGHT = r"}\mathrm{"  # letter after letter: one word
+_LETTERS = re.compile(r"(?<=\\mathrm\{[A-Za-z])\}\\mathrm\{(?=[A-Za-z]+\})|(?<=[A-Za-z]{2})\}\\mathrm\{(?=[A-Za-z]+\})")
 _COMMAND_END = re.compile(r"\\[A-Za-z]+$")
 _LOOKS_LIKE_TEX = re.compile(r"[\\^_{}]")
 
@@ -28,13 +30,17 @@ def name_of(element: Any) -> str:
 def latex(math: Any) -> str:
     """LaTeX of a <math> element, "" if it has no content."""
     for element in math.iter():
-        if name_of(element) == "annotation" and _TEX.search(element.get("encoding") or ""):
-            if said := "".join(element.itertext()).strip():
-                return said
+        if (
+            name_of(element) == "annotation"
+            and _TEX.search(element.get("encoding") or "")
+            and (said := "".join(element.itertext()).strip())
+        ):
+            return said
     for key in ("tex", "alttext"):  # `tex` is LaTeXML's own
-        if said := (math.get(key) or "").strip():
-            if key == "tex" or _LOOKS_LIKE_TEX.search(said) or len(said) < 2 or not _has_structure(math):
-                return said
+        said = (math.get(key) or "").strip()
+        is_tex = key == "tex" or _LOOKS_LIKE_TEX.search(said) or len(said) < 2 or not _has_structure(math)
+        if said and is_tex:  # an alttext may be words
+            return said
     return convert(math)
 
 
@@ -69,14 +75,19 @@ def joined(parts: Sequence[str]) -> str:
         if part and out and part[0].isalpha() and _COMMAND_END.search(out):
             out += " "
         out += part
-    return out
+    return _LETTERS.sub("", out) if _UPRIGHT in out else out
 
 
 def _row(children: Sequence[Any]) -> str:
     children = [c for c in children if name_of(c) not in ("annotation", "annotation-xml")]
     if len(children) == 3 and (found := _fenced_table(children)):
         return found
-    if len(children) == 2 and name_of(children[0]) == "mo" and _text(children[0]) == "{" and (table := _table_in(children[1])) is not None:
+    if (
+        len(children) == 2
+        and name_of(children[0]) == "mo"
+        and _text(children[0]) == "{"
+        and (table := _table_in(children[1])) is not None
+    ):
         return _table(table, "cases")
     return joined([convert(child) for child in children])
 
@@ -127,7 +138,9 @@ def _base(element: Any) -> str:
     text = convert(element)
     children = _children(element)
     is_row = name_of(element) in ("mrow", "mstyle") and len(children) > 1
-    return _group(text) if (is_row and not _is_fenced(children)) or name_of(element) in ("msup", "msub", "msubsup") else text or "{}"
+    return (
+        _group(text) if (is_row and not _is_fenced(children)) or name_of(element) in ("msup", "msub", "msubsup") else text or "{}"
+    )
 
 
 def _is_fenced(children: Sequence[Any]) -> bool:
@@ -219,7 +232,12 @@ def _around(marks: str) -> Callable[[Any], str]:
             return ""
         core, text = children[0], _text(children[0])
         shown = convert(core)
-        is_limit = text in LIMITS or text.replace(" ", "") in FUNCTIONS or text in ("∫", "∮") or (name_of(core) == "munder" and marks == "^")
+        is_limit = (
+            text in LIMITS
+            or text.replace(" ", "") in FUNCTIONS
+            or text in ("∫", "∮")
+            or (name_of(core) == "munder" and marks == "^")
+        )
         for mark, child in zip(marks, children[1:], strict=False):
             said, accent = convert(child), (OVER if mark == "^" else UNDER).get(_text(child))
             if accent and not is_limit:

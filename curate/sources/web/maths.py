@@ -13,20 +13,31 @@ from typing import Any, NamedTuple
 
 from curate.sources.web.mathml import latex, name_of
 
-_WRAPPER = re.compile(r"(?:^|\s)(?:mwe-math-\S*|katex(?:-\S*)?|MathJax\S*|MJX\S*|mjx-\S*|math(?:-inline|-display|ml)?-container)(?=\s|$)")
+_WRAPPER = re.compile(
+    r"(?:^|\s)(?:mwe-math-\S*|katex(?:-\S*)?|MathJax\S*|MJX\S*|mjx-\S*|math(?:-inline|-display|ml)?-container)(?=\s|$)"
+)
 _RENDERED = re.compile(r"(?:^|\s)(?:MathJax\S*|MJX\S*)(?=\s|$)")
 _SPAN = re.compile(r"(?:^|\s)(?:math|tex|latex|inline-math|math-inline|math-display|tex2jax_process|ztext-math)(?=\s|$)", re.I)
 _DISPLAY = re.compile(r"(?:^|[\s_-])(?:display|block|mwe-math-mathml-display|katex-display|MathJax_Display)(?=\s|$|[_-])")
-_IMAGE = re.compile(r"(?:^|\s)(?:mwe-math-fallback-image\S*|tex|latex|math|texrender|latex_inline|latex_display|eqn?)(?=\s|$)", re.I)
-_IMAGE_SOURCE = re.compile(r"latex\.(?:php|codecogs|png)|/(?:cgi-bin/)?(?:mimetex|mathtex)|chart\?cht=tx|/math/render/|s\.wordpress\.com/latex", re.I)
+_IMAGE = re.compile(
+    r"(?:^|\s)(?:mwe-math-fallback-image\S*|tex|latex|math|texrender|latex_inline|latex_display|eqn?)(?=\s|$)", re.I
+)
+_IMAGE_SOURCE = re.compile(
+    r"latex\.(?:php|codecogs|png)|/(?:cgi-bin/)?(?:mimetex|mathtex)|chart\?cht=tx|/math/render/|s\.wordpress\.com/latex", re.I
+)
 _RENDERER = re.compile(r"mathjax|katex", re.I)
 _DATA = ("data-tex", "data-latex", "data-math", "data-original-tex", "data-katex", "data-formula")
 _RAW = re.compile(  # sources of MathJax and KaTeX in running text
     r"\$\$(?P<a>[^$]{1,5000}?)\$\$|\\\[(?P<b>.{1,5000}?)\\\]|\\\((?P<c>.{1,2000}?)\\\)"
     r"|(?P<d>\\begin\{(?P<env>equation|align|gather|multline|eqnarray|alignat)\*?\}.{1,5000}?\\end\{(?P=env)\*?\})", re.S)  # fmt: skip
-_RAW_DOLLAR = re.compile(r"(?<![\\$\w])\$(?![\s$\d])(?P<e>[^$\n]{1,300}?)(?<![\s\\])\$(?![\w$])|(?<![\\$\w])\$(?P<f>\d[^$\n]{0,80}[\\^_=][^$\n]{0,80}?)\$(?![\w$])")
+_RAW_DOLLAR = re.compile(
+    r"(?<![\\$\w])\$(?![\s$\d])(?P<e>[^$\n]{1,300}?)(?<![\s\\])\$(?![\w$])|(?<![\\$\w])\$(?P<f>\d[^$\n]{0,80}[\\^_=][^$\n]{0,80}?)\$(?![\w$])"
+)
 _SINGLE = re.compile(r"inlineMath.{0,80}['\"]\$['\"]\s*,|left:\s*['\"]\$['\"]", re.S)  # a page that says $ delimits mathematics
 _NOT_TEXT = frozenset({"script", "style", "code", "pre", "textarea", "noscript", "title"})
+_INLINE = frozenset(
+    ["p", "span", "a", "li", "dd", "dt", "td", "th", "em", "strong", "b", "i", "h1", "h2", "h3", "h4", "h5", "h6", "figcaption"]
+)
 _STYLE = re.compile(r"^\s*(?:\{\s*)?\\(?:display|text)style\b\s*")
 _DELIMITED = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("[latex]", "[/latex]"))
 
@@ -63,6 +74,8 @@ def protect(tree: Any, html: str) -> Found:
             _put(top, found, Formula(said, _is_display(element, top)))
     if _loads_renderer(tree):
         _protect_raw(tree, found, is_dollar=bool(_SINGLE.search(html)))
+    if found.formulas:
+        _unwrap_tables(tree, found)
     return found
 
 
@@ -128,7 +141,12 @@ def _candidates(tree: Any) -> tuple[list[Any], list[Any]]:
         if name == "script":
             if (element.get("type") or "").lower().startswith("math/"):
                 scripts.append(element)
-        elif name == "math" or (name == "img" and element.get("alt")) or any(key in element.attrib for key in _DATA) or (name in ("span", "div") and _SPAN.search(element.get("class") or "")):
+        elif (
+            name == "math"
+            or (name == "img" and element.get("alt"))
+            or any(key in element.attrib for key in _DATA)
+            or (name in ("span", "div") and _SPAN.search(element.get("class") or ""))
+        ):
             others.append(element)
     return scripts, others
 
@@ -137,7 +155,10 @@ def _said(element: Any) -> str:
     """LaTeX of a candidate; "" where it is no formula."""
     name = name_of(element)
     if name == "math":
-        return cleaned(latex(element))
+        try:
+            return cleaned(latex(element))
+        except RecursionError:
+            return ""
     if name == "img":
         is_math = _IMAGE.search(element.get("class") or "") or _IMAGE_SOURCE.search(element.get("src") or "")
         return cleaned(element.get("alt")) if is_math else ""
@@ -162,7 +183,11 @@ def _top(element: Any) -> Any:
 
 def _is_display(element: Any, top: Any) -> bool:
     while True:
-        if element.get("display") in ("block", "true") or element.get("mode") == "display" or _DISPLAY.search(element.get("class") or ""):
+        if (
+            element.get("display") in ("block", "true")
+            or element.get("mode") == "display"
+            or _DISPLAY.search(element.get("class") or "")
+        ):
             return True
         if element is top:
             break
@@ -190,6 +215,11 @@ def _put(element: Any, found: Found, formula: Formula | None) -> None:
     parent, before = element.getparent(), element.getprevious()
     if parent is None:
         return
+    if formula is not None and formula.is_display and name_of(parent) not in _INLINE:  # extractors pass over bare text of a div
+        paragraph = parent.makeelement("p", {})
+        paragraph.text, paragraph.tail = text, element.tail
+        parent.replace(element, paragraph)
+        return
     text += element.tail or ""
     element.tail = None
     if before is None:
@@ -199,9 +229,30 @@ def _put(element: Any, found: Found, formula: Formula | None) -> None:
     parent.remove(element)
 
 
+def _unwrap_tables(tree: Any, found: Found) -> None:
+    """Tables that only set an equation and its number (LaTeXML's, older pages') become paragraphs, one a row."""
+    token = re.compile(rf"{found.prefix}\d{{5}}z")
+    for table in list(tree.iter("table")):
+        text = "".join(table.itertext())
+        if not token.search(text) or re.sub(r"[\s\d.,;:()\[\]]", "", token.sub("", text)) or table.getparent() is None:
+            continue
+        block = table.makeelement("div", {})
+        for row in table.iter("tr"):
+            if token.search(said := "".join(row.itertext())):
+                paragraph = table.makeelement("p", {})
+                paragraph.text = " ".join(said.split())
+                block.append(paragraph)
+        block.tail = table.tail
+        table.getparent().replace(table, block)
+
+
 def _replace_script(script: Any, found: Found) -> None:
     """The source is what counts; what MathJax rendered beside it goes."""
-    while (before := script.getprevious()) is not None and _RENDERED.search(before.get("class") or "") and not (before.tail or "").strip():
+    while (
+        (before := script.getprevious()) is not None
+        and _RENDERED.search(before.get("class") or "")
+        and not (before.tail or "").strip()
+    ):
         _put(before, found, None)
     kind, text = script.get("type").lower(), script.text or ""
     if "mml" in kind:

@@ -15,13 +15,15 @@ MOST_CHARS = 1000  # of any one value
 ROBOTS = ("robots", "googlebot", "bingbot", "gptbot", "ccbot", "google-extended", "anthropic-ai", "claudebot", "claude-web", "bytespider",
           "perplexitybot", "applebot-extended", "facebookbot", "meta-externalagent", "cohere-ai", "omgilibot", "ai2bot")  # fmt: skip
 DATES = ("article:published_time", "datepublished", "date", "dc.date", "dcterms.date", "dcterms.created", "dc.date.issued", "dcterms.issued",
-         "pubdate", "publishdate", "publication_date", "citation_publication_date", "og:published_time", "parsely-pub-date", "sailthru.date")  # fmt: skip
+         "pubdate", "publishdate", "publication_date", "citation_publication_date", "og:published_time", "parsely-pub-date",
+         "sailthru.date")  # fmt: skip
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)[\d.]*\s?(Z|[+-]\d{2}:?\d{2})?)?")
 
 
 def facts(tree: Any, http: dict[str, str]) -> dict[str, Any]:
     """title, url, published, lang, robots, x_robots_tag, tdm_reservation, tdm_policy: those that are said."""
-    metas, found = _metas(tree), {}
+    metas = _metas(tree)
+    found: dict[str, str | None] = {}
     found["title"] = _first(metas, "og:title") or _text(tree, ".//title") or _text(tree, ".//h1")
     found["url"] = _address(tree, metas)
     found["published"] = _published(tree, metas)
@@ -81,13 +83,13 @@ def _published(tree: Any, metas: list[tuple[str, str]]) -> str:
         if date := iso_date(_first(metas, name)):
             return date
     for script in tree.iter("script"):
-        if (script.get("type") or "").lower() == "application/ld+json" and "datePublished" in (script.text or ""):
-            if date := _of_json(script.text):
-                return date
+        is_data = (script.get("type") or "").lower() == "application/ld+json" and "datePublished" in (script.text or "")
+        if is_data and (date := _of_json(script.text)):
+            return date
     for time in tree.iter("time"):
-        if "pubdate" in time.attrib or "datepublished" in (time.get("itemprop") or "").lower():
-            if date := iso_date(time.get("datetime") or ""):
-                return date
+        is_date = "pubdate" in time.attrib or "datepublished" in (time.get("itemprop") or "").lower()
+        if is_date and (date := iso_date(time.get("datetime") or "")):
+            return date
     return ""
 
 

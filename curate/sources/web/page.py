@@ -5,6 +5,7 @@ Order: decode, parse, read the metadata, put tokens for formulas, extract, put t
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -21,7 +22,8 @@ def page(job: dict[str, Any]) -> dict[str, Any]:
 
     Raises Refused for what is no text, no markup, or nested deeper than MAX_DEPTH.
     """
-    html, extra = job["html"], {}
+    html = job["html"]
+    extra: dict[str, Any] = {}
     if isinstance(html, bytes):
         html, name, n_replaced = encoding.decode(html, job.get("content_type"))
         if name != "utf-8":
@@ -42,6 +44,12 @@ def page(job: dict[str, Any]) -> dict[str, Any]:
     return {"text": _CONTROL.sub("", text).strip("\n"), "extra": extra, **found}
 
 
+def prepare(job: dict[str, Any]) -> None:
+    """Load the extractor."""
+    with contextlib.suppress(Exception):  # whatever is wrong with it, the first page will say so
+        page({"html": "<html><body><p>a</p></body></html>", "extractor": job["extractor"]})
+
+
 def parse(html: str) -> Any:
     """The tree of a page. Raises Refused where nothing is left of it, or it is too deep."""
     from lxml import etree
@@ -51,7 +59,9 @@ def parse(html: str) -> Any:
     if not source.strip():
         raise Refused("empty_text", "an empty page")
     try:
-        tree = parser.document_fromstring(source, parser=parser.HTMLParser(huge_tree=True, encoding="utf-8"), ensure_head_body=False)
+        tree = parser.document_fromstring(
+            source, parser=parser.HTMLParser(huge_tree=True, encoding="utf-8"), ensure_head_body=False
+        )
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
         raise Refused("empty_text", f"no markup: {str(error)[:100]}") from None
     if tree.xpath("boolean(" + "/*" * MAX_DEPTH + ")"):

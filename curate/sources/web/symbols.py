@@ -35,7 +35,40 @@ COMMANDS |= {"{": r"\{", "}": r"\}", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"
 LIMITS = frozenset("∑∏∐⋂⋃⋀⋁⨁⨂⨀⨄⨆")  # what stands below and above these is written with _ and ^
 
 FUNCTIONS = frozenset(
-    ["arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp", "gcd", "hom", "inf", "ker", "lg", "lim", "liminf", "limsup", "ln", "log", "max", "min", "Pr", "sec", "sin", "sinh", "sup", "tan", "tanh"]
+    [
+        "arccos",
+        "arcsin",
+        "arctan",
+        "arg",
+        "cos",
+        "cosh",
+        "cot",
+        "coth",
+        "csc",
+        "deg",
+        "det",
+        "dim",
+        "exp",
+        "gcd",
+        "hom",
+        "inf",
+        "ker",
+        "lg",
+        "lim",
+        "liminf",
+        "limsup",
+        "ln",
+        "log",
+        "max",
+        "min",
+        "Pr",
+        "sec",
+        "sin",
+        "sinh",
+        "sup",
+        "tan",
+        "tanh",
+    ]
 )
 
 VARIANTS = {
@@ -50,7 +83,15 @@ OVER = {
     "⏞": "overbrace", "︷": "overbrace", "←": "overleftarrow", "˚": "mathring",
 }  # fmt: skip
 WIDE = {"hat": "widehat", "tilde": "widetilde", "bar": "overline", "vec": "overrightarrow"}  # over more than one letter
-UNDER = {"_": "underline", "¯": "underline", "‾": "underline", "\u0332": "underline", "⏟": "underbrace", "︸": "underbrace", "―": "underline"}
+UNDER = {
+    "_": "underline",
+    "¯": "underline",
+    "‾": "underline",
+    "\u0332": "underline",
+    "⏟": "underbrace",
+    "︸": "underbrace",
+    "―": "underline",
+}
 
 # characters of the block Mathematical Alphanumeric Symbols: first code point, its command (None: italic, as LaTeX has it anyway)
 ALPHABETS = (

@@ -22,6 +22,8 @@ PAGES = ("text/html", "application/xhtml+xml")
 KINDS = {"response": "html", "resource": "html", "conversion": "text"}  # record type -> key of the row
 ARC_LINE = re.compile(rb"^\S+://\S.* [0-9a-fA-F.:]+ \d{8,18} \S+ .*?-?\w+\s*$")
 IN_BLOCK = re.compile(rb"\r?\n\r?\nWARC/[01]\.\d+\r?\n")  # a header inside a block whose length is wrong
+ARC_IN_BLOCK = re.compile(rb"\n(?=\S+://\S[^\n]* [0-9.]+ \d{14} \S+ \d+\r?\n)")
+HEADER_START = len(b"\r\n\r\nWARC/1.0\r")
 BROKEN = "bad_record"
 
 
@@ -115,7 +117,9 @@ def _arc_header(line: bytes, at: int) -> Header:
     url, _, date, kind, length = parts
     fields = {"uri": url, "date": date, "content-type": kind}
     if not length.isdecimal():
-        is_description = url.startswith("filedesc:")  # its lines follow and a blank one ends them: the next header is found anyway
+        is_description = url.startswith(
+            "filedesc:"
+        )  # its lines follow and a blank one ends them: the next header is found anyway
         return Header(at, fields, 0, True, "" if is_description else f"a length of {length}")
     return Header(at, fields, int(length), True)
 
@@ -131,7 +135,8 @@ def _record(name: str, frames: Frames, header: Header, limit: int, kinds: frozen
         yield Bad(name, at, BROKEN, f"a length of {length} that runs into the next record", frames.at - at)
         return
     if not _is_followed_by_header(frames, header):
-        _give_back(frames, block.data)
+        if not _give_back(frames, block.data) and block.data:
+            frames.give_back(block.data[-HEADER_START:])  # the next header may begin there
         lost = _skip_to_header(frames, at)
         yield Bad(name, at, BROKEN, f"a length of {length} that does not lead to the next record", lost)
         return
@@ -150,7 +155,9 @@ def _record(name: str, frames: Frames, header: Header, limit: int, kinds: frozen
 
 
 def _is_followed_by_header(frames: Frames, header: Header) -> bool:
-    """Blank lines, then the end, a damaged place, or another header. Of ARC's description the length may be anything."""
+    """The two line ends of WARC; or blank lines, then the end, a damaged place, or another header. ARC's description may have any length."""
+    if not header.is_arc and frames.peek(4) == b"\r\n\r\n":
+        return True
     following = frames.peek_line()
     if following is None or following.startswith(b"WARC/") or ARC_LINE.match(following):
         return True
@@ -168,7 +175,7 @@ def _skip_to_header(frames: Frames, start: int) -> int:
 
 def _give_back(frames: Frames, block: bytes | None) -> bool:
     """A block that swallowed other records gives them back."""
-    found = IN_BLOCK.search(block or b"")
+    found = IN_BLOCK.search(block or b"") or ARC_IN_BLOCK.search(block or b"")
     if found is None or block is None:
         return False
     frames.give_back(block[found.start() :])
@@ -230,7 +237,10 @@ def _is_page(content_type: str, body: bytes) -> bool:
     mime = content_type.partition(";")[0].strip().lower()
     if mime in PAGES:
         return True
-    return mime in ("", "application/octet-stream", "unknown") and re.match(rb"\s*(?:<!doctype html|<html)", body[:500], re.I) is not None
+    return (
+        mime in ("", "application/octet-stream", "unknown")
+        and re.match(rb"\s*(?:<!doctype html|<html)", body[:500], re.I) is not None
+    )
 
 
 def _arc_date(date: str) -> str | None:

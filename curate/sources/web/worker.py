@@ -29,6 +29,7 @@ LENGTH = struct.Struct("<Q")
 MEMORY_BYTES = 2 << 30  # of data a worker may hold: a page of 20 MB takes 0.4 GB as a tree (measured with lxml 6.1)
 # The clock is only the last resort, for what waits without computing. A machine 60 times overbooked does not change a result.
 CLOCK_PER_CPU_SECOND, START_SECONDS = 60, 300
+RECURSION = 5000  # Python frames: pages may be 512 levels deep
 FRESH_AFTER = 5000  # jobs after which a worker is replaced: libraries leak
 
 
@@ -88,7 +89,7 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             raise _Died(self._process.wait()) from None
-        return self._answer(START_SECONDS + seconds * CLOCK_PER_CPU_SECOND)  # type: ignore[no-any-return]
+        return self._answer(START_SECONDS + seconds * CLOCK_PER_CPU_SECOND)
 
     def _answer(self, clock: float) -> Any:
         assert self._process and self._process.stdout
@@ -141,10 +142,15 @@ def main(function: str, memory: int) -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _end_with_parent()
     module, _, name = function.partition(":")
-    run = getattr(importlib.import_module(module), name)
+    found = importlib.import_module(module)
+    run, prepare = getattr(found, name), getattr(found, "prepare", None)
     _limit_memory(memory)
+    sys.setrecursionlimit(RECURSION)
     while (data := _read(pipe_in)) is not None:
         job, seconds = pickle.loads(data)
+        if prepare is not None:  # what is done once is not the first job's time
+            prepare(job)
+            prepare = None
         signal.setitimer(signal.ITIMER_PROF, seconds)
         answer = _run(run, job)
         signal.setitimer(signal.ITIMER_PROF, 0)
