@@ -595,14 +595,11 @@ def word_attributes(
                 lower[word] = mix(h ^ np.uint64(n))
                 chars[word] = n
                 letters = between(small_x, 0x61, 0x7A) | between(small_y, 0x61, 0x7A)
-                digits = between(x, 0x30, 0x39) | between(y, 0x30, 0x39)
-                if letters | digits:
-                    flags[word] = (HAS_LETTER if letters else 0) | HAS_ALNUM | HAS_NON_SYMBOL
-                    continue
-                flags[word] = 0
-                for k in range(i, stop):
-                    if not classes[data[k]] & SYMBOL:
-                        flags[word] = HAS_NON_SYMBOL
+                alnum = letters | between(x, 0x30, 0x39) | between(y, 0x30, 0x39)
+                blank = between(x, 0x09, 0x0A) | between(y, 0x09, 0x0A) | between(x, 0x20, 0x20) | between(y, 0x20, 0x20)
+                flags[word] = (
+                    HAS_LETTER * (letters != 0) | HAS_ALNUM * (alnum != 0) | HAS_NON_SYMBOL * ((alnum | blank) != 0)
+                )  # of ASCII only letters, digits, tab, line feed and space are no SYMBOL
                 continue
         else:
             exact[word] = bytes_hash(data, i, stop)

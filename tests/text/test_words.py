@@ -17,6 +17,7 @@ from curate import text
 from curate.text import kernels
 from curate.text.exceptions import exceptions
 from curate.text.reference import gopher_reference, length_reference, lower_reference, shingles_reference, words_reference
+from curate.text.unicode import tables
 
 # Characters the rules look at, letters with and without case, marks, symbols, every kind of line end, 2-, 3- and 4-byte ones.
 TELLING = (
@@ -301,3 +302,9 @@ def reason(row: dict[str, int]) -> str:
         "gopher_enough_stop_words": row["n_stop_words"] < 2,
     }
     return next((name for name, fails in failed.items() if fails), "kept")
+
+
+def test_of_ascii_only_letters_digits_and_blanks_are_no_symbol() -> None:
+    """What word_attributes takes for granted of the table."""
+    plain = {c for c in range(128) if not tables()[0][c] & kernels.SYMBOL}
+    assert plain == {0x09, 0x0A, 0x20} | {c for c in range(128) if chr(c).isalnum()}
