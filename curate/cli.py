@@ -213,10 +213,10 @@ def export(
         bool, typer.Option("--text", help="The documents that are trained on, as the model reads them, in Parquet.")
     ] = False,
     hub: Annotated[
-        bool, typer.Option("--hub", help="The same as a dataset repository, but only rows whose licence --allow names.")
+        bool, typer.Option("--hub", help="The same as a dataset repository, but only rows whose licence lets them be handed on.")
     ] = False,
     allow: Annotated[
-        list[str] | None, typer.Option(help="A licence that may be handed on: an SPDX id or 'CC-BY-*' (repeatable).")
+        list[str] | None, typer.Option(help="A licence that may be handed on, in place of the recipe's: an SPDX id or 'CC-BY-*' (repeatable).")
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link the token shards instead of copying them (same disk).")] = False,
     as_json: AsJson = False,
@@ -687,7 +687,7 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     """Tokenize what is kept, then plan, pack and write the mixture; an infeasible plan comes back as its message."""
     from curate import engine
     from curate.membership import membership
-    from mixture import budget, build, tokens
+    from mixture import budget, build, licences, tokens
     from mixture.kept import kept_tables
 
     assert curated.decisions is not None and curated.relations is not None
@@ -727,7 +727,7 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
                     copies=members.copies,
                     progress=progress,
                 )
-        except budget.Infeasible as error:
+        except (budget.Infeasible, licences.NotAllowed) as error:
             return stages, error
     return stages, None
 

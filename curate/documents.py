@@ -175,9 +175,11 @@ def _documents(rows: pa.Table, source: Source) -> pa.Table:
     columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name in schema.DOCUMENTS.names}
     columns["id"] = pa.array(ids, schema.ID)
     columns["source"] = pa.repeat(pa.scalar(source.name), len(ids))
-    for name, declared in (("language", source.language), ("license", source.license.declared)):
-        if declared is not None:
-            columns[name] = pc.fill_null(columns[name], declared)
+    if source.language is not None:
+        columns["language"] = pc.fill_null(columns["language"], source.language)
+    if source.license.declared is not None:  # a row that says what nobody understands stays unknown
+        says_nothing = pc.and_(pc.is_null(columns["license"]), pc.is_null(columns["license_evidence"]))
+        columns["license"] = pc.if_else(says_nothing, source.license.declared, columns["license"])
     return pa.table([columns[name] for name in schema.DOCUMENTS.names], schema=schema.DOCUMENTS)
 
 

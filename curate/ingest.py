@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import engine
+from curate import engine, licenses
 from curate.errors import CurateError
 from curate.recipe import DECIDE_ROWS, Limits, Recipe, Source
 from curate.schema import DOCUMENTS
@@ -116,6 +116,9 @@ def grouped(items: Sequence[Item], name: Callable[[Item], str], size: Callable[[
 def settings_of(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What of a recipe decides the rows of a source; nothing of where its files lie."""
     kept = source.model_dump(mode="json", include=set(DECIDE_ROWS))
+    kept["license"] = {key: value for key, value in kept["license"].items() if value is not None or key != "spellings"}
+    if source.license.from_field is not None or source.type == "code":
+        kept["licenses"] = licenses.VERSION  # what a row's or a file's words are read as
     share: Quantity = recipe.sample
     sample = None if share.value >= 1 else [str(share), recipe.seed]
     return {**kept, "document_bytes": recipe.limits.document_bytes, "sample": sample}

@@ -114,8 +114,10 @@ def check(recipe: Recipe) -> None:
     from curate import cuts, membership
     from curate.relate import contamination, priority, references
     from curate.rules import rules_of
+    from curate.recipe import licenses
     from curate.signals import signal_names
 
+    licenses.check(recipe)
     membership.check(recipe)
     for source in recipe.sources.values():
         recipe.files(source)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from curate.manifest import SCHEMA_VERSION, write_manifest
 from curate.recipe import PhaseSpec, Recipe
 from curate.store import write_atomic
-from mixture import account, budget, order, statement
+from mixture import account, budget, licences, order, statement
 from mixture.members import by_query, write_members
 from mixture.miniature import plan_miniature
 from mixture.planning import known, plan_phases, present
@@ -47,6 +47,7 @@ def plan_and_pack(
     _clear(build_dir)
     specs, seed, leaves = recipe.mixture.phase_list, recipe.seed, recipe.mixture.leaves
     of = known(recipe, tables, shards, patterns, copies or {}, tokenizer)
+    licences.check(recipe, of.docs)
     docs, home, held, before, counted = of.docs, of.home, of.held, of.before, of.counted
     assigned = [docs.first_of(present(spec)) for spec in specs]
     if recipe.miniature is None:

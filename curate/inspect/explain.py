@@ -135,10 +135,11 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
 def _origin(document: Mapping[str, Any]) -> list[str]:
     at = f", byte {count(document['byte_offset'])}" if document["byte_offset"] >= 0 else ""
     lines = [f"  from      {document['file']}{at}"]
-    for name in ("source_id", "url", "title", "date", "language", "license"):
+    for name in ("source_id", "url", "title", "date", "language"):
         if document[name] is not None:
             lines.append(f"  {name:<9} {document[name]}")
-    lines += ["  license   unknown"] if document["license"] is None else []
+    how = f"   ({document['license_evidence']})" if document["license_evidence"] else ""
+    lines.append(f"  license   {document['license'] or 'unknown'}{how}")
     return [*lines, "  repaired  " + ("yes: the text is not byte for byte the input's" if document["is_repaired"] else "no")]
 
 

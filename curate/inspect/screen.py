@@ -36,7 +36,7 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         sets = rows(corpus, "FROM evaluation_sets ORDER BY eval_set")
         hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir) + _copies_hints(copies)
         hints += _left_out_hints(recipe, sources) + _phase_hints(phases)
-        hints += duplicates.capped_hints(corpus, build_dir, recipe)
+        hints += duplicates.capped_hints(corpus, build_dir, recipe) + _license_hints(recipe, sources)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
         mine = [r for r in reasons if r["source"] == source["source"]]
@@ -75,6 +75,12 @@ def _phase_hints(phases: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _sample_hint(recipe: Recipe) -> list[str]:
     return [f"this is a sample: {recipe.sample} of the documents, token budgets scaled alike"] if recipe.sample.value < 1 else []
+
+
+def _license_hints(recipe: Recipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where tokens of an unknown licence are, if the recipe asks what its licences are."""
+    found = [f"{s['source']} {short(s['unknown_license_tokens'])}" for s in sources if s["unknown_license_tokens"]]
+    return [f"tokens of unknown licence: {', '.join(found)} (licenses.unknown: flag)"] if found and recipe.licenses else []
 
 
 def _left_out_hints(recipe: Recipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -150,6 +150,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     recipe = validate(Recipe, {**data, "base": base}, where, path)
     recipe = recipe.model_copy(update={"mixture": with_weights(recipe.mixture, recipe.path)})
     _check_names(recipe, where, path)
+    recipe = _with_license_rules(recipe, path)
     recipe = _with_contamination_rules(recipe, path)
     recipe = _with_empty_rule(recipe, path)
     if recipe.remove is not None:
@@ -175,6 +176,17 @@ def _with_empty_rule(recipe: Recipe, file: Path) -> Recipe:
     own = None if len(sources) == len(recipe.sources) else sources
     rule = Rule(name=EMPTY_AFTER_CUTS, signal="after_cuts_n_words", min=1, sources=own, origin="cuts")
     return recipe.model_copy(update={"rules": [*recipe.rules, rule]})
+
+
+def _with_license_rules(recipe: Recipe, file: Path) -> Recipe:
+    """`licenses: {forbidden: drop, unknown: drop}` are rules, after the recipe's own."""
+    brought = recipe.licenses.rules() if recipe.licenses is not None else []
+    for rule in brought:
+        if any(other.name == rule["name"] for other in recipe.rules):
+            raise CurateError(
+                f"the name {rule['name']!r} is the rule's that licenses brings", where=str(file), next="choose another name:"
+            )
+    return recipe.model_copy(update={"rules": [*recipe.rules, *(Rule(**rule, origin="licenses") for rule in brought)]})
 
 
 def _with_contamination_rules(recipe: Recipe, file: Path) -> Recipe:
@@ -217,7 +229,7 @@ def _assignments(data: dict, key: str, value: str) -> list[str]:
 EMPTY_AFTER_CUTS = "empty_after_cuts"
 CHANGED = ", set here"  # of a preset's bound that the recipe overrides
 CONTAMINATED, DECONTAMINATE = "contaminated", "decontaminate"
-BROUGHT = ("cuts", DECONTAMINATE)  # origins of rules that other keys bring, and bring again
+BROUGHT = ("cuts", DECONTAMINATE, "licenses")  # origins of rules that other keys bring, and bring again
 OPS = ("min", "max", "equals", "keep")
 
 

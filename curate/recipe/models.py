@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from curate.errors import CurateError
 from curate.recipe.bands import HASHES, optimal
 from curate.recipe.files import CurateErrorValue
+from curate.recipe.licenses import Licenses
 from curate.recipe.miniature import Miniature
 from curate.recipe.mixture import Mixture
 from curate.recipe.remove import Remove
@@ -275,6 +276,7 @@ class RecipeModel(Strict):
     bad_words: dict[str, str] = {}  # language -> file of words and phrases, one a line
     models: dict[str, Model] = {}
     cuts: list[Cut] = []
+    licenses: Licenses | None = None
     rules: list[Rule] = []
     dedup: Dedup = Dedup()
     decontaminate: Decontaminate | None = None

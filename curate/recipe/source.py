@@ -9,6 +9,7 @@ from pydantic import model_validator
 from curate.recipe.lanes.instruction_text import Render
 from curate.recipe.lanes.parallel import Parallel
 from curate.recipe.lanes.preference import Preference
+from curate.recipe.licenses import License
 from curate.recipe.strict import Names, Strict
 
 Type: TypeAlias = Literal["text", "code", "math", "conversation", "parallel", "preference", "instruction_text"]
@@ -17,17 +18,6 @@ FormatName: TypeAlias = Literal["auto", "jsonl", "parquet", "text", "tree"]
 # Types that need an option of their own, and how it looks.
 OPTION_OF = {"parallel": "parallel", "preference": "preference", "instruction_text": "render"}
 EXAMPLES = {"parallel": "{languages: [en, et]}", "preference": "{of: pairs}", "render": "qa_after_text"}
-
-
-class License(Strict):
-    declared: str | None = None
-    from_field: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> License:
-        if (self.declared is None) == (self.from_field is None):
-            raise ValueError("a licence is either declared (an SPDX id) or taken from_field")
-        return self
 
 
 class Source(Strict):

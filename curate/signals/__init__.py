@@ -25,6 +25,7 @@ from curate.signals import (
     gopher,
     language,
     length,
+    licenses,
     lines,
     lm,
     pii,
@@ -84,6 +85,7 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     found = [length.measurer(), gopher.measurer(stop_words), repetition.measurer(), fineweb.measurer(), c4.measurer(source.words)]
     found += [characters.measurer()]
     found += [module.measurer() for module in (lines, pii) if _asked(recipe, source, module.FAMILY)]
+    found += [licenses.measurer(recipe)] if _asked(recipe, source, licenses.FAMILY) else []
     found += _languages(recipe)
     mine = (rule for rule in recipe.rules if rule.datatrove and (rule.sources is None or source.name in rule.sources))
     found += [datatrove_filter.measurer(rule) for rule in mine]

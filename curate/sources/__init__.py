@@ -14,6 +14,7 @@ from curate.recipe import Limits, Source
 from curate.sources.fields import PROMPT, check_fields, columns_read, field_names, pick
 from curate.sources.formats import FORMATS, Asked, reader
 from curate.sources.lanes import lane_of
+from curate.sources.licences import settle
 from curate.sources.listing import RawFile, format_of, list_files
 from curate.sources.parquet import column_names
 from curate.sources.records import CAUSES, Bad, RawRow, Record, Refused
@@ -34,7 +35,7 @@ def read(path: Path, source: Source, limits: Limits) -> Iterator[Record | Bad]:
             yield row
             continue
         try:
-            yield Record(fields(row.values), path.name, row.byte_offset)
+            yield Record(settle(fields(row.values), source.license), path.name, row.byte_offset)
         except Refused as refused:
             yield Bad(path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
 

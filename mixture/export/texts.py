@@ -2,8 +2,8 @@
 
 In: a build folder, its recipe and store. Out: DIR/data/<component>/*.parquet (id, source, text or messages, language, license, url,
 component, uses) and export.json, which counts and lists them; for the hub also README.md, LICENSE.md and withheld.parquet: rows whose
-licence the user did not allow, by id. Exported + withheld = selected, counted apart. Imports engine, manifest, recipe, store and
-mixture's export.
+licence neither --allow nor the recipe lets be handed on, by id. Exported + withheld = selected, counted apart. Imports engine, manifest,
+recipe, store and mixture's export.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pyarrow as pa
 from curate.engine import progress
 from curate.errors import CurateError, nearest
 from curate.manifest import read_manifest
-from curate.recipe import Recipe
+from curate.recipe import Recipe, licenses
 from curate.store import write_json
-from mixture.export import card, licences
+from mixture.export import card
 from mixture.export.documents import READ, Selected, Store, read, selected
 from mixture.export.folder import check_room, identity, published, safe_names, standing, stated_of
 from mixture.export.parquet import Parts
@@ -35,13 +35,12 @@ ROWS = ("id", "source", "text", "messages", "language", "license", "url", "compo
 def export_texts(build: Path, folder: Path, recipe: Recipe, store: Path, *, allow: Sequence[str] | None = None) -> dict[str, Any]:
     """Write DIR, or find it there already; returns {folder, is_new, **export.json}.
 
-    `allow`: patterns of licences, and then DIR is a dataset repository for the hub; None: every document, whatever its licence.
-    Raises CurateError where nothing is allowed, the store lacks a document, or `folder` holds something else."""
+    `allow`: patterns of licences, and then DIR is a dataset repository for the hub; empty: those of the recipe's `licenses:`. None: every
+    document, whatever its licence. Raises CurateError where nothing is allowed, the store lacks a document, or `folder` holds something
+    else."""
     build, folder = Path(build), Path(folder)
     manifest = read_manifest(build / "manifest.json")
-    patterns = None if allow is None else tuple(sorted(set(allow)))
-    if patterns is not None:
-        _check_allowed(manifest, patterns)
+    patterns = None if allow is None else _patterns(manifest, recipe, allow)
     choices = {} if patterns is None else {"allow": list(patterns)}
     wanted = identity("text" if patterns is None else "hub", manifest, **choices)
     if (record := standing(folder, wanted)) is not None:
@@ -62,25 +61,28 @@ def export_texts(build: Path, folder: Path, recipe: Recipe, store: Path, *, allo
     return {"folder": str(folder), "is_new": True, **record}
 
 
-def _check_allowed(manifest: Mapping[str, Any], patterns: tuple[str, ...]) -> None:
-    """Every pattern names a licence, and some tokens are allowed."""
+def _patterns(manifest: Mapping[str, Any], recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:
+    """What --allow says, else the recipe. Every pattern of --allow names a licence of the mixture, and some tokens are allowed."""
     tokens: Counter[str] = Counter()
     for component in manifest["components"]:
         tokens.update(component["licences"])
     said = ", ".join(f"{name} ({n:,} tokens)" for name, n in tokens.most_common(12)) or "none"
-    licences.check(patterns)
+    named = [licenses.pattern(one, "--allow") for one in allow]
+    patterns = tuple(sorted({*named, *(recipe.licenses.handed_on if not named and recipe.licenses is not None else [])}))
     if not patterns:
         raise CurateError(
             "which licences may be handed on is yours to say", where="--allow", found=f"in this mixture: {said}",
-            next="--allow CC0-1.0 --allow 'CC-BY-*', as they apply; rows of other licences are withheld and named",
+            next="--allow CC0-1.0 --allow 'CC-BY-*', as they apply, or licenses.redistribute in the recipe; other rows are withheld and named",
         )  # fmt: skip
-    for pattern in patterns:
-        if all(licences.refusal(name, (pattern,)) for name in tokens):
-            close = nearest(pattern, tokens)
+    for given in named or [""]:
+        asked = (given,) if given else patterns
+        if all(licenses.refusal(name, asked) for name in tokens):
+            close = nearest(given, tokens)
             raise CurateError(
-                "no document of this mixture has a licence that this allows", where="--allow", found=pattern, allowed=said,
-                next=f"did you mean {close[0]!r}?" if close else "",
+                "no document of this mixture has a licence that this allows", where="--allow" if named else "licenses",
+                found=", ".join(asked), allowed=said, next=f"did you mean {close[0]!r}?" if given and close else "",
             )  # fmt: skip
+    return patterns
 
 
 def _write(
@@ -97,7 +99,7 @@ def _write(
     withheld = Parts(out, WITHHELD, "withheld.parquet") if patterns is not None else None
     tally = _Tally()
     for table in read(of, stages, chats, advance):
-        refused = [] if patterns is None else [licences.refusal(name, patterns) for name in table["license"].to_pylist()]
+        refused = [] if patterns is None else [licenses.refusal(name, patterns) for name in table["license"].to_pylist()]
         keep = np.array([not why for why in refused], np.bool_) if refused else np.ones(table.num_rows, np.bool_)
         allowed = table.filter(pa.array(keep))
         names = np.array(allowed["component"].to_pylist(), object)

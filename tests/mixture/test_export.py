@@ -16,7 +16,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest
-from mixture.export import card, folder, licences, parquet
+from mixture.export import card, folder, parquet
 from mixture.export.texts import export_texts
 from mixture.export.tokens import export_tokens
 from mixture.stream import Stream
@@ -396,36 +396,6 @@ def test_what_may_be_handed_on_must_be_said(built, tmp_path):
         with pytest.raises(CurateError, match=says):
             export_texts(built.build, tmp_path / "hub", built.recipe, built.store.root, allow=allow)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("licence", "allow", "why"),
-    [
-        ("CC-BY-4.0", ["CC-BY-*"], ""),
-        ("cc-by-4.0", ["CC-BY-4.0"], ""),
-        ("CC-BY-NC-4.0", ["CC-BY-4.0"], "CC-BY-NC-4.0 is not allowed"),
-        ("MIT OR GPL-3.0-only", ["MIT"], ""),
-        ("MIT AND GPL-3.0-only", ["MIT"], "MIT AND GPL-3.0-only is not allowed"),
-        ("(MIT OR X) AND (Y OR CC0-1.0)", ["MIT", "CC0-1.0"], ""),
-        (
-            "GPL-2.0-only WITH Classpath-exception-2.0",
-            ["GPL-2.0-only"],
-            "GPL-2.0-only WITH Classpath-exception-2.0 is not allowed",
-        ),
-        ("GPL-2.0-only WITH Classpath-exception-2.0", ["gpl-2.0-only with *"], ""),
-        ("LicenseRef-ENC", ["LicenseRef-ENC"], ""),
-        ("All rights reserved", ["All*"], ""),  # no expression: a name
-        ("MIT OR", ["MIT"], "MIT OR is not allowed"),
-        (")(", ["MIT"], ")( is not allowed"),
-        (None, ["*A*"], "unknown licence"),
-        (" ", ["*A*"], "unknown licence"),
-        ("unknown", ["unknown"], "unknown licence"),
-        ("NOASSERTION", ["NO*"], "unknown licence"),
-        ("MIT OR LicenseRef-unknown", ["MIT"], "unknown licence"),
-    ],
-)
-def test_licences(licence, allow, why):
-    assert licences.refusal(licence, tuple(allow)) == why
 
 
 def test_sizes_languages_and_names():
