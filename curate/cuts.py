@@ -111,7 +111,7 @@ def _check_keys(cut: Cut, where: str) -> None:
             raise CurateError(f"cuts of kind {cut.kind} know no {key}:", where=where, allowed=f"{key}: of {', '.join(kinds)}")
     if cut.kind == "repeated_substrings" and cut.of:
         raise CurateError("repeated substrings are of one kind", where=where, found=f"of: {', '.join(cut.of)}", allowed="no of:")
-    if cut.kind != "pii" and cut.as_ == "constant":
+    if cut.kind not in ("pii", "secrets") and cut.as_ == "constant":
         what = "lines are removed" if "lines" in cut.kind else "substrings are removed"
         raise CurateError(f"{what}, nothing stands in their place", where=where, found="as: constant", allowed="as: removed")
 
@@ -122,9 +122,10 @@ def _repeats(family: Family, cut: Cut, min_documents: int, keep: str) -> Entry:
 
 
 def _entry(cut: Cut, where: str) -> Entry:
-    from curate.signals import lines, pii
+    from curate.signals import lines, pii, secrets
 
-    family = {"pii": pii.FAMILY, "lines": lines.FAMILY}[cut.kind]
+    family = {"pii": pii.FAMILY, "secrets": secrets.FAMILY, "lines": lines.FAMILY}[cut.kind]
+    put = {"pii": pii.placeholder, "secrets": secrets.placeholder}.get(cut.kind, lambda kind, how: "")
     groups = sorted({kind.partition("_")[0] for kind in family.span_kinds if cut.kind == "lines"})
     wanted: set[str] = set()
     if not cut.of:
@@ -143,7 +144,7 @@ def _entry(cut: Cut, where: str) -> Entry:
             )  # fmt: skip
         wanted.update(found)
     kinds = tuple(kind for kind in family.span_kinds if kind in wanted)
-    return Entry(family.name, kinds, tuple("" if cut.kind == "lines" else pii.placeholder(kind, cut.as_) for kind in kinds))
+    return Entry(family.name, kinds, tuple(put(kind, cut.as_) for kind in kinds))
 
 
 def cut(

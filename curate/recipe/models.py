@@ -71,9 +71,9 @@ class Model(Strict):
 class Cut(Strict):
     """Parts of documents that are not trained on: measured as spans, cut when the text is tokenized."""
 
-    kind: Literal["pii", "lines", "boilerplate_lines", "repeated_substrings"]
-    of: Names = []  # of pii and lines: which kinds; of boilerplate_lines: line, paragraph (empty: both)
-    as_: Literal["typed", "constant", "removed"] = Field("typed", alias="as")  # of pii: [EMAIL], [PII], or nothing
+    kind: Literal["pii", "secrets", "lines", "boilerplate_lines", "repeated_substrings"]
+    of: Names = []  # of pii, secrets and lines: which kinds; of boilerplate_lines: line, paragraph (empty: both)
+    as_: Literal["typed", "constant", "removed"] = Field("typed", alias="as")  # of pii: [EMAIL], [PII], or nothing; of secrets: [TOKEN], [SECRET]
     sources: Names | None = None  # None: all
     # Of boilerplate_lines and repeated_substrings only:
     min_documents: int | None = Field(None, ge=2)  # stands in so many documents of ...
@@ -182,9 +182,10 @@ class Near(Strict):
 
 
 class Exact(Strict):
-    """Equal by hash: `text` byte for byte, `normalised` but for white space and letter case, `url` by normalised address."""
+    """Equal by hash: `text` byte for byte, `normalised` but for white space and letter case, `url` by normalised address, `prompt` (of
+    conversations, in place of their address) by what is asked before the first answer."""
 
-    by: list[Literal["normalised", "text", "url"]] = ["normalised"]
+    by: list[Literal["normalised", "text", "url", "prompt"]] = ["normalised"]
     across: Literal["all"] | list[str] = "all"  # sources compared with each other
     within: list[str] = []  # sources compared with themselves only
 

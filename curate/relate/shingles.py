@@ -41,7 +41,8 @@ def tasks(
     buckets: Stage, ngram: int, words: Mapping[str, str], fold: Sequence[str] = (),
 ) -> tuple[Stage, list[Task]]:  # fmt: skip
     """`words`: source -> how its words are cut (sources.*.words)."""
-    settings = {"ngram": ngram, "segmentation": [text.segmentation(words[source]) for source in sources], **text.folding(fold)}
+    cut = [{**text.segmentation(words[source]), **text.shingling(words[source])} for source in sources]
+    settings = {"ngram": ngram, "segmentation": cut, **text.folding(fold)}
     parents = [*(documents[source].root for source in sources), buckets.root]
     stage = store.stage("shingles", version=VERSION, settings=settings, parents=parents)
     shards = layout(sources, documents)

@@ -29,8 +29,10 @@ from curate.schema import SPANS
 from curate.signals import Batch, Family, Measurer, Spans, measurers
 from curate.signals.gopher import stop_words
 from curate.store import Stage, Store, array_root, digest, table_root
+from curate.text.tokenizers import MATH
 
 SIGNATURES_VERSION = 4  # normalised texts hashed as UTF-8
+MATH_SIGNATURES_VERSION = 5  # of words: math: shingles and normalised texts tell formulas apart
 SIGNATURE_FILES = ("bands", "n_shingles", "normalised")
 SIGNATURE_SEED = 0  # fixed: another seed of the recipe reorders the training, it does not measure again
 
@@ -106,9 +108,10 @@ def signatures_stage(store: Store, recipe: Recipe, source: Source, root: str) ->
     near = recipe.dedup.near or Near()
     settings = {
         **text.segmentation(source.words), "ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": SIGNATURE_SEED,
-        **text.folding(near.fold),
+        **text.folding(near.fold), **text.shingling(source.words),
     }  # fmt: skip
-    return store.stage("signatures", version=SIGNATURES_VERSION, settings=settings, parents=[root])
+    version = MATH_SIGNATURES_VERSION if source.words == MATH else SIGNATURES_VERSION
+    return store.stage("signatures", version=version, settings=settings, parents=[root])
 
 
 def signature_tasks(store: Store, recipe: Recipe, source: Source, documents: Stage) -> tuple[Stage, list[Task]]:
@@ -195,7 +198,7 @@ def _signature(plan: _Plan, batch: Batch) -> Signature:
         batch.data, batch.offsets, batch.segments, plan.words, ngram=near.ngram, bands=near.bands, rows=near.rows,
         seed=SIGNATURE_SEED, fold=near.fold,
     )  # fmt: skip
-    return (*keys, text.normalised_hashes(batch.data, batch.offsets))
+    return (*keys, text.normalised_hashes(batch.data, batch.offsets, plan.words))
 
 
 def batches(

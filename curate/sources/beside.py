@@ -1,8 +1,11 @@
-"""What files beside a file say of its licence: files of a source tree in, the same with `beside` filled in. Imports licenses, listing.
+"""What files beside a file say of it: of code its licence, of LaTeX the macros it is written with. A file in, `RawFile.beside` out.
 
-Looked at, from the folder of the file up to the folder the source starts from, and the nearest that says anything counts: metadata of
+Licences. Looked at, from the folder of the file up to the folder the source starts from, and the nearest that says anything counts: metadata of
 packages (package.json, pyproject.toml, Cargo.toml, composer.json), then LICENSE, COPYING and the like, whatever `suffixes:` says. Several
 licence files in one folder are joined by AND, since nobody says which part is under which; metadata says it where it is a choice.
+
+Macros. Files named macros, preamble, commands, definitions and the like (.tex, .sty), from the folder of the file up likewise: their
+simple definitions. Imports licenses, recipe, formats, the lanes' macros.
 """
 
 from __future__ import annotations
@@ -23,6 +26,11 @@ LICENSE_NAME = re.compile(
 NO_LICENSE = re.compile(
     r".*\.(?:py|js|ts|c|h|cpp|java|go|rs|rb|php|json|html|png|svg|pem|key)$", re.IGNORECASE
 )  # license.py is code
+MACRO_NAME = re.compile(
+    r".*(?:macro|preamble|command|definition|defs?|notation|header|shortcut)s?[\w.-]*\.(?:tex|sty|ltx)|macros?\.\w+",
+    re.IGNORECASE,
+)
+MACRO_ENDS = (".tex", ".sty", ".ltx")
 MOST_BYTES = 256 << 10  # the longest licence text is 35 kB; a longer file is a list of notices
 
 MOST_FOLDERS = 100_000  # of an archive whose licences are held; one of more is not looked at further
@@ -35,62 +43,66 @@ IN_ARCHIVES = (  # ends of the names looked for in archives
 Says = tuple[str, str]  # SPDX expression, evidence
 
 
+def wants_beside(source: Source) -> bool:
+    """Do the documents of a source depend on files beside theirs?"""
+    if source.type == "math":
+        return source.math is None or (source.math.latex == "clean" and source.math.macros == "expand")
+    return source.type == "code" and (source.code is None or source.code.licenses == "found")
+
+
 class Folders:
-    """What every folder says, each read once. `top`: nothing above it is looked at."""
+    """What every folder says, each read once. `top`: nothing above it is looked at; `kind`: type of the source."""
 
-    def __init__(self, top: Path) -> None:
-        self.top = top
-        self._known: dict[Path, Says | None] = {}
+    def __init__(self, top: Path, kind: str) -> None:
+        self.top, self.kind = top, kind
+        self._known: dict[Path, str] = {}
 
-    def says(self, file: Path) -> Says | None:
-        """The licence of one file by the nearest folder; evidence names the file relative to the top."""
+    def says(self, file: Path) -> str:
+        """`RawFile.beside` of one file, by the nearest folder that says anything: of code expression, tab, evidence; else empty."""
         place = file.parent
         passed: list[Path] = []
-        found: Says | None = None
+        found = ""
         while place.is_relative_to(self.top):
             if place in self._known:
                 found = self._known[place]
                 break
             passed.append(place)
-            if found := _of_folder(place, self.top):
+            if found := _license_of(place, self.top) if self.kind == "code" else _macros_of(place):
                 break
             place = place.parent
         self._known |= dict.fromkeys(passed, found)
         return found
 
 
-def beside(file: Path, folders: Folders) -> str:
-    """`RawFile.beside`: expression, tab, evidence; empty where nothing is said."""
-    found = folders.says(file)
-    return f"{found[0]}\t{found[1]}" if found else ""
-
-
-def in_archive(path: Path) -> Callable[[str], str]:
-    """The same for the members of an archive, by their names in it; a second reader looks for its licence files first."""
+def in_archive(path: Path, kind: str) -> Callable[[str], str]:
+    """The same for the members of an archive, by their names in it; a second reader looks for what they are read with first."""
     from curate.sources.lanes import FILE
     from curate.sources.readers.archives import read_archive
     from curate.sources.records import RawRow
 
     wanted = Source(
-        name="licenses", read=["-"], format="tree", type="code", license=License(declared="NOASSERTION"), suffixes=list(IN_ARCHIVES)
-    )
+        name="beside", read=["-"], format="tree", type="code", license=License(declared="LicenseRef-none"),
+        suffixes=list(IN_ARCHIVES if kind == "code" else MACRO_ENDS),
+    )  # fmt: skip
     texts: dict[str, dict[str, str]] = {}
     for row in read_archive(path, Asked(MOST_BYTES, source=wanted)):
         if isinstance(row, RawRow) and FILE in row.values and len(texts) < MOST_FOLDERS:
             folder, _, name = row.values[FILE].rpartition("/")
-            if name in METADATA or is_license_file(name):
+            if (name in METADATA or is_license_file(name)) if kind == "code" else MACRO_NAME.fullmatch(name):
                 texts.setdefault(folder, {})[name] = row.values["text"]
-    says: dict[str, Says] = {}
+    says: dict[str, str] = {}
     for folder, found in texts.items():
-        if one := of_texts(found):
-            says[folder] = one[0], ", ".join(f"{folder}/{name}" if folder else name for name in one[1].split(", "))
+        if kind != "code":
+            says[folder] = _definitions(found)
+        elif one := of_texts(found):
+            says[folder] = "\t".join((one[0], ", ".join(f"{folder}/{name}" if folder else name for name in one[1].split(", "))))
 
     def beside_member(name: str) -> str:
         place = name
         while place:
             place = place.rpartition("/")[0]
             if place in says:
-                return "\t".join(says[place])
+                return says[place]
         return ""
 
     return beside_member
@@ -121,16 +133,31 @@ def of_texts(texts: dict[str, str]) -> Says | None:
     return joined, ", ".join(found_in[part] for part in parts)
 
 
-def _of_folder(folder: Path, top: Path) -> Says | None:
-    try:
-        names = sorted(p.name for p in folder.iterdir() if p.name in METADATA or is_license_file(p.name))
-    except OSError:
-        return None
-    found = of_texts({name: text for name in names if (text := _text(folder / name)) is not None})
+def _license_of(folder: Path, top: Path) -> str:
+    found = of_texts(_texts(folder, lambda name: name in METADATA or is_license_file(name)))
     if found is None:
-        return None
+        return ""
     place = folder.relative_to(top).as_posix()
-    return found[0], found[1] if place == "." else ", ".join(f"{place}/{name}" for name in found[1].split(", "))
+    return f"{found[0]}\t" + (found[1] if place == "." else ", ".join(f"{place}/{name}" for name in found[1].split(", ")))
+
+
+def _macros_of(folder: Path) -> str:
+    return _definitions(_texts(folder, lambda name: MACRO_NAME.fullmatch(name) is not None))
+
+
+def _definitions(texts: dict[str, str]) -> str:
+    from curate.sources.lanes.math import macros
+
+    return "\n".join(found for name in sorted(texts) if (found := macros.definitions(texts[name])))
+
+
+def _texts(folder: Path, wanted: Callable[[str], bool]) -> dict[str, str]:
+    """Name -> content of the wanted files of a folder."""
+    try:
+        names = sorted(p.name for p in folder.iterdir() if wanted(p.name))
+    except OSError:
+        return {}
+    return {name: text for name in names if (text := _text(folder / name)) is not None}
 
 
 def _text(path: Path) -> str | None:

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from curate.text import kernels
+from curate.text import kernels, symbols, tokenizers
 from curate.text.segments import SEGMENTATION_VERSION, Segments, frozen, segment, segmentation
-from curate.text.shingling import folded, folding, shingle_sets, shingle_sets_of, signatures, signatures_of
+from curate.text.shingling import folded, folding, shingle_sets, shingle_sets_of, shingled, shingling, signatures, signatures_of
 from curate.text.unicode import UNICODE_VERSION, tables
 
 __all__ = [
     "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "folded", "folding", "gopher_quality_counts",
-    "length_counts", "normalised_hashes", "segment", "segmentation", "shingle_sets", "shingle_sets_of", "signatures", "signatures_of",
-    "word_hash", "words",
+    "length_counts", "normalised_hashes", "segment", "segmentation", "shingle_sets", "shingle_sets_of", "shingled", "shingling",
+    "signatures", "signatures_of", "word_hash", "words",
 ]  # fmt: skip
 
 
@@ -86,14 +86,20 @@ def gopher_quality_counts(data: np.ndarray, offsets: np.ndarray, seg: Segments, 
     return of_words | of_lines
 
 
-def normalised_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def normalised_hashes(data: np.ndarray, offsets: np.ndarray, words: str = tokenizers.RULES) -> np.ndarray:
     """uint64 (n, 2): a 128-bit hash of every normalised text: its UTF-8 in simple lower case, white space left out.
 
-    It knows nothing of words, so texts of sources whose words are cut in different ways compare as well.
+    It knows nothing of words, so texts of sources whose words are cut in different ways compare as well; but for `words: math` the
+    letter case of formulas counts, and for `words: code` that of identifiers, and where they end.
     """
     data, offsets = frozen(data, offsets)
     normalised = np.empty((len(offsets) - 1, 2), np.uint64)
     kernels.normalised_hashes(data, offsets, *tables(), np.empty(kernels.BLOCK + 8, np.uint8), normalised)
+    if words == tokenizers.MATH:
+        normalised[:, 0] ^= symbols.formula_hashes(data, offsets)
+    elif words == tokenizers.CODE:
+        seg = segment(data, offsets, words)
+        normalised[:, 0] ^= symbols.identifier_hashes(seg.doc_ptr, seg.hash)
     return normalised
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from curate.text import exceptions, kernels, tokenizers
+from curate.text import exceptions, kernels, symbols, tokenizers
 from curate.text.unicode import UNICODE_VERSION, tables
 
 # Words, lines, paragraphs, word hashes and shingles; raise it when any of them changes. 3: words are hashed eight bytes at a time.
@@ -30,9 +30,12 @@ class Segments(NamedTuple):
 
 
 def segment(data: np.ndarray, offsets: np.ndarray, words: str = tokenizers.RULES) -> Segments:
-    """Words of every document: by our rules (reference.words_reference), or by datatrove's tokenizer of a language code."""
+    """Words of every document: by our rules (reference.words_reference), identifiers, or by datatrove's tokenizer of a language code."""
     data, offsets = frozen(data, offsets)
-    doc_ptr, start, end = _spans(data, offsets) if words == tokenizers.RULES else tokenizers.spans(data, offsets, words)
+    if words == tokenizers.CODE:
+        doc_ptr, start, end = symbols.identifiers(data, offsets)
+    else:
+        doc_ptr, start, end = _spans(data, offsets) if words in tokenizers.OURS else tokenizers.spans(data, offsets, words)
     n = len(start)
     chars, flags = np.empty(n, np.int32), np.empty(n, np.uint8)
     exact, lower = np.empty(n, np.uint64), np.empty(n, np.uint64)
@@ -43,7 +46,9 @@ def segment(data: np.ndarray, offsets: np.ndarray, words: str = tokenizers.RULES
 def segmentation(words: str = tokenizers.RULES) -> dict[str, Any]:
     """What words depend on, for the fingerprint of whatever is counted in them."""
     found: dict[str, Any] = {"segmentation": SEGMENTATION_VERSION, "unicode": UNICODE_VERSION}
-    return found if words == tokenizers.RULES else {**found, "words": tokenizers.identity(words)}
+    if words == tokenizers.CODE:
+        return {**found, "words": {"tokenizer": words, "version": symbols.VERSION}}
+    return found if words in tokenizers.OURS else {**found, "words": tokenizers.identity(words)}
 
 
 def frozen(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

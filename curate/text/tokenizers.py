@@ -19,6 +19,9 @@ import numpy as np
 from curate.errors import CurateError, nearest
 
 RULES = "rules"  # our own word definition, the default of every source
+CODE = "code"  # identifiers and numbers: runs of letters, digits and _
+MATH = "math"  # words of our rules, but texts of other formulas share no shingle; the default of sources of mathematics
+OURS = (RULES, CODE, MATH)
 VERSION = 1
 # Distributions whose version decides the words, by datatrove's class and, for spaCy, its language.
 _DISTRIBUTIONS = {
@@ -134,7 +137,7 @@ def _codes() -> dict[str, str]:
 
 
 def _allowed() -> str:
-    return f"rules, or one of {len(_codes()):,} language codes of datatrove, such as zh, yue, ja, th, ko, km, lo, my, bo, vi"
+    return f"rules, code, math, or one of {len(_codes()):,} language codes of datatrove, such as zh, yue, ja, th, ko, km, lo, my, bo, vi"
 
 
 def _version(distribution: str) -> str:

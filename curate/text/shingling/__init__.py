@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.text import tokenizers
+from curate.text import symbols, tokenizers
 from curate.text.kernels import HAS_ALNUM
 from curate.text.segments import Segments, frozen, segment
 from curate.text.shingling import kernels
@@ -51,6 +51,19 @@ def folded(data: np.ndarray, seg: Segments, fold: Collection[str]) -> Segments:
     return seg._replace(lower=lower)
 
 
+def shingled(data: np.ndarray, offsets: np.ndarray, seg: Segments, words: str, fold: Collection[str]) -> Segments:
+    """The same words with other `lower`, as shingles are made of them: folded, and for `words: math` told apart by formulas."""
+    seg = folded(data, seg, fold)
+    if words != tokenizers.MATH:
+        return seg
+    return seg._replace(lower=symbols.salted(data, offsets, seg.doc_ptr, seg.start, seg.lower))
+
+
+def shingling(words: str) -> dict[str, Any]:
+    """What shingles depend on beside the segmentation, for fingerprints; nothing where they are runs of its words."""
+    return {"shingles": words, "symbols_version": symbols.VERSION} if words == tokenizers.MATH else {}
+
+
 def signatures(seg: Segments, *, ngram: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(band keys uint64 (n, bands), distinct shingles uint32 (n,)) of every document.
 
@@ -69,11 +82,11 @@ def signatures_of(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """`signatures` of a batch. seg: its words, not yet folded, where somebody has cut them already; words: how to cut them."""
     if _is_long(offsets, words):
-        found = _distinct_of(data, int(offsets[0]), int(offsets[1]), ngram, fold)
+        found = _distinct_of(data, int(offsets[0]), int(offsets[1]), ngram, fold, words)
         keys = np.empty((1, bands), np.uint64)
         kernels.keys_of(found, *_permutations(seed, bands * rows), rows, keys)
         return keys, np.array([len(found)], np.uint32)
-    seg = folded(data, segment(data, offsets, words) if seg is None else seg, fold)
+    seg = shingled(data, offsets, segment(data, offsets, words) if seg is None else seg, words, fold)
     return signatures(seg, ngram=ngram, bands=bands, rows=rows, seed=seed)
 
 
@@ -95,22 +108,23 @@ def shingle_sets_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`shingle_sets` of all documents of a batch."""
     if _is_long(offsets, words):
-        found = _distinct_of(data, int(offsets[0]), int(offsets[1]), ngram, fold)
+        found = _distinct_of(data, int(offsets[0]), int(offsets[1]), ngram, fold, words)
         return np.array([0, len(found)], np.int64), found
-    return shingle_sets(folded(data, segment(data, offsets, words), fold), np.arange(len(offsets) - 1), ngram)
+    seg = shingled(data, offsets, segment(data, offsets, words), words, fold)
+    return shingle_sets(seg, np.arange(len(offsets) - 1), ngram)
 
 
 def _is_long(offsets: np.ndarray, words: str) -> bool:
-    """Tokenizers of languages without spaces may look at a whole text: theirs are never cut."""
-    return len(offsets) == 2 and int(offsets[1] - offsets[0]) > LONG_BYTES and words == tokenizers.RULES
+    """Tokenizers of languages without spaces may look at a whole text, and so do formulas: theirs are never cut."""
+    return len(offsets) == 2 and int(offsets[1] - offsets[0]) > LONG_BYTES and words in (tokenizers.RULES, tokenizers.CODE)
 
 
-def _distinct_of(data: np.ndarray, begin: int, end: int, ngram: int, fold: Collection[str]) -> np.ndarray:
+def _distinct_of(data: np.ndarray, begin: int, end: int, ngram: int, fold: Collection[str], words_by: str) -> np.ndarray:
     """uint64 (n,), sorted: the distinct shingles of the text data[begin:end], read piece by piece."""
     found, n = np.empty(1 << 16, np.uint64), 0
     carry = np.empty(0, np.uint64)  # the last ngram - 1 words, which the next piece's first shingles begin with
     for a, b in _pieces(data, begin, end):
-        seg = folded(data, segment(data, np.array([a, b], np.int64)), fold)
+        seg = folded(data, segment(data, np.array([a, b], np.int64), words_by), fold)
         words = np.concatenate([carry, seg.lower[seg.flags & HAS_ALNUM != 0]])
         del seg
         more = len(words) - ngram + 1
