@@ -45,7 +45,7 @@ _WORD = re.compile(r"[^\s.,;:!?()\[\]\"'„“”‟«»‘’‚…–—-](?:\
 _ADDRESS = re.compile(r"://|@|www\.|\.(?:ee|com|org|net|html?|pdf)\b", re.I)
 _REPEATED = re.compile(r"(\S)\1{4}")
 _DIGIT_INSIDE = re.compile(r"[^\W\d_]\d[^\W\d_]")
-_INNER = re.compile(r"[^\w\s]")
+_JOINING = frozenset("-'’/.,:")
 _VOWELS = frozenset("aeiouyõäöüàáâãåæèéêëìíîïòóôøùúûýœāēīōūąęėįųаеёиоуыэюяіїє")
 _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxzšžçñðþßčďģķļņňřťŕľśźżćńłбвгджзйклмнпрстфхцчшщ")
 _HYPHENATED = re.compile(r"[^\W\d_][-\u2010\u00ad\u00ac]$")
@@ -78,12 +78,14 @@ def is_garbage(word: str) -> bool:
         return False
     if _ADDRESS.search(word):
         return False
-    n_alnum = sum(c.isalnum() for c in word)
+    marks = {c for c in word if not c.isalnum() and unicodedata.category(c)[0] != "M"}  # vowel signs of many scripts are no marks
+    n_alnum = len(word) - sum(c in marks for c in word)
     if len(word) > MAX_CHARS or 2 * n_alnum < len(word) or _REPEATED.search(word) or _DIGIT_INSIDE.search(word):
         return True
     if word[0].islower() and word[-1].islower() and any(c.isupper() for c in word):
         return True
-    if len(set(_INNER.findall(word[1:-1])) - set("-'’/.,:")) > 0 and len(set(_INNER.findall(word[1:-1]))) >= 2:
+    inner = marks.intersection(word[1:-1])
+    if len(inner) >= 2 and inner - _JOINING:
         return True
     lower = word.lower()
     vowels, consonants = sum(c in _VOWELS for c in lower), sum(c in _CONSONANTS for c in lower)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-PROSE = ("text", "conversation")  # source types that are repaired
+PROSE = ("text", "web", "conversation")  # source types that are repaired
 
 # The UTF-8 of what one-byte code pages show for the continuation bytes 80..BF: U+0080..00BF, then windows-1252's own characters.
 _CONTINUATION = (

@@ -42,7 +42,7 @@ def test_garbage(word):
 
 
 @pytest.mark.parametrize("word", ["a" * 3, "veski", "Tallinna-Tartu", "NATO", "EL-i", "e-kiri", "töö", "jäääär", "http://a.ee/x1y", "a@b.ee",
-                                  "Rahvusvaheline", "õöäü", "и", "рыба", "2024a", "McDonald"])  # fmt: skip
+                                  "Rahvusvaheline", "õöäü", "и", "рыба", "2024a", "अधिकार", "প্রত্যেক", "McDonald"])  # fmt: skip
 def test_no_garbage(word):
     assert not ocr.is_garbage(word)
 

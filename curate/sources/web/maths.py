@@ -38,6 +38,8 @@ _NOT_TEXT = frozenset({"script", "style", "code", "pre", "textarea", "noscript",
 _INLINE = frozenset(
     ["p", "span", "a", "li", "dd", "dt", "td", "th", "em", "strong", "b", "i", "h1", "h2", "h3", "h4", "h5", "h6", "figcaption"]
 )
+_BLOCKS = frozenset(["p", "dd", "div", "section", "article", "blockquote", "figure", "main", "body"])  # alone in one: displayed
+_CELLS = frozenset(["td", "th", "li", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "caption", "figcaption", "a"])
 _STYLE = re.compile(r"^\s*(?:\{\s*)?\\(?:display|text)style\b\s*")
 _DELIMITED = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("[latex]", "[/latex]"))
 
@@ -70,12 +72,14 @@ def protect(tree: Any, html: str) -> Found:
     for element in others:
         if not any(parent in gone for parent in element.iterancestors()) and (said := _said(element)):
             top = _top(element)
+            formula = Formula(said, _is_display(element, top))
+            top = _outermost(top) if formula.is_display else top
             gone.add(top)
-            _put(top, found, Formula(said, _is_display(element, top)))
+            _put(top, found, formula)
     if _loads_renderer(tree):
         _protect_raw(tree, found, is_dollar=bool(_SINGLE.search(html)))
     if found.formulas:
-        _unwrap_tables(tree, found)
+        _as_paragraphs(tree, found)
     return found
 
 
@@ -193,11 +197,20 @@ def _is_display(element: Any, top: Any) -> bool:
             break
         element = element.getparent()
     block = top.getparent()
-    while block is not None and name_of(block) in ("span", "center", "i", "b", "em", "strong"):
-        if not _is_alone(top, block):
+    while block is not None and _is_alone(top, block):
+        if name_of(block) in _BLOCKS:
+            return True
+        if name_of(block) in _CELLS:
             return False
         top, block = block, block.getparent()
-    return block is not None and name_of(block) in ("p", "dd", "div") and _is_alone(top, block)
+    return False
+
+
+def _outermost(top: Any) -> Any:
+    """What may give way to a paragraph: the last span around a displayed formula that holds nothing else."""
+    while (parent := top.getparent()) is not None and name_of(parent) not in _BLOCKS | _CELLS and _is_alone(top, parent):
+        top = parent
+    return top
 
 
 def _is_alone(child: Any, parent: Any) -> bool:
@@ -229,21 +242,24 @@ def _put(element: Any, found: Found, formula: Formula | None) -> None:
     parent.remove(element)
 
 
-def _unwrap_tables(tree: Any, found: Found) -> None:
-    """Tables that only set an equation and its number (LaTeXML's, older pages') become paragraphs, one a row."""
+def _as_paragraphs(tree: Any, found: Found) -> None:
+    """Tables and divs that only set equations and their numbers (LaTeXML's, older pages') become paragraphs, one a row."""
     token = re.compile(rf"{found.prefix}\d{{5}}z")
-    for table in list(tree.iter("table")):
-        text = "".join(table.itertext())
-        if not token.search(text) or re.sub(r"[\s\d.,;:()\[\]]", "", token.sub("", text)) or table.getparent() is None:
-            continue
-        block = table.makeelement("div", {})
-        for row in table.iter("tr"):
-            if token.search(said := "".join(row.itertext())):
-                paragraph = table.makeelement("p", {})
-                paragraph.text = " ".join(said.split())
-                block.append(paragraph)
-        block.tail = table.tail
-        table.getparent().replace(table, block)
+    for name, inside in (("table", "tr"), ("div", "div")):
+        for block in list(tree.iter(name)):
+            text = "".join(block.itertext())
+            is_only = token.search(text) and not re.sub(r"[\s\d.,;:()\[\]]", "", token.sub("", text))
+            if not is_only or (name == "div" and any(name_of(e) in _BLOCKS for e in block.iterdescendants())):
+                continue
+            rows = ["".join(row.itertext()) for row in block.iter(inside)]
+            for child in list(block):
+                block.remove(child)
+            block.tag, block.text = "div", None
+            for row in rows:
+                if token.search(row):
+                    paragraph = block.makeelement("p", {})
+                    paragraph.text = " ".join(row.split())
+                    block.append(paragraph)
 
 
 def _replace_script(script: Any, found: Found) -> None:

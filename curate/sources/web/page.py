@@ -62,6 +62,8 @@ def parse(html: str) -> Any:
         tree = parser.document_fromstring(
             source, parser=parser.HTMLParser(huge_tree=True, encoding="utf-8"), ensure_head_body=False
         )
+    except UnicodeEncodeError as error:
+        raise Refused("lone_surrogate", f"U+{ord(error.object[error.start]):04X} at character {error.start}") from None
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
         raise Refused("empty_text", f"no markup: {str(error)[:100]}") from None
     if tree.xpath("boolean(" + "/*" * MAX_DEPTH + ")"):
