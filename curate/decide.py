@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from curate import engine, schema
 from curate.recipe import DOMAIN_SIGNALS, REMOVED, Dedup, Near, Recipe, Rule
-from curate.relate import Relations, Shard, kernels
+from curate.relate import Relations, Shard, compared_by_prompt, kernels
 from curate.relate.clusters import floats_at, on_disk, placed, sources_of, strings_at
 from curate.relate.members import Members, load, opened
 from curate.relate.resolve import NEAR, NOBODY, NONE, NOT_ELIGIBLE, REFERENCES, Scopes, kinds, resolve, similarity
@@ -39,6 +39,7 @@ from curate.store import Stage, Store, digest, table_root
 
 VERSION = 2  # witness_source, url_duplicate, near.keep
 DUPLICATES = ("exact_duplicate", "url_duplicate", "near_duplicate")  # in the order of resolve.EXACT, URL, NEAR
+PROMPT_DUPLICATE = "prompt_duplicate"  # what URL means of conversations where dedup.exact.by has prompt
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def decide(
     cutoffs: Cutoffs = {}
     if not stage.complete:
         cutoffs = find_cutoffs(recipe.rules, [(shard.source, shard.key) for shard in relations.shards], used, threads)
-    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, removed, threads)
+    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, removed, compared_by_prompt(recipe), threads)
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
     engine.run([task], workers=workers, label="decide")
     shown: dict[str, dict[str, list[float]]] = {}
@@ -107,7 +108,7 @@ def decide_counts(stage: Stage) -> dict[str, dict]:
 
 def _write_all(
     stage: Stage, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], relations: Relations, cutoffs: Cutoffs,
-    by_domain: list[str], removed: tuple[str, ...], threads: int,
+    by_domain: list[str], removed: tuple[str, ...], prompted: tuple[str, ...], threads: int,
 ) -> None:  # fmt: skip
     shards, n_references = relations.shards, len(relations.reference_shards)
     members = load(relations.all_shards, relations.buckets, relations.shingles, dedup.exact.by)
@@ -125,7 +126,7 @@ def _write_all(
         part = Resolved(resolved.witness[own], resolved.jaccard[own], resolved.kind[own], resolved.counts if i == 0 else {})
         source = sources_of(relations.all_shards, members.ends, part.witness)
         row = members.ordinal[own] - shards[i].first
-        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), row, part, ids, source, removed)
+        _write(stage, shards[i], rules, dedup, signals, known(shards[i]), row, part, ids, source, removed, prompted)
 
     with ThreadPoolExecutor(threads) as pool:  # columns are read, compared, compressed and hashed without the GIL
         ratios = {source: domain_drop_ratios(rules, source, signals, relations, cutoffs, pool) for source in by_domain}
@@ -256,11 +257,12 @@ def _drop_heads(
 
 def _write(
     stage: Stage, shard: Shard, rules: list[Rule], dedup: Dedup, signals: dict[tuple[str, str], Stage], known: Known, row: np.ndarray,
-    resolved: Resolved, ids: np.ndarray, witness_source: pa.Array, removed: tuple[str, ...],
+    resolved: Resolved, ids: np.ndarray, witness_source: pa.Array, removed: tuple[str, ...], prompted: tuple[str, ...],
 ) -> None:  # fmt: skip
     own = rules_of(rules, shard.source)
     judged = judge(rules, shard.source, shard.key, shard.rows, signals, known)
-    more = [*DUPLICATES, *([REMOVED] if removed else [])]
+    exact, url, near = DUPLICATES
+    more = [exact, PROMPT_DUPLICATE if shard.source in prompted else url, near, *([REMOVED] if removed else [])]
     reasons = [rule.name for rule in own] + more
     near_bound = f"< {dedup.near.jaccard:g}" if dedup.near else None
     code = judged.first.copy()

@@ -27,6 +27,7 @@ from curate.signals.urls import DROP_RATIO
 log = logging.getLogger(__name__)
 
 CLUSTER_SIZE = "cluster_size"
+ID = "id"  # of the document, for lists of chosen ones
 Folders: TypeAlias = Mapping[tuple[str, str, str], Path]
 
 
@@ -61,8 +62,8 @@ def texts(name: str, source: Source, key: str, folders: Folders) -> pa.Array:
 def check(name: str, recipe: Recipe, source: Source, where: str) -> str:
     """The type of the value: int64, float32, ratio, string, or any (of a field). Raises CurateError where nothing has this name."""
     known = signal_names(recipe, source)
-    if name == CLUSTER_SIZE:
-        return "int64"
+    if name in (CLUSTER_SIZE, ID):
+        return "string" if name == ID else "int64"
     if name == DROP_RATIO.name and not any(
         rule.signal == name and (rule.sources is None or source.name in rule.sources) for rule in recipe.rules
     ):
@@ -93,6 +94,8 @@ def _stored(name: str, source: Source, key: str, folders: Folders) -> pa.Chunked
     """The column of this name, None where no table of the source has one."""
     if name == CLUSTER_SIZE:
         path = folders["clusters", "", ""] / f"{source.name}.{key}" / "duplicates.parquet"
+    elif name == ID:
+        path = _documents(source.name, key, folders)
     elif name == DROP_RATIO.name:
         path = folders["decide", "", ""] / f"{source.name}.{key}" / "domain_drop.parquet"
     elif (stage := _family(name, source.name, folders)) is not None:

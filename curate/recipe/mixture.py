@@ -28,13 +28,17 @@ class Condition(Strict):
     max: float | None = None
     below: float | None = None  # as max, but the bound itself is outside
     equals: Annotated[list[str | float] | None, BeforeValidator(listed)] = None  # one of these
+    # of these, one a line; read into `equals` when the recipe is loaded
+    file: str | None = Field(None, exclude_if=lambda value: value is None)
     missing: Literal["fail", "pass"] = Field("fail", exclude_if=lambda value: value == "fail")  # of a document without a value
 
     @model_validator(mode="after")
     def _possible(self) -> Condition:
         bounds = (self.min, self.max, self.below)
-        if all(bound is None for bound in bounds) and self.equals is None:
+        if all(bound is None for bound in bounds) and self.equals is None and self.file is None:
             raise ValueError("a condition needs min, max, below or equals")
+        if self.equals is not None and self.file is not None:
+            raise ValueError("equals: or file:, not both")
         if self.equals == []:
             raise ValueError("equals: needs a value, or nothing ever matches")
         if any(bound is not None and not math.isfinite(bound) for bound in bounds):

@@ -13,6 +13,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.recipe.mixture import Component, Group, Mixture, Policy
+from curate.recipe.remove import read_names
 from curate.recipe.strict import COUNTS
 from curate.units import Quantity
 
@@ -71,6 +72,24 @@ def with_weights(mixture: Mixture, path: Callable[[str, str], Path]) -> Mixture:
     phases = {name: phase.model_copy(update={"policy": read(phase.policy, f"mixture.phases.{name}")})
               for name, phase in mixture.phases.items()}  # fmt: skip
     return mixture.model_copy(update={"policy": read(mixture.policy, "mixture"), "components": components, "phases": phases})
+
+
+def with_lists(mixture: Mixture, path: Callable[[str, str], Path]) -> Mixture:
+    """`where: {id: {file: ...}}` with the lines of the file as `equals`. `path(text, key)` finds it."""
+
+    def node(one: Component | Group, key: str) -> Component | Group:
+        if isinstance(one, Group):
+            parts = {name: node(part, f"{key}.components.{name}") for name, part in one.components.items()}
+            return one.model_copy(update={"components": parts})
+        where = dict(one.where)
+        for value, condition in where.items():
+            if condition.file is not None:
+                at = f"{key}.where.{value}.file"
+                names: list[str | float] = [*read_names(path(condition.file, at), at)]
+                where[value] = condition.model_copy(update={"equals": names, "file": None})
+        return one.model_copy(update={"where": where})
+
+    return mixture.model_copy(update={"components": {name: node(one, f"mixture.components.{name}") for name, one in mixture.components.items()}})
 
 
 def scale(q: Quantity, share: Fraction) -> Quantity:

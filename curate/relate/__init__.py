@@ -38,6 +38,11 @@ class Relations:
         return (*self.reference_shards, *self.shards)
 
 
+def compared_by_prompt(recipe: Recipe) -> tuple[str, ...]:
+    """Sources whose documents are duplicates where they ask the same."""
+    return tuple(name for name, s in recipe.sources.items() if s.type == "conversation" and "prompt" in recipe.dedup.exact.by)
+
+
 def relate(
     store: Store, recipe: Recipe, documents: Mapping[str, Stage], signals: Mapping[tuple[str, str], Stage],
     signatures: Mapping[str, Stage], workers: int, references: Sequence[Reference] = (),
@@ -49,8 +54,8 @@ def relate(
     signatures = {**{name: one.signatures for name, one in foreign.items()}, **signatures}
     near = recipe.dedup.near
     shards = layout(sources, documents)
-    by_url = "url" in recipe.dedup.exact.by
-    grouped, tasks = buckets.tasks(store, sources, documents, signatures, near is not None, by_url, foreign)
+    by_url, prompted = "url" in recipe.dedup.exact.by, compared_by_prompt(recipe)
+    grouped, tasks = buckets.tasks(store, sources, documents, signatures, near is not None, by_url, foreign, prompted)
     engine.run(tasks, workers=workers, label="buckets")
     grouped.finish(["all"])
     sets: Stage | None = None

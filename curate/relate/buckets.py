@@ -2,9 +2,9 @@
 
 In: bands.npy, n_shingles.npy, normalised.npy of every signatures shard; id, text_hash and url of the documents. Out, key "all":
 member.npy int64 (m,) ordinals of documents that share anything; bucket.npy int32 (m, bands), -1 alone, numbered per band;
-normalised.npy and text.npy int32 (m,), hash group or -1, and url.npy where the recipe compares addresses; component.npy int32
-(m,); id.npy S32 (m,). Documents of references lie first, those that count; what only they share is nothing to us. Imports addresses,
-layout, references, spill, store.
+normalised.npy and text.npy int32 (m,), hash group or -1, and url.npy where the recipe compares addresses, or prompts of conversations;
+component.npy int32 (m,); id.npy S32 (m,). Documents of references lie first, those that count; what only they share is nothing to us.
+Imports addresses, layout, prompts, references, spill, store.
 
 Memory while it runs, per document of the corpus: labels of the band or hash at work 4, parent 4, flag 1; and one partition of
 keys (spill.PART_ROWS rows of 20 or 28 bytes), or 28 bytes per document that has the one key of a larger partition: 37 at most.
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from curate.engine import Task
 from curate.errors import CurateError
-from curate.relate import addresses, kernels
+from curate.relate import addresses, kernels, prompts
 from curate.relate.layout import Shard, layout, n_documents
 from curate.relate.references import Reference
 from curate.relate.spill import Column, RowFile, bits_for
@@ -36,31 +36,34 @@ BLOCK_ROWS = 1 << 17  # shards are read and written so many documents at a time:
 
 def tasks(
     store: Store, sources: Sequence[str], documents: Mapping[str, Stage], signatures: Mapping[str, Stage], near: bool, url: bool = False,
-    references: Mapping[str, Reference] = _NO_REFERENCES,
+    references: Mapping[str, Reference] = _NO_REFERENCES, prompted: Sequence[str] = (),
 ) -> tuple[Stage, list[Task]]:  # fmt: skip
     """`near` False: only hash groups, and bucket.npy has no bands. `url`: documents of one address form groups too. `references`: the
-    first of `sources`."""
+    first of `sources`. `prompted`: sources of conversations, of which those of one prompt form groups, whatever their addresses."""
     parents = [stage.root for source in sources for stage in (documents[source], signatures[source])]
     parents += [one.decide.root for one in references.values() if one.decide is not None]
     settings = {"sources": list(sources), "near": near, **({"url": addresses.VERSION} if url else {})}
     settings |= {"references": list(references)} if references else {}
+    settings |= {"prompted": [prompts.VERSION, *prompted]} if prompted else {}
     stage = store.stage("buckets", version=VERSION, settings=settings, parents=parents)
     shards = layout(sources, documents)
     return stage, [
         Task(
-            ((stage, "all"),), _write, (stage, shards, dict(signatures), near, url, dict(references)), max(1, n_documents(shards))
+            ((stage, "all"),), _write, (stage, shards, dict(signatures), near, url, dict(references), tuple(prompted)),
+            max(1, n_documents(shards)),
         )
     ]
 
 
 def _write(
-    stage: Stage, shards: list[Shard], signatures: dict[str, Stage], near: bool, url: bool, references: dict[str, Reference]
-) -> None:
+    stage: Stage, shards: list[Shard], signatures: dict[str, Stage], near: bool, url: bool, references: dict[str, Reference],
+    prompted: tuple[str, ...],
+) -> None:  # fmt: skip
     n, n_references = n_documents(shards), sum(shard.rows for shard in shards if shard.source in references)
     scratch = stage.store / ".tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="keys-", dir=scratch) as folder, stage.shard("all") as shard:
-        columns = _spill(Path(folder), shards, signatures, near, url, references)
+        columns = _spill(Path(folder), shards, signatures, near, url, references, prompted)
         parent, shares = np.arange(n, dtype=np.int32), np.zeros(n, bool)
         n_groups = {}
         for column in columns:
@@ -88,11 +91,12 @@ def _forget_foreign(first: np.ndarray, n_references: int) -> None:
 
 
 def _spill(
-    folder: Path, shards: list[Shard], signatures: dict[str, Stage], near: bool, url: bool, references: dict[str, Reference]
-) -> list[Column]:
+    folder: Path, shards: list[Shard], signatures: dict[str, Stage], near: bool, url: bool, references: dict[str, Reference],
+    prompted: tuple[str, ...],
+) -> list[Column]:  # fmt: skip
     """The columns of band keys in their order, then those of hashes; one pass over everything that is read."""
     bits = bits_for(n_documents(shards))
-    hashed = {name: Column(folder, name, 2, bits) for name in ("normalised", "text", *(["url"] if url else []))}
+    hashed = {name: Column(folder, name, 2, bits) for name in ("normalised", "text", *(["url"] if url or prompted else []))}
     bands: list[Column] = []
     for block in _blocks(shards):
         keys, n_shingles, normalised, text = (np.concatenate(part) for part in zip(
@@ -106,8 +110,13 @@ def _spill(
             column.add(keys[has, b, None], rows[has])
         hashed["normalised"].add(normalised[counts], rows[counts])
         hashed["text"].add(text[counts], rows[counts])
-        for shard in block if url else ():
-            urls, has_url = addresses.hashes(pq.read_table(shard.documents, columns=["url"]).column(0).to_pylist())
+        for shard in block if url or prompted else ():
+            if shard.source in prompted:
+                urls, has_url = prompts.hashes(shard.documents)
+            elif url:
+                urls, has_url = addresses.hashes(pq.read_table(shard.documents, columns=["url"]).column(0).to_pylist())
+            else:
+                continue
             has_url &= _counts(shard, references)
             hashed["url"].add(urls[has_url], shard.first + np.flatnonzero(has_url).astype(np.int32))
     return [*bands, *hashed.values()]

@@ -40,7 +40,8 @@ def tasks(
     parents = [documents[source].root for source in sources] + [used[key].root for key in sorted(used)] + [buckets.root]
     parents += [shingles.root] if shingles else []
     settings = {
-        "sources": list(sources), "near": near, "exact": [text_group(dedup.exact.by), "url" in dedup.exact.by],
+        "sources": list(sources), "near": near,
+        "exact": [text_group(dedup.exact.by), "url" in dedup.exact.by, *(["prompt"] if "prompt" in dedup.exact.by else [])],
         "priority": list(dedup.priority), "families": [list(key) for key in sorted(used)],
         **({"references": list(references)} if references else {}),
     }  # fmt: skip

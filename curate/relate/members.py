@@ -24,7 +24,7 @@ class Members:
     bucket: np.ndarray  # (m, bands) int32, -1 alone
     component: np.ndarray  # (m,) int32
     same_text: np.ndarray  # (m,) int32: group of equal texts as dedup.exact means it, -1 none; (0,) where it does not ask
-    same_url: np.ndarray  # the same of equal addresses
+    same_url: np.ndarray  # the same of equal addresses, or of equal prompts
     ends: np.ndarray  # (n_shards + 1,) int64
     sets: tuple[tuple[np.ndarray, np.ndarray], ...]  # empty where near duplicates are not looked for
 
@@ -79,7 +79,8 @@ def load(shards: Sequence[Shard], buckets: Stage, shingles: Stage | None, by: Se
         folders = [shingles.shard_path(shard.name) for shard in shards]
         sets = tuple((opened(f / "ptr.npy"), opened(f / "hashes.npy")) for f in folders)
     bucket, component = opened(folder / "bucket.npy"), opened(folder / "component.npy")
-    text, url = (opened(folder / f"{name}.npy") if name else _NONE for name in (text_group(by), "url" if "url" in by else ""))
+    has_url = {"url", "prompt"} & set(by) and (folder / "url.npy").exists()  # by prompt where no source is of conversations: none
+    text, url = (opened(folder / f"{name}.npy") if name else _NONE for name in (text_group(by), "url" if has_url else ""))
     return Members(ordinal, bucket, component, text, url, bounds(shards, ordinal), sets)
 
 

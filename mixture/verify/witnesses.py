@@ -26,7 +26,7 @@ from mixture.verify.report import Report
 
 MOST_PAIRS = 2000
 TEXT_BYTES = 256 << 20
-NEAR, URL = "near_duplicate", "url_duplicate"
+NEAR, URL, PROMPT = "near_duplicate", "url_duplicate", "prompt_duplicate"
 # (recipe, source, text, witness_source, witness_text) -> exact Jaccard of their shingles; None where neither has any
 Again = Callable[[Recipe, str, str, str, str], float | None]
 
@@ -153,7 +153,7 @@ def _sample(decide: Found, seed: int, report: Report, build_dir: Path) -> tuple[
     chosen: list[Pair] = []
     n = 0
     for _, path, table in _tables(decide, columns, report, build_dir):
-        asked = pc.and_(pc.is_in(table["reason"], pa.array([NEAR, URL])), pc.is_valid(table["witness_id"]))
+        asked = pc.and_(pc.is_in(table["reason"], pa.array([NEAR, URL, PROMPT])), pc.is_valid(table["witness_id"]))
         rows = np.flatnonzero(pc.fill_null(asked, False).to_numpy(zero_copy_only=False))
         n += len(rows)
         mine = []
