@@ -36,10 +36,16 @@ _XML = re.compile(rb"^\s*<\?xml[^>]+encoding\s*=\s*[\"']([A-Za-z0-9_:.-]+)", re.
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.I)
 _LANG = re.compile(rb"<html[^>]+?lang\s*=\s*[\"']?\s*([A-Za-z]{2,3})", re.I)
 _WIDE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
-_S_OR_Z = re.compile(
-    rb"(?:(?<=[A-Za-z\xe0-\xff])|(?<=[\s>\"]))[\xf0\xfe\xd0\xde](?=[a-z\xe0-\xff])"
-)  # s and z with caron in Baltic pages
-_S_OR_Z_15 = re.compile(rb"[\xa6\xa8\xb8](?=[a-z\xe0-\xff])")  # the same in ISO 8859-15, where windows-1252 has ¦ ¨ ¸
+_S_OR_Z = re.compile(  # s and z with caron in Baltic pages: after a letter, or before one at the start of a word
+    rb"[A-Za-z\xe0-\xff][\xf0\xfe\xd0\xde]|(?<![A-Za-z\xc0-\xff])[\xf0\xfe\xd0\xde](?=[a-z\xe0-\xff])"
+)
+_S_OR_Z_15 = re.compile(
+    rb"[\xa6\xa8\xb8](?=[a-z\xe0-\xff])|[a-z\xe0-\xff][\xa8\xb8](?![\xa8\xb8])"
+)  # in ISO 8859-15, where windows-1252 has ¦ ¨ ¸
+_S_OR_Z_1252 = re.compile(rb"[a-z\xe0-\xff][\x8a\x8e\x9a\x9e]|[\x8a\x8e\x9a\x9e][a-z\xe0-\xff]")  # the same in windows-1252
+_QUOTES_13 = re.compile(rb"\xa5(?=[A-Za-z\xc0-\xff])|\xa1(?![A-Za-z\xc0-\xff\xa1])")  # low and high quotes in ISO 8859-13
+LATIN_LIKE = ("cp1252", "iso8859-1", "iso8859-3", "iso8859-4", "iso8859-9", "cp1257", "cp1254", "cp1250", "iso8859-2", "mac")
+OF_DOS = ("cp437", "cp850", "cp852", "cp855")  # no page is in these: the WHATWG's list does not have them
 _ICELANDIC = re.compile(rb"[\xe1\xed\xf3\xfa\xfd\xe6]")  # á í ó ú ý æ, of which Baltic pages as Latin would have none of meaning
 
 
@@ -136,22 +142,25 @@ def _meant(name: str, data: bytes) -> str:
 
 
 def _detected(data: bytes) -> str:
-    """By cchardet; where it finds something Latin, the letters that the Latin and the Baltic pages have in other places decide."""
+    """By cchardet; where it finds something Latin, the places of š, ž and quotes tell the four encodings of Estonian pages apart."""
     import cchardet
 
     said = cchardet.detect(data[:LOOKED_AT])["encoding"] or LATIN
     name = _codec(said) or LATIN
-    if not name.startswith(
-        ("cp1252", "iso8859-1", "iso8859-3", "iso8859-4", "iso8859-9", "cp1257", "cp1254", "cp1250", "iso8859-2", "mac")
-    ):
+    name = LATIN if name in OF_DOS else name
+    is_estonian = _looks_estonian(data)
+    if not name.startswith(LATIN_LIKE) or (name in ("cp1250", "iso8859-2") and not is_estonian):
         return name
-    if name in ("cp1250", "iso8859-2") and not _looks_estonian(data):
-        return name
-    if _S_OR_Z_15.search(data) and not re.search(rb"[\x80-\x9f]", data):
+    has_windows = re.search(rb"[\x80-\x9f]", data) is not None
+    if _S_OR_Z_1252.search(data):
+        return LATIN
+    if _S_OR_Z_15.search(data) and not has_windows:
         return "iso8859-15"
     if _S_OR_Z.search(data) and not _ICELANDIC.search(data):
-        return BALTIC if re.search(rb"[\x80-\x9f]", data) else "iso8859-13"
-    return name if name in (BALTIC, "iso8859-13", "iso8859-15") else LATIN
+        return BALTIC if has_windows else "iso8859-13"
+    if _QUOTES_13.search(data) and not has_windows:
+        return "iso8859-13"
+    return name if name in (BALTIC, "iso8859-13", "iso8859-15") and not is_estonian else LATIN
 
 
 def _looks_estonian(data: bytes) -> bool:
