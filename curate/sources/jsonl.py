@@ -1,6 +1,6 @@
 """JSON lines in, `RawRow | Bad` out, one per line that is not blank.
 
-Lines end at `\\n` only (texts hold U+2028 and U+0085). A line longer than the limit is skipped as it streams by. Holds orjson.
+What JSON leaves open is not left to the parser: a key that stands twice is refused, integers of any size stay exact. Holds orjson.
 """
 
 from __future__ import annotations
@@ -9,30 +9,24 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from curate.sources.formats import Asked
+from curate.sources.lines import lines
 from curate.sources.records import Bad, RawRow, Refused
 from curate.sources.stream import Blocks
 
 BLANK = b" \t\r\v\f"
-
-
-class Line(NamedTuple):
-    """One line; `data` is None where it is longer than the limit; `is_ended` is False for a last line without its newline."""
-
-    byte_offset: int
-    data: bytes | None
-    n_bytes: int
-    is_ended: bool
+SPACED_COLONS = (b" :", b"\t:", b"\r:")
+EXACT_FLOAT = 2**53  # orjson makes a float of an integer past 64 bits; it is then beyond this
 
 
 def read_jsonl(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
     """The records of one file. `asked.limit`: bytes of a line. A compressed file that ends early gives one last Bad."""
     blocks = Blocks(path)
-    for line in _lines(blocks, asked.limit):
+    for line in lines(blocks, asked.limit):
         if line.data is None:
             yield Bad(path.name, line.byte_offset, "too_large", f"a line of {line.n_bytes} bytes", line.n_bytes)
         elif data := (line.data if line.byte_offset else line.data.removeprefix(codecs.BOM_UTF8)).strip(BLANK):
@@ -44,45 +38,81 @@ def read_jsonl(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
         yield Bad(path.name, blocks.settled, *blocks.problem, blocks.lost_bytes())
 
 
-def _lines(blocks: Blocks, limit: int) -> Iterator[Line]:
-    start = 0
-    held: list[bytes] = []  # pieces of the line that goes on in the next block, while it is within the limit
-    n_held = 0
-    for block in blocks:
-        *ended, rest = block.split(b"\n") if b"\n" in block else [block]  # split would copy it
-        for piece in ended:
-            n = n_held + len(piece)
-            data = None if n > limit else b"".join([*held, piece]) if held else piece
-            if n_held:
-                held, n_held = [], 0
-            yield Line(start, data, n, True)
-            start += n + 1
-            blocks.settled = start
-        n_held += len(rest)
-        if n_held > limit:
-            held = []
-        elif rest:
-            held.append(rest)
-    if n_held and not blocks.problem:
-        yield Line(start, None if n_held > limit else b"".join(held), n_held, False)
-
-
 def _parse(data: bytes, is_ended: bool) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         value = _parse_slowly(data, is_ended, str(error))
+    else:
+        if isinstance(value, dict) and not _is_exact(data, value):
+            value = _parse_slowly(data, is_ended, "")
     if not isinstance(value, dict):
         raise Refused("not_an_object", f"a {type(value).__name__}")
     return value
 
 
-def _parse_slowly(data: bytes, is_ended: bool, said: str) -> Any:
-    """The standard library takes what orjson refuses but a record may hold where nobody looks: NaN, half a surrogate pair."""
+def _is_exact(data: bytes, value: dict[str, Any]) -> bool:
+    """Did orjson lose nothing, as far as counting tells? The keys of `value` are as many as the quotes before a colon outside strings.
+
+    In a string such a quote is escaped. False where that cannot be told, such as spaces before colons or a key that ends with a backslash.
+    """
     try:
-        return json.loads(data.decode())
+        n_keys = _n_keys(value)
+    except RecursionError:
+        return False
+    n_quotes = data.count(b'":')
+    if n_quotes != n_keys:
+        if b'\\\\":' in data:
+            return False
+        n_quotes -= data.count(b'\\":')
+    return n_quotes == n_keys and not any(spaced in data for spaced in SPACED_COLONS)
+
+
+def _n_keys(value: dict[str, Any]) -> int:
+    """Keys of an object and of all objects inside; -1 or less where a number may have been longer."""
+    n = len(value)
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            continue
+        if kind is dict:
+            n += _n_keys(item)
+        elif kind is list:
+            n += _n_keys_of_list(item)
+        elif kind is float and (item >= EXACT_FLOAT or item <= -EXACT_FLOAT):
+            return -(1 << 62)
+    return n
+
+
+def _n_keys_of_list(value: list[Any]) -> int:
+    n = 0
+    for item in value:
+        kind = type(item)
+        if kind is dict:
+            n += _n_keys(item)
+        elif kind is list:
+            n += _n_keys_of_list(item)
+        elif kind is float and (item >= EXACT_FLOAT or item <= -EXACT_FLOAT):
+            return -(1 << 62)
+    return n
+
+
+def _parse_slowly(data: bytes, is_ended: bool, said: str) -> Any:
+    """The standard library, which shows every pair. It takes what orjson refuses but a record may hold where nobody looks: NaN, half a
+    surrogate pair."""
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise Refused("invalid_utf8", f"byte {data[error.start]:#04x} at byte {error.start} of the line") from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
         is_cut = not is_ended and data.startswith(b"{") and not data.endswith(b"}")
-        raise Refused("truncated" if is_cut else "broken_json", said) from None
+        raise Refused("truncated" if is_cut else "broken_json", said or str(error)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Refused("duplicate_key", f"{twice!r} stands twice in one object")
+    return found

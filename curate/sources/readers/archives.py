@@ -1,0 +1,260 @@
+"""A tar or zip archive in, the rows of its members out, read as files of their own formats and named `archive!/member`.
+
+Nothing is unpacked to disk and no name is ever opened, so that `../x` or `/x` is a name like others. Links, devices and hidden files are
+passed over, as are members of other formats than those asked for. Imports the other readers, by formats.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from curate.recipe import Source
+from curate.sources.formats import ARCHIVE, BY_SUFFIX, FORMATS, Asked, reader
+from curate.sources.lanes import FILE, NAMED
+from curate.sources.records import Bad, RawRow
+from curate.sources.stream import FREE_BYTES, MAX_EXPANSION, Expansion, Member, Stream, strip_compression
+
+BLOCK = tarfile.BLOCKSIZE
+MAX_HEADER = 1 << 20  # bytes of a long name or of extended headers; longer ones are passed over
+MAX_NAME = 1000
+HIDDEN = ("__pycache__", "__MACOSX")
+DATA_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, MemoryError)
+
+
+def read_archive(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    """Rows of every member. One Bad for an archive that ends early, for a member that cannot be read, for an archive inside."""
+    if isinstance(path, Member):
+        yield Bad(path.name, 0, "nested_archive", "unpack the outer archive first", path.st_size)
+    elif Path(strip_compression(path.name)).suffix.lower() == ".zip":
+        yield from _zip(path, asked)
+    else:
+        yield from _tar(path, asked)
+
+
+def member_format(name: str, source: Source | None) -> str | None:
+    """The format a member is read as; None for one that is passed over."""
+    if any(part.startswith(".") or part in HIDDEN for part in name.split("/")):
+        return None
+    bare = strip_compression(name)
+    own = BY_SUFFIX.get(Path(bare).suffix.lower())
+    if source is not None and source.suffixes and not bare.endswith(tuple(source.suffixes)):
+        return None
+    if own == ARCHIVE:
+        return ARCHIVE
+    if source is None or source.format == "auto":
+        return own
+    if source.format == "tree":
+        return "text"
+    if source.format == "moses" and source.moses:
+        return "moses" if bare.lower().endswith(f".{source.moses.languages[0].lower()}") else None
+    return (
+        source.format if own == source.format or not FORMATS[source.format].suffixes or source.suffixes or own is None else None
+    )
+
+
+def harmless(name: str) -> str:
+    """A member's name that leads nowhere when it is put behind a folder: no root, no `..`, no control characters."""
+    name = "".join(char if char.isprintable() else "\ufffd" for char in name[:MAX_NAME].replace("\\", "/"))
+    return "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "unnamed"
+
+
+def _member(member: Member, inside: str, asked: Asked) -> Iterator[RawRow | Bad]:
+    source = asked.source
+    kind = member_format(inside, source)
+    if kind is None:
+        return
+    of_file = {FILE: inside} if source is not None and source.type in NAMED and FORMATS[kind].is_one else {}
+    for row in reader(kind)(cast(Path, member), asked):
+        if isinstance(row, RawRow):
+            row.values.update(of_file)
+            row = row._replace(file=member.name)
+        yield row
+
+
+def _zip(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    try:
+        size = path.stat().st_size
+        archive = zipfile.ZipFile(path)
+    except ZIP_DAMAGE as error:
+        is_there = path.is_file()
+        with_head = is_there and path.open("rb").read(2) == b"PK"
+        yield Bad(
+            path.name, 0, "truncated" if with_head else "unreadable", f"no directory at its end: {error}", size if is_there else 0
+        )
+        return
+    expansion = Expansion()
+    with archive:
+        found = _of_zip(archive)
+
+        def opened(inside: str) -> Member:
+            info = found[inside]
+            return Member(f"{path.name}!/{inside}", info.file_size, lambda: _ZipFile(archive, info, expansion), expansion)
+
+        for inside, info in found.items():
+            if expansion.is_bomb:
+                yield Bad(path.name, 0, "bomb", f"its members unpack to more than {expansion.n_out} bytes", size)
+                return
+            member = opened(inside)
+            folder = inside.rpartition("/")[0]
+            member.with_name = lambda name, folder=folder: (  # type: ignore[misc]
+                opened(other) if (other := f"{folder}/{name}" if folder else name) in found else None
+            )
+            expansion.n_in = min(expansion.n_in + info.compress_size, size)  # members may overlap
+            yield from _member(member, inside, asked)
+
+
+def _of_zip(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Harmless name -> member; equal names are told apart, folders and links left out."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.is_dir() or info.external_attr >> 28 == 0xA:
+            continue
+        name = base = harmless(info.filename)
+        n = 2
+        while name in found:
+            name, n = f"{base}~{n}", n + 1
+        found[name] = info
+    return found
+
+
+class _ZipFile(io.RawIOBase):
+    """A member of a zip file, whose damage is an OSError, and whose bytes are counted."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, expansion: Expansion) -> None:
+        try:
+            self.file = archive.open(info)
+        except ZIP_DAMAGE as error:
+            raise OSError(f"{error}") from None
+        self.expansion = expansion
+
+    def read(self, n: int = -1) -> bytes:
+        try:
+            data = self.file.read(n)
+        except ZIP_DAMAGE as error:
+            raise OSError(f"{error}") from None
+        self.expansion.n_out += len(data)
+        if self.expansion.is_bomb:
+            raise OSError(f"unpacks to more than {MAX_EXPANSION} times its bytes, past {FREE_BYTES}")
+        return data
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def _tar(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
+    """Headers one after another. A block that is no header is passed over until one is, so that damage costs its members only."""
+    stream = Stream(path)
+    expansion = stream.blocks.expansion
+    extended: dict[str, str] = {}
+    damage_from = -1
+    n_zero = 0
+    while len(block := stream.read(BLOCK)) == BLOCK:
+        start = stream.n_read - BLOCK
+        stream.blocks.settled = start if damage_from < 0 else damage_from
+        if not block.strip(b"\0"):
+            n_zero += 1
+            continue
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        except tarfile.HeaderError:
+            if n_zero >= 2 and damage_from < 0:
+                break  # after the end of the archive; what follows is not ours
+            damage_from = start if damage_from < 0 else damage_from
+            continue
+        if damage_from >= 0:
+            yield Bad(path.name, damage_from, "unreadable", "blocks that are no header of a tar file", start - damage_from)
+            damage_from = -1
+        n_zero = 0
+        if info.type in (
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+        ):
+            data = _Part(stream, info.size)
+            text = data.read(min(info.size, MAX_HEADER))
+            data.skip()
+            if info.type == tarfile.GNUTYPE_LONGNAME:
+                extended["path"] = text.rstrip(b"\0").decode(errors="replace")
+            elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                extended |= _extended(text)
+            continue
+        size = int(extended["size"]) if extended.get("size", "").isdigit() else max(info.size, 0)
+        inside = harmless(extended.get("path", info.name))
+        is_sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in extended)
+        extended = {}
+        data = _Part(stream, size if info.type in (*DATA_TYPES, tarfile.GNUTYPE_SPARSE) else 0)
+        if is_sparse:
+            yield Bad(f"{path.name}!/{inside}", start, "unreadable", "a sparse file", size)
+        elif info.type in DATA_TYPES and not info.name.endswith("/"):
+            member = Member(f"{path.name}!/{inside}", size, lambda data=data: cast(BinaryIO, data), expansion)  # type: ignore[misc]
+            for row in _member(member, inside, asked):
+                if isinstance(row, RawRow) or not data.is_cut:  # the end is said once, for the whole archive
+                    yield row
+        data.skip()
+        if data.is_cut:
+            break
+        stream.blocks.settled = stream.n_read
+    yield from _tar_end(path, stream, n_zero, damage_from)
+
+
+def _tar_end(path: Path, stream: Stream, n_zero: int, damage_from: int) -> Iterator[Bad]:
+    blocks = stream.blocks
+    if damage_from >= 0:
+        yield Bad(path.name, damage_from, "unreadable", "blocks that are no header of a tar file", stream.n_read - damage_from)
+    elif blocks.problem:
+        yield Bad(path.name, blocks.settled, *blocks.problem, blocks.lost_bytes())
+    elif not n_zero:
+        yield Bad(path.name, blocks.settled, "truncated", "the archive ends without its mark", blocks.lost_bytes())
+
+
+def _extended(text: bytes) -> dict[str, str]:
+    """Records `length key=value\\n` of an extended header; what is damaged ends them."""
+    found: dict[str, str] = {}
+    while text:
+        length, _, _ = text.partition(b" ")
+        if not length.isdigit() or not len(length) < int(length[:9]) <= len(text):
+            break
+        key, _, value = text[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
+        found[key.decode(errors="replace")] = value.decode(errors="replace")
+        text = text[int(length) :]
+    return found
+
+
+class _Part(io.RawIOBase):
+    """The bytes of one member in the stream of its archive; an OSError where that ends before them.
+
+    Closing it changes nothing: what is left is skipped afterwards.
+    """
+
+    def __init__(self, stream: Stream, size: int) -> None:
+        self.stream, self.left, self.size = stream, size, size
+        self.is_cut = False
+
+    def read(self, n: int = -1) -> bytes:
+        wanted = self.left if n < 0 else min(n, self.left)
+        data = b"" if self.is_cut else self.stream.read(wanted)
+        self.is_cut = self.is_cut or len(data) < wanted
+        if wanted and not data:
+            raise OSError("the archive ends inside this member")
+        self.left -= len(data)
+        return data
+
+    def skip(self) -> None:
+        """To the end of the last block of this member."""
+        self.left += -self.size % BLOCK
+        while self.left and (piece := self.stream.read1(min(self.left, 1 << 20))):
+            self.left -= len(piece)
+        self.is_cut = self.is_cut or self.left > 0
+
+    def close(self) -> None:
+        pass
