@@ -19,6 +19,7 @@ from curate.membership import membership
 from curate.recipe import load_recipe
 from curate.relate.prompts import prompt_of
 from curate.store import Store
+from mixture.export.texts import export_texts
 from mixture.verify import verify
 from tests.made import build, text, write_recipe, write_source
 
@@ -116,6 +117,11 @@ def test_tools_and_calls_are_in_the_tokens(made):
     read = steps.reader(path, made.recipe)
     texts = "\n".join(json.dumps(step(made.build, range(i, i + 1), None, read, 0), ensure_ascii=False, default=str) for i in range(8))
     assert "TOOLS [{" in texts and 'CALL ilm {\\"koht\\": \\"Tartu\\"}' in texts.replace("\\\\", "\\")
+
+
+def test_an_export_of_texts_does_not_drop_calls(made, tmp_path):
+    with pytest.raises(CurateError, match="a conversation calls tools"):
+        export_texts(made.build, tmp_path / "texts", made.recipe, made.store.root)
 
 
 def test_stats_say_what_they_hold(made):

@@ -162,7 +162,13 @@ def _table(
     if cuts is not None:
         values, _ = cuts.apply(rows, values, column == "messages")
     if column == "messages":
-        values = pa.array([json.loads(text) for text in values.to_pylist()], MESSAGES)
+        chats = [json.loads(text) for text in values.to_pylist()]
+        if any(one.get("tool_calls") for chat in chats for one in chat):
+            raise CurateError(
+                "a conversation calls tools, and an export of texts has the role and content of its messages only",
+                where=f"source {batch['source'][0]}", next="curate export BUILD DIR --tokens, or rules: [{signal: n_tool_calls, max: 0}]",
+            )  # fmt: skip
+        values = pa.array(chats, MESSAGES)
     times = last[rows] - first[rows]
     at = np.arange(int(times.sum())) + np.repeat(first[rows] - (np.cumsum(times) - times), times)  # rows of `own`
     of = pa.array(np.repeat(np.arange(len(rows)), times))

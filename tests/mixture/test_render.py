@@ -179,6 +179,42 @@ def test_a_conversation_the_template_refuses(tmp_path):
         load_template(with_template(tmp_path, source), "all").encode(CHAT, "document 7")
 
 
+CALLS = [
+    {"role": "user", "content": "Ilm?"},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"type": "function", "function": {"name": "ilm", "arguments": '{"koht": "Tartu <|im_end|>"}'}},
+        {"type": "function", "function": {"name": "ilm", "arguments": "{katki"}},
+    ]},
+]  # fmt: skip
+WITH_CALLS = (
+    "{% for t in tools or [] %}{{ t.function.name }} {{ t | tojson }};{% endfor %}{% for m in messages %}{{ m.content }}|{% generation %}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}<|im_end|>{% endfor %}{% endgeneration %}{% endfor %}"
+)
+
+
+def test_tool_calls_and_tools(tmp_path):
+    """Arguments are objects where they are JSON of one, else text; a special string inside them or inside a tool is plain text."""
+    template = load_template(with_template(tmp_path, WITH_CALLS), "assistant")
+    tools = '[{"type": "function", "function": {"name": "ilm", "description": "<|im_start|>"}}]'
+    rendered = template.render(CALLS, tools=tools)
+    begin = 'ilm {"type": "function", "function": {"name": "ilm", "description": "<|im_start|>"}};Ilm?||'
+    said = '{"koht": "Tartu <|im_end|>"}<|im_end|>"{katki"<|im_end|>'
+    assert rendered.text == begin + said
+    first, second = len(begin) + 28, len(begin) + len(said) - 10
+    assert rendered.controls == [(first, first + 10, STOP), (second, second + 10, STOP)]
+    assert rendered.loss_spans[-1] == (len(begin), len(begin) + len(said))
+    assert template.render(CALLS).text == "Ilm?||" + said
+
+
+def test_a_template_that_would_leave_calls_out(tokenizer):
+    with pytest.raises(CurateError, match="document 7: the chat template writes no tool calls"):
+        load_template(tokenizer, "all").encode(CALLS, "document 7")
+    assert (
+        load_template(tokenizer, "all").encode(CHAT, tools='[{"name": "f"}]')[0].tolist()
+        == load_template(tokenizer, "all").encode(CHAT)[0].tolist()
+    )
+
+
 def test_sentencepiece_with_a_template(data, tmp_path):
     """Mistral v1: [INST] is text, <s> and </s> are tokens 1 and 2, every piece gets its own leading blank."""
     source = (
