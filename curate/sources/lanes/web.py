@@ -1,12 +1,13 @@
 """Type web: a row with a page's HTML in, the columns of a document out: its main text, title, date, address, and what it says of reuse.
 
 Rows come from the formats warc and html or have a field `html` (bytes or text); a row that has only `text`, such as a conversion record,
-is taken as it is. What the page says about itself is under `web` in `extra`, where signals.urls looks for opt-outs. A worker process
+is taken as it is unless it begins like a page. What the page says about itself is under `web` in `extra`, where signals.urls looks for opt-outs. A worker process
 does the work (sources.web.worker). Imports fields and sources.web.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from curate.recipe import Source
@@ -14,6 +15,7 @@ from curate.sources.fields import Mapper, add_extra, as_string, checked, clean, 
 from curate.sources.records import Refused
 from curate.sources.web.worker import worker
 
+_PAGE_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
 PAGE = "curate.sources.web.page:page"
 
 
@@ -25,7 +27,7 @@ def lane(source: Source, limit: int) -> Mapper:
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
         html, mapped = pick(row, names["html"]), others(row)
-        if html is not None and html is row.get("text") and "html" not in source.fields:
+        if isinstance(html, str) and html is row.get("text") and "html" not in source.fields and not _PAGE_START.match(html):
             return mapped | {"text": checked(string(html, "text"), limit)}
         if not isinstance(html, str | bytes):
             raise Refused(

@@ -36,7 +36,7 @@ def page(job: dict[str, Any]) -> dict[str, Any]:
     formulas = maths.protect(tree, html) if job.get("maths", True) else maths.Found([], "")
     if formulas.formulas:
         html = as_html(tree)
-    language = extra.get("lang") or job.get("language")
+    language = job.get("language") or extra.get("lang")  # the recipe knows better than the page
     text = extractors.extract(job["extractor"], html, tree, job.get("favour", "balance"), language)
     text, n = maths.restore(text, formulas)
     if n:

@@ -142,6 +142,12 @@ def test_text_that_is_no_page_is_taken_as_it_is(tmp_path):
     assert [r.fields["text"] for r in read_all(tmp_path / "a.warc.wet", web())[0]] == ["Tere, maailm!"]
 
 
+def test_a_tree_of_pages(tmp_path):
+    pack(tmp_path / "raw" / "a.html", html())
+    made = recipe(tmp_path, {"s": {"read": "raw", "format": "tree", "type": "web"}}).sources["s"]
+    assert read_all(tmp_path / "raw" / "a.html", made)[0][0].fields["text"].startswith("Esimene lõik")
+
+
 def test_neighbours_of_a_page_that_takes_too_long(tmp_path):
     slow = "<html><body><table>" + "<tr><td>" * 60_000 + "x"
     pack(
@@ -242,3 +248,21 @@ def test_any_markup(parts, extractor, is_bytes):
         found["text"].encode()
     except Refused as refused:
         assert refused.cause in CAUSES
+
+
+@pytest.mark.parametrize("name", ["a.html", "deep/b.htm.gz", "a.warc.gz", "a.jsonl", "a.parquet"])
+def test_inspect_source_understands_pages(tmp_path, name):
+    from curate.sources.propose import propose
+
+    path = tmp_path / "raw" / name
+    path.parent.mkdir(parents=True)
+    if name.endswith("warc.gz"):
+        path.write_bytes(members(pages(3)))
+    elif name.endswith("parquet"):
+        pq.write_table(pa.table({"content": pa.array([html()] * 3, pa.binary())}), path)
+    else:
+        pack(path, lines({"raw_html": html().decode()}) if name.endswith("jsonl") else html())
+    found = propose(tmp_path / "raw")
+    assert found.type == "web"
+    assert found.samples[0].startswith("Esimene lõik")
+    assert found.source.get("fields", {}) == ({"html": "content"} if name.endswith("parquet") else {})
