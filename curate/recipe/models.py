@@ -92,6 +92,8 @@ DOMAIN_SIGNALS = (
     "domain_documents", "domain_drop_ratio", "domain_duplicate_ratio", "domain_template_ratio", "n_domain_duplicates",
     "n_domain_line_bytes", "n_domain_template_bytes",
 )  # fmt: skip
+# Asked of some languages of code only (family code). A file of another language passes by default: the question is not about it.
+OF_SOME_LANGUAGES = ("is_parsed", "is_python2", "n_html_visible_chars", "html_visible_ratio", "n_json_yaml_chars")
 
 
 class Rule(Strict):
@@ -104,7 +106,7 @@ class Rule(Strict):
     equals: Annotated[list[str | float] | None, BeforeValidator(listed)] = None  # one of these
     # Thirds as in CCNet (Wenzek et al. 2020): head up to the source's 30th percentile of the signal, middle up to the 60th, tail.
     keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(listed)] = None
-    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value; of DOMAIN_SIGNALS "pass"
+    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value; "pass" of DOMAIN_SIGNALS, OF_SOME_LANGUAGES
     sources: list[str] | None = None  # None: all
     datatrove: DatatroveFilter | None = None  # the filter whose verdict the signal is
     origin: str = "recipe"
@@ -129,8 +131,8 @@ class Rule(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_domain(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("signal") in DOMAIN_SIGNALS:
+    def _without_value(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("signal") in (*DOMAIN_SIGNALS, *OF_SOME_LANGUAGES):
             return {"missing": "pass", **data}
         return data
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 MIN_BITS = 3.5  # of Shannon entropy a byte, for values that mix letters and digits: random base64 of 20 bytes has 4.0 on average
 MIN_HEX_BITS = 3.0  # for hexadecimal: random of 32 digits has 3.6
-MOST_VALUE = 200
+MIN_SWITCHES = 4  # random letters and digits of 16 have 7 on average
 
 Span = tuple[int, int, str]
 
@@ -44,9 +44,9 @@ _PASSWORDS = frozenset(
     b"yourpassword your_password auth".split()
 )
 _HOSTS = re.compile(
-    rb"(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|host\b|hostname|server\b|db\b|example|.*\.(?:example|invalid|test|local)\b|.*example\.)",
+    rb"localhost|127\..*|0\.0\.0\.0|10\..*|192\.168\..*|host(?:name)?|server|db|database|.*\.(?:example|invalid|test|local)|(?:.*[.-])?example\..*",
     re.IGNORECASE,
-)
+)  # fmt: skip
 
 
 def bits(value: bytes) -> float:
@@ -62,13 +62,16 @@ def is_random(value: bytes) -> bool:
     if _HEX.fullmatch(value):
         return bits(value) >= MIN_HEX_BITS and len(value) >= 24 and re.search(rb"[a-fA-F]", value) is not None
     has_digit, has_letter = re.search(rb"\d", value), re.search(rb"[A-Za-z]", value)
-    return bool(has_digit and has_letter) and bits(value) >= MIN_BITS and _switches(value) >= 5
+    return bool(has_digit and has_letter) and bits(value) >= MIN_BITS and _switches(value) >= MIN_SWITCHES
 
 
 def _switches(value: bytes) -> int:
-    """How often the kind of character changes (lower, upper, digit, other): in random strings often, in names and versions rarely."""
-    kinds = [0 if 97 <= c <= 122 else 1 if 65 <= c <= 90 else 2 if 48 <= c <= 57 else 3 for c in value]
-    return sum(a != b for a, b in itertools.pairwise(kinds))
+    """How often letters of one case give way to a digit or the other case: in random strings often, in names and versions rarely.
+
+    A capital before a small letter begins a word, and marks between are passed over.
+    """
+    kinds = [0 if 97 <= c <= 122 else 1 if 65 <= c <= 90 else 2 for c in value if chr(c).isalnum()]
+    return sum(a != b and (a, b) != (1, 0) for a, b in itertools.pairwise(kinds))
 
 
 def _no_example(value: bytes) -> bool:
@@ -94,7 +97,7 @@ def _is_key(value: bytes) -> bool:
 def _is_url_password(value: bytes) -> bool:
     password = value.partition(b"@")[0]
     host = value.partition(b"@")[2]
-    if password.lower() in _PASSWORDS or _REFERENCE.search(password) or _HOSTS.match(host):
+    if password.lower() in _PASSWORDS or _REFERENCE.search(password) or _HOSTS.fullmatch(host):
         return False
     return not re.fullmatch(rb"[*x.X]+|:.*|.*(?:password|passwd|secret).*", password, re.IGNORECASE) and len(password) >= 4
 
