@@ -17,7 +17,7 @@ import numpy as np
 from curate.licenses.spdx import LIST_VERSION
 
 RUN = 5  # words
-LEAST = 0.85  # measured on the licence files of installed packages: changed names cost up to 13 % (tests/licenses/test_identify.py)
+LEAST = 0.85  # on licence files of installed packages: changed names cost up to 13 % (tests/licenses/test_identify.py)
 OWN = 0.3  # of its runs a licence must have for itself to be a second one beside one it shares the others with (a guess)
 MOST_WORDS = 60_000  # of a text looked at; the longest licence has 6,000
 

@@ -162,7 +162,7 @@ def _bad_words(recipe: Recipe, source: Source) -> list[Measurer]:
 
 def _model_file(recipe: Recipe, model: str, revision: str | None, sha256: str | None, where: str) -> Path:
     """The file of a model; its path may start from one of the recipe's roots."""
-    path = str(recipe.path(model, where)) if "{" in model else model
+    path = str(recipe.path(model, where).absolute()) if "{" in model else model
     return model_file(path, revision, recipe.base, sha256=sha256, where=where)
 
 

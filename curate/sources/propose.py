@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate import licenses
 from curate.errors import CurateError
 from curate.recipe import License, Limits, Source
 from curate.sources import Bad, raw_rows
@@ -113,6 +114,9 @@ def propose(path: Path) -> Proposal:
     notes = list(found["notes"])
     if len(used) < len(files):
         notes.append(f"{len(files) - len(used)} files of other formats are left out")
+    for said in found["licenses"][:10]:
+        expression, how = licenses.read(said)
+        notes += [f"licence {said[:80]!r} is not understood: license.spellings says what it is"] if expression is None and how else []
     source = _block(path, kind, is_tree, suffixes, found)
     texts = _texts(source, rows)
     languages = _languages(texts)
