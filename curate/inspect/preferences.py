@@ -24,14 +24,14 @@ _USED = ("preference_margin", "is_chosen_longer", "n_chosen_chars", "n_rejected_
 _QUERY = """
 WITH pairs AS (
   SELECT s.*, d.keep FROM ({signals}) s JOIN decisions d ON d.source = s.source AND d.id = s.id WHERE s.n_chosen_chars IS NOT NULL
-), both AS (SELECT *, 'all' AS documents_of FROM pairs UNION ALL SELECT *, 'kept' FROM pairs WHERE keep)
+), told AS (SELECT *, 'all' AS documents_of FROM pairs UNION ALL SELECT *, 'kept' FROM pairs WHERE keep)
 SELECT source, documents_of, count(*) AS pairs, count(preference_margin) AS with_margin,
   {quantiles},
   avg(is_chosen_longer) AS chosen_longer_share, avg((n_rejected_chars > n_chosen_chars)::INT) AS rejected_longer_share,
   avg(n_chosen_chars - n_rejected_chars) AS mean_char_difference, quantile_disc(chosen_rejected_char_ratio, 0.5) AS median_char_ratio,
   quantile_disc(answer_overlap_ratio, 0.5) AS median_answer_overlap,
   {leaks}, sum((n_answers_in_other_language > 0)::INT)::BIGINT AS other_language
-FROM both GROUP BY ALL ORDER BY source, documents_of
+FROM told GROUP BY ALL ORDER BY source, documents_of
 """
 _QUANTILES = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
 
@@ -46,7 +46,7 @@ def by_source(corpus: Connection, build_dir: Path) -> list[dict[str, Any]]:
 
 
 def lines(data: Sequence[dict[str, Any]]) -> list[str]:
-    """Two tables: margins and length; leakage and languages."""
+    """A table of margins and length, then what stands in what and languages, source by source."""
     if not data:
         return []
     sizes = [
@@ -54,10 +54,11 @@ def lines(data: Sequence[dict[str, Any]]) -> list[str]:
          percent(r["chosen_longer_share"], 1), percent(r["rejected_longer_share"], 1), f"{r['mean_char_difference']:+.1f}",
          f"{r['median_char_ratio']:.2f}"] for r in data
     ]  # fmt: skip
-    head = ["source", "of", "pairs", "margins", "p5", "p50", "p95", "chosen longer", "rejected longer", "chars more", "ratio"]
-    leaks = [
-        [r["source"], r["documents_of"], *(count(r[name]) for name in _LEAKS), f"{r['median_answer_overlap']:.2f}", count(r["other_language"])]
-        for r in data
-    ]  # fmt: skip
-    leak_head = ["source", "of", *_LEAKS.values(), "overlap", "other language"]
-    return [*table(head, sizes, "<<" + ">" * 9, "  "), "", *table(leak_head, leaks, "<<" + ">" * 7, "  ")]
+    head = ["source", "of", "pairs", "margins", "p5", "p50", "p95", "longer: chosen", "rejected", "chars more", "ratio"]
+    shown = table(head, sizes, "<<" + ">" * 9, "  ")
+    for r in data:
+        leaks = ", ".join(f"{said} {count(r[name])}" for name, said in _LEAKS.items())
+        shown += ["", f"  {r['source']} ({r['documents_of']}): stands whole in the other: {leaks};",
+                  f"    median share of words in both answers {r['median_answer_overlap']:.2f}; pairs with an answer in another language "
+                  f"than the prompt {count(r['other_language'])}"]  # fmt: skip
+    return shown

@@ -34,7 +34,7 @@ RECIPE = """
 kind: cpt
 name: pairs
 roots: {{data: '{data}', made: '{made}'}}
-tokenizer: {{model: none}}
+tokenizer: {{model: '{tokenizer}'}}
 sources:
   tatoeba: {{read: "{{data}}/parallel/tatoeba_et_en.jsonl.zst", type: parallel, parallel: {{languages: [en, et], form: translation,
     instruction_languages: {{en: 95 %, et: 5 %}}}}, fields: {{et: text, en: text_en}}, license: {{from_field: license}}}}
@@ -72,6 +72,7 @@ def built(folder: Path, preset: str, identifier: str) -> Path:
     """A build up to decisions; the store is shared, so that only what an identifier changes is measured again."""
     given = {
         "data": DATA,
+        "tokenizer": TOP / "recipes" / "quickstart" / "tokenizer",
         "made": folder,
         "order": ORDER,
         "preset": preset,

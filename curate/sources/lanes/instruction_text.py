@@ -1,20 +1,23 @@
 """A row with a passage and questions about it in, one text of both out, as a form of `render:` puts them.
 
-The questions stand in a list of {question, answer}, or in two fields of a text each or a list each. `parts` has the passage and the
-pairs; the form drawn for the row stands in extra under "render". Pure: draws are a function of passage and pairs (draw.py). Imports
-fields, repair, draw, store.
+The questions stand in a list of {question, answer}, or in two fields of a text each or a list each; with `group:` in several rows of one
+passage. `parts` has the passage and the pairs; the form drawn for the row stands in extra under "render". Pure: draws are a function of
+passage and pairs (draw.py). Imports fields, repair, draw, and the reader of groups.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from curate.recipe import Source
 from curate.recipe.lanes.instruction_text import QA
 from curate.sources.draw import Draw
 from curate.sources.fields import Mapper, add_extra, as_string, checked, clean, field_names, pick, scalars, string
-from curate.sources.records import Refused
+from curate.sources.readers.grouping import grouped
+from curate.sources.records import Bad, RawRow, Refused
 from curate.sources.repair import repair
 
 QUESTION, ANSWER = ("question", "q", "instruction", "prompt"), ("answer", "a", "answers", "response", "output", "completion")
@@ -82,3 +85,35 @@ def _said(value: Any) -> str:
     while isinstance(value, list | dict):
         value = next(iter(value), None) if isinstance(value, list) else pick(value, OF_ANSWER)
     return clean(string(value, "question or answer")).strip() if value is not None else ""
+
+
+def grouped_questions(
+    path: Path, rows: Iterator[RawRow | Bad], source: Source, limit: int, scratch: Path | None
+) -> Iterator[RawRow | Bad]:
+    """Rows of one passage as one row with all their questions, in `group.order`; everything else is that of the first."""
+    assert source.group is not None
+    names = field_names(source)
+    commas = source.model_copy(update={"group": source.group.model_copy(update={"join": ","})})
+    for row in grouped(path, _as_texts(path, rows, names), commas, limit, scratch):
+        if isinstance(row, Bad):
+            yield row
+        else:
+            listed = {names["qa"][0]: f"[{row.values[names['text'][0]]}]", names["text"][0]: row.values[_PASSAGE]}
+            yield row._replace(values=row.values | listed)
+
+
+_PASSAGE = "\0passage"
+
+
+def _as_texts(path: Path, rows: Iterator[RawRow | Bad], names: dict[str, tuple[str, ...]]) -> Iterator[RawRow | Bad]:
+    """With the questions as JSON in the place of the text, for groups to join."""
+    for row in rows:
+        if isinstance(row, RawRow):
+            try:
+                pairs = [as_string({"question": question, "answer": answer}) for question, answer in _pairs(row.values, names)]
+                row = row._replace(
+                    values=row.values | {_PASSAGE: pick(row.values, names["text"]), names["text"][0]: ",".join(map(str, pairs))}
+                )
+            except Refused as refused:
+                row = Bad(row.file or path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
+        yield row
