@@ -68,10 +68,18 @@ def _counts(text: str) -> tuple[int, ...]:
     lines = [line for raw in text.split("\n") if (line := raw.strip())]
     starts = [line[0].islower() for line in lines]
     n_hyphens = sum(is_lower and _HYPHENATED.search(line) is not None for line, is_lower in zip(lines, starts[1:], strict=False))
-    return n_chars, n_odd, len(words), n_single, sum(map(is_garbage, words)), len(lines), n_hyphens, sum(starts)
+    return n_chars, n_odd, len(words), n_single, sum(map(_is_garbage, words)), len(lines), n_hyphens, sum(starts)
 
 
 @lru_cache(maxsize=1 << 16)
+def _short(word: str) -> bool:
+    return is_garbage(word)
+
+
+def _is_garbage(word: str) -> bool:
+    return _short(word) if len(word) <= MAX_CHARS else is_garbage(word)
+
+
 def is_garbage(word: str) -> bool:
     """The rules of `n_garbage_words` for one word."""
     if len(word) < 3 or (word.isascii() and word.isalpha() and word.islower() and len(word) < 5):

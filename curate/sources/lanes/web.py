@@ -1,13 +1,12 @@
 """Type web: a row with a page's HTML in, the columns of a document out: its main text, title, date, address, and what it says of reuse.
 
 Rows come from the formats warc and html or have a field `html` (bytes or text); a row that has only `text`, such as a conversion record,
-is taken as it is unless it begins like a page. What the page says about itself is under `web` in `extra`, where signals.urls looks for opt-outs. A worker process
-does the work (sources.web.worker). Imports fields and sources.web.
+is taken as it is unless it begins like a page. What the page says about itself is under `web` in `extra`, where signals.urls looks for
+opt-outs. A worker process does the work (sources.web.worker). Imports fields and sources.web.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from curate.recipe import Source
@@ -15,7 +14,6 @@ from curate.sources.fields import Mapper, add_extra, as_string, checked, clean, 
 from curate.sources.records import Refused
 from curate.sources.web.worker import worker
 
-_PAGE_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
 PAGE = "curate.sources.web.page:page"
 
 
@@ -27,7 +25,7 @@ def lane(source: Source, limit: int) -> Mapper:
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
         html, mapped = pick(row, names["html"]), others(row)
-        if isinstance(html, str) and html is row.get("text") and "html" not in source.fields and not _PAGE_START.match(html):
+        if isinstance(html, str) and html is row.get("text") and "html" not in source.fields and not _is_page(html):
             return mapped | {"text": checked(string(html, "text"), limit)}
         if not isinstance(html, str | bytes):
             raise Refused(
@@ -56,3 +54,8 @@ def lane(source: Source, limit: int) -> Mapper:
         return mapped
 
     return fields
+
+
+def _is_page(text: str) -> bool:
+    head = text[:2000].lstrip().lower()
+    return head.startswith("<") and ("<!doctype html" in head or "<html" in head)

@@ -16,6 +16,8 @@ from curate.sources.stream import FEED, HEAD_BYTES, Blocks, Member, compression_
 
 GZIP = b"\x1f\x8b\x08"
 STARTS = (b"WARC/", b"http", b"filedesc", b"dns:")  # what a member begins with, after a damaged one
+BLANK_BYTES = 1 << 16  # of blank lines looked past
+MOST_TRIES = 100_000  # places that look like a gzip header tried after a damaged member
 PEEK_BYTES = 1 << 20  # of a line that is only looked at
 
 
@@ -95,15 +97,22 @@ class Frames:
         return bytes(self._held[self._from : self._from + n])
 
     def peek_line(self) -> bytes | None:
-        """The next line that is not blank; everything stays to be read. None at the end and before a break."""
+        """The next line that is not blank; everything stays to be read. None at the end and before a break; b"" behind many blank lines."""
         skipped = 0
         while self._more(skipped + 1):
+            if skipped > BLANK_BYTES:
+                return b""
             n = self._line_length(PEEK_BYTES, skipped)
             line = bytes(self._held[self._from + skipped : self._from + skipped + n])
             if line.strip():
                 return line
             skipped += n
         return None
+
+    def skip_blank(self) -> None:
+        """Go on to a line that is not blank."""
+        while self._more(1) and not self._held[self._from : self._from + (n := self._line_length(PEEK_BYTES))].strip():
+            self._pop(n)
 
     def take(self, n: int, hold: int) -> Block:
         """The next `n` bytes, or as many as there are. Held whole if `hold` >= n; else passed over in pieces."""
@@ -193,22 +202,23 @@ def _after_padding(file: BinaryIO, start: int) -> int:
 
 def _next_member(file: BinaryIO, start: int, size: int) -> int:
     """Offset of the next member from `start` on that holds a record; `size` if there is none."""
-    while True:
+    for _ in range(MOST_TRIES):
         start = _find(file, start)
         if start < 0:
-            return size
+            break
         file.seek(start)
         with contextlib.suppress(zlib.error):
             if zlib.decompressobj(wbits=31).decompress(file.read(1 << 12), 64).startswith(STARTS):
                 return start
         start += 1
+    return size
 
 
 def _find(file: BinaryIO, start: int) -> int:
     """Offset of the next gzip header from `start` on; -1 if there is none."""
     file.seek(start)
     kept = b""
-    while data := file.read(1 << 18):
+    while data := file.read(1 << 16):
         found = (kept + data).find(GZIP)
         if found >= 0:
             return start - len(kept) + found

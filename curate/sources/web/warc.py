@@ -20,9 +20,10 @@ from curate.sources.web.frames import Cut, Frames
 HEADER_BYTES = 1 << 20  # of one record's header; Common Crawl's have about 600
 PAGES = ("text/html", "application/xhtml+xml")
 KINDS = {"response": "html", "resource": "html", "conversion": "text"}  # record type -> key of the row
-ARC_LINE = re.compile(rb"^\S+://\S.* [0-9a-fA-F.:]+ \d{8,18} \S+ .*?-?\w+\s*$")
+ARC_HEADER_BYTES = 8192  # of a line that may be the header of an ARC record
+ADDRESS = re.compile(rb"[0-9a-fA-F.:]{2,39}")  # IPv4, IPv6
 IN_BLOCK = re.compile(rb"\r?\n\r?\nWARC/[01]\.\d+\r?\n")  # a header inside a block whose length is wrong
-ARC_IN_BLOCK = re.compile(rb"\n(?=\S+://\S[^\n]* [0-9.]+ \d{14} \S+ \d+\r?\n)")
+ARC_IN_BLOCK = re.compile(rb"\n(?=\S{1,30}://\S[^\n]{0,2000} [0-9.]{7,15} \d{14} \S{1,100} \d{1,12}\r?\n)")
 HEADER_START = len(b"\r\n\r\nWARC/1.0\r")
 BROKEN = "bad_record"
 
@@ -79,7 +80,7 @@ def _next_header(frames: Frames) -> Header | None:
             break
     if line.startswith(b"WARC/"):
         return _warc_header(frames, at)
-    if ARC_LINE.match(line):
+    if _is_arc(line):
         return _arc_header(line, at)
     return Header(at, {}, 0, False, f"no header of a record: {_shown(line)}")
 
@@ -106,6 +107,17 @@ def _warc_header(frames: Frames, at: int) -> Header:
     if not length.isdecimal():
         return Header(at, fields, 0, False, f"Content-Length {length or 'is missing'}")
     return Header(at, fields, int(length), False)
+
+
+def _is_arc(line: bytes) -> bool:
+    """Fields of version 1 or 2 at the end, an address before them, which may hold spaces."""
+    if len(line) > ARC_HEADER_BYTES or b"://" not in line[:32]:
+        return False
+    parts = line.strip().split(b" ")
+    return any(
+        len(parts) > n and ADDRESS.fullmatch(parts[-n]) and parts[1 - n].isdigit() and 8 <= len(parts[1 - n]) <= 18
+        for n in (4, 9)
+    )
 
 
 def _arc_header(line: bytes, at: int) -> Header:
@@ -159,7 +171,7 @@ def _is_followed_by_header(frames: Frames, header: Header) -> bool:
     if not header.is_arc and frames.peek(4) == b"\r\n\r\n":
         return True
     following = frames.peek_line()
-    if following is None or following.startswith(b"WARC/") or ARC_LINE.match(following):
+    if following is None or following.startswith(b"WARC/") or _is_arc(following):
         return True
     return header.is_arc and header.kind == "warcinfo" and _skip_to_header(frames, frames.at) >= 0
 
@@ -167,8 +179,9 @@ def _is_followed_by_header(frames: Frames, header: Header) -> bool:
 def _skip_to_header(frames: Frames, start: int) -> int:
     """Go on to the next header (or the end, or a damaged place); bytes of the stream from `start` to it."""
     while True:
+        frames.skip_blank()
         following = frames.peek_line()
-        if following is None or following.startswith(b"WARC/") or ARC_LINE.match(following):
+        if following is None or following.startswith(b"WARC/") or _is_arc(following):
             return frames.at - start
         frames.line(HEADER_BYTES)
 

@@ -277,3 +277,16 @@ def test_memory_stays_below_a_large_record(tmp_path):
     assert [type(f).__name__ for f in found] == ["Bad", "RawRow"]
     assert found[0].cause == "too_large"
     assert peak < 60_000_000, peak
+
+
+def test_endless_blank_lines_and_false_members_end(tmp_path):
+    import time
+
+    started = time.monotonic()
+    good, bad = rows(
+        tmp_path / "a.warc", pages(1)[0] + b"junk\n" + b"\r\n" * 500_000 + b"more junk" + b"\n" * 500_000 + pages(2)[1]
+    )
+    assert ([g["url"][-1] for g in good], {b.cause for b in bad}) == (["0", "1"], {"bad_record"})
+    good, bad = rows(tmp_path / "a.warc.gz", members(pages(1)) + b"\x1f\x8b\x08" * 300_000)
+    assert ([g["url"][-1] for g in good], len(bad)) == (["0"], 1)
+    assert time.monotonic() - started < 60
