@@ -51,3 +51,14 @@ def test_a_clean_text_has_almost_none():
     text = "Veski jahvatas kogu päeva ja õhtul oli kõik jahu valmis. Äripäev kirjutas sellest 2024. aastal, NATO ega EL sellest ei hoolinud."
     found = counts(text)
     assert (found["n_garbage_words"], found["n_odd_chars"], found["n_single_letter_words"]) == (0, 0, 0)
+
+
+def test_measured_where_a_rule_asks(tmp_path):
+    from curate.signals import DERIVED, measurers
+    from tests.sources.making import pack, recipe
+
+    pack(tmp_path / "a.txt", b"a")
+    for rules, is_measured in (([], False), ([{"signal": "garbage_word_ratio", "max": 0.05}], True)):
+        made = recipe(tmp_path, {"s": {"read": "a.txt"}}, rules=rules)
+        assert ("ocr" in {m.family.name for m in measurers(made, made.sources["s"])}) == is_measured
+    assert DERIVED["garbage_word_ratio"] == ("n_garbage_words", "n_ocr_words")
