@@ -104,9 +104,13 @@ def _warc_header(frames: Frames, at: int) -> Header:
     if not line:
         raise Cut(at, "truncated", "the file ends in a record's header", frames.at - at)
     length = fields.get("content-length", "")
-    if not length.isdecimal():
-        return Header(at, fields, 0, False, f"Content-Length {length or 'is missing'}")
+    if not _is_number(length):
+        return Header(at, fields, 0, False, f"Content-Length {length[:20] or 'is missing'}")
     return Header(at, fields, int(length), False)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def _is_arc(line: bytes) -> bool:
@@ -128,11 +132,8 @@ def _arc_header(line: bytes, at: int) -> Header:
         parts = [*text.rsplit(" ", 9)[:4], text.rsplit(" ", 1)[1]]
     url, _, date, kind, length = parts
     fields = {"uri": url, "date": date, "content-type": kind}
-    if not length.isdecimal():
-        is_description = url.startswith(
-            "filedesc:"
-        )  # its lines follow and a blank one ends them: the next header is found anyway
-        return Header(at, fields, 0, True, "" if is_description else f"a length of {length}")
+    if not _is_number(length):  # of the description it may be anything: the next header is found after its lines
+        return Header(at, fields, 0, True, "" if url.startswith("filedesc:") else f"a length of {length[:20]}")
     return Header(at, fields, int(length), True)
 
 

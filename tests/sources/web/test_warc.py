@@ -92,6 +92,7 @@ def test_a_wrong_length_does_not_take_its_neighbours(tmp_path, error):
         (b"WARC/1.0\r\nno colon here\r\n\r\nrest\r\n\r\n", "bad_record"),
         (b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "bad_record"),
         (b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: x1\r\n\r\n", "bad_record"),
+        (b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "bad_record"),
         (b"junk between records\r\n\r\n", "bad_record"),
         (record(b"no answer at all"), "bad_record"),
         (record(answer(b"x" * 3000)), "too_large"),
