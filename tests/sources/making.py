@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import yaml
@@ -31,11 +33,15 @@ def lines(*rows: object) -> bytes:
 
 
 def pack(path: Path, data: bytes) -> Path:
-    """Write `data` as the name says: plain, .gz or .zst."""
+    """Write `data` as the name says: plain, .gz, .zst, .bz2 or .xz."""
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
     elif path.suffix == ".zst":
         data = zstandard.ZstdCompressor().compress(data)
+    elif path.suffix == ".bz2":
+        data = bz2.compress(data)
+    elif path.suffix == ".xz":
+        data = lzma.compress(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path

@@ -20,6 +20,11 @@ from tests.sources.making import lines, pack, read_all, source
         (b'{"text": "a", "text"}', "broken_json"),
         (b"\x00\x00\x00", "broken_json"),
         (b"[" * 3000 + b"]" * 3000, "broken_json"),
+        (b'{"text": "a", "text": "b"}', "duplicate_key"),
+        (b'{"text": "a", "meta": {"x": 1, "y": {}, "x": 1}}', "duplicate_key"),
+        (b'{"text": "a \\":", "tags": [{"k": 1, "k" : 2}]}', "duplicate_key"),
+        (b'{"a\\\\":1, "text": "a", "b":2, "b":3}', "duplicate_key"),
+        (b'{"text": "a", "\\u0074ext": "b"}', "duplicate_key"),
         (b'["text"]', "not_an_object"),
         (b"7", "not_an_object"),
         (b"null", "not_an_object"),
@@ -163,3 +168,19 @@ def test_shapes_of_conversations(tmp_path, row, fields):
 def test_broken_conversations(tmp_path, row, cause):
     good, bad = read_all(pack(tmp_path / "a.jsonl", lines(row)), source(type="conversation"))
     assert (good, [b.cause for b in bad]) == ([], [cause])
+
+
+@pytest.mark.parametrize(
+    ("line", "id_"),
+    [
+        (b'{"id": 9007199254740993, "text": "a"}', "9007199254740993"),
+        (b'{"id": 18446744073709551615, "text": "a"}', "18446744073709551615"),
+        (b'{"id": 123456789012345678901234567890, "text": "a"}', "123456789012345678901234567890"),
+        (b'{"id": -9223372036854775809, "text": "a"}', "-9223372036854775809"),
+        (b'{"id": {"of": [18446744073709551617]}, "text": "a"}', '{"of":[18446744073709551617]}'),
+        (b'{"id": "a", "score": 1e300, "text": "\\":\\": :"}', "a"),
+    ],
+)
+def test_integers_of_any_size_are_exact(tmp_path, line, id_):
+    good, bad = read_all(pack(tmp_path / "a.jsonl", line + b"\n"))
+    assert ([r.fields["source_id"] for r in good], bad) == ([id_], [])

@@ -7,6 +7,7 @@ passed over, as are members of other formats than those asked for. Imports the o
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from curate.sources.records import Bad, RawRow
 from curate.sources.stream import FREE_BYTES, MAX_EXPANSION, Expansion, Member, Stream, strip_compression
 
 BLOCK = tarfile.BLOCKSIZE
+MAGIC, MAGIC_AT = b"ustar", 257  # in every header
 MAX_HEADER = 1 << 20  # bytes of a long name or of extended headers; longer ones are passed over
 MAX_NAME = 1000
 HIDDEN = ("__pycache__", "__MACOSX")
@@ -102,10 +104,7 @@ def _zip(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
                 yield Bad(path.name, 0, "bomb", f"its members unpack to more than {expansion.n_out} bytes", size)
                 return
             member = opened(inside)
-            folder = inside.rpartition("/")[0]
-            member.with_name = lambda name, folder=folder: (  # type: ignore[misc]
-                opened(other) if (other := f"{folder}/{name}" if folder else name) in found else None
-            )
+            member.with_name = lambda name: opened(other) if (other := name.partition("!/")[2]) in found else None
             expansion.n_in = min(expansion.n_in + info.compress_size, size)  # members may overlap
             yield from _member(member, inside, asked)
 
@@ -150,29 +149,34 @@ class _ZipFile(io.RawIOBase):
 
 
 def _tar(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
-    """Headers one after another. A block that is no header is passed over until one is, so that damage costs its members only."""
+    """Headers one after another. What is no header is passed over until one is, so that damage costs its members only."""
     stream = Stream(path)
     expansion = stream.blocks.expansion
     extended: dict[str, str] = {}
     damage_from = -1
     n_zero = 0
+    before = b""  # the block before, while headers are looked for
     while len(block := stream.read(BLOCK)) == BLOCK:
         start = stream.n_read - BLOCK
         stream.blocks.settled = start if damage_from < 0 else damage_from
         if not block.strip(b"\0"):
             n_zero += 1
             continue
-        try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-        except tarfile.HeaderError:
-            if n_zero >= 2 and damage_from < 0:
-                break  # after the end of the archive; what follows is not ours
+        info = _header(block)
+        if info is None and n_zero >= 2 and damage_from < 0:
+            break  # after the end of the archive; what follows is not ours
+        if info is None and before:
+            info, n_left = _shifted(before + block)
+            start -= n_left
+            stream.unread(block[BLOCK - n_left :])
+        if info is None:
+            before, extended = block, {}
             damage_from = start if damage_from < 0 else damage_from
             continue
         if damage_from >= 0:
-            yield Bad(path.name, damage_from, "unreadable", "blocks that are no header of a tar file", start - damage_from)
+            yield Bad(path.name, damage_from, "unreadable", "bytes that are no header of a tar file", start - damage_from)
             damage_from = -1
-        n_zero = 0
+        n_zero, before = 0, b""
         if info.type in (
             tarfile.GNUTYPE_LONGNAME,
             tarfile.GNUTYPE_LONGLINK,
@@ -180,15 +184,16 @@ def _tar(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
             tarfile.XGLTYPE,
             tarfile.SOLARIS_XHDTYPE,
         ):
-            data = _Part(stream, info.size)
-            text = data.read(min(info.size, MAX_HEADER))
+            data = _Part(stream, max(info.size, 0))
+            text = b"" if (n := min(data.left, MAX_HEADER)) == 0 else stream.read(n)
+            data.left -= len(text)
             data.skip()
             if info.type == tarfile.GNUTYPE_LONGNAME:
                 extended["path"] = text.rstrip(b"\0").decode(errors="replace")
             elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
                 extended |= _extended(text)
             continue
-        size = int(extended["size"]) if extended.get("size", "").isdigit() else max(info.size, 0)
+        size = int(extended["size"]) if re.fullmatch(r"[0-9]{1,18}", extended.get("size", "")) else max(info.size, 0)
         inside = harmless(extended.get("path", info.name))
         is_sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in extended)
         extended = {}
@@ -207,12 +212,30 @@ def _tar(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
     yield from _tar_end(path, stream, n_zero, damage_from)
 
 
+def _header(block: bytes) -> tarfile.TarInfo | None:
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+    except tarfile.HeaderError:
+        return None
+
+
+def _shifted(two: bytes) -> tuple[tarfile.TarInfo | None, int]:
+    """A header that begins inside the first of two blocks, where bytes were lost or came in, and how many bytes stand behind it."""
+    at = two.find(MAGIC)
+    while at >= 0:
+        start = at - MAGIC_AT
+        if 0 < start < BLOCK and (info := _header(two[start : start + BLOCK])) is not None:
+            return info, BLOCK - start
+        at = two.find(MAGIC, at + 1)
+    return None, 0
+
+
 def _tar_end(path: Path, stream: Stream, n_zero: int, damage_from: int) -> Iterator[Bad]:
     blocks = stream.blocks
-    if damage_from >= 0:
-        yield Bad(path.name, damage_from, "unreadable", "blocks that are no header of a tar file", stream.n_read - damage_from)
-    elif blocks.problem:
+    if blocks.problem:
         yield Bad(path.name, blocks.settled, *blocks.problem, blocks.lost_bytes())
+    elif damage_from >= 0:
+        yield Bad(path.name, damage_from, "unreadable", "bytes that are no header of a tar file", stream.n_read - damage_from)
     elif not n_zero:
         yield Bad(path.name, blocks.settled, "truncated", "the archive ends without its mark", blocks.lost_bytes())
 

@@ -73,7 +73,7 @@ class _Table:
                 return
             elif row.cause:
                 yield row
-                has_header = False
+                columns, has_header = (self.options.columns if has_header else columns), False
             self.blocks.settled = self.ahead[0].byte_offset if self.ahead else self._end()
 
     def _end(self) -> int:

@@ -41,7 +41,9 @@ def other_language(file: Path) -> list[str] | None:
         return None
     stem = bare[: own.start()]
     beside = {strip_compression(path.name) for path in file.parent.iterdir() if path.name.startswith(f"{stem}.")}
-    others = sorted({found[1] for name in beside if (found := LANGUAGE_SUFFIX.search(name)) and name == f"{stem}.{found[1]}"} - {own[1]})
+    others = sorted(
+        {found[1] for name in beside if (found := LANGUAGE_SUFFIX.search(name)) and name == f"{stem}.{found[1]}"} - {own[1]}
+    )
     return [own[1], others[0]] if len(others) == 1 else None
 
 

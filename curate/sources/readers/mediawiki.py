@@ -18,7 +18,7 @@ from curate.sources.readers.elements import elements
 from curate.sources.readers.wikitext import Names, clean
 from curate.sources.records import EXTRA, Bad, RawRow
 
-NAMESPACE = re.compile(r'<namespace key="(-?\d+)"[^>]*>([^<]*)<')
+NAMESPACE = re.compile(r'<namespace key="(-?\d+)"[^>]*>([^<]*)(?=<)')
 LOCAL_NAMES = {"files": ("-2", "6"), "categories": ("14",)}
 MODELS = ("wikitext", None)  # pages of others are JavaScript, style sheets, Lua
 

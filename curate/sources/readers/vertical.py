@@ -17,7 +17,7 @@ from curate.sources.lines import lines
 from curate.sources.records import EXTRA, Bad, RawRow
 from curate.sources.stream import Blocks
 
-TAG = re.compile(r"<(/?)([A-Za-z][\w.-]*)((?:\s[^\t]*)?)>\s*")  # fills its line; a token `<` has columns after it, or no name
+TAG = re.compile(r"<(/?)([A-Za-z][\w.-]*)((?:\s[^\t]*)?)/?>\s*")  # fills its line; a token `<` has columns after it, or no name
 ATTRIBUTE = re.compile(r'([\w.:-]+)\s*=\s*(?:"([^"]*)"|\'([^\']*)\')')
 DOC_STARTS, DOC_END = (b"<doc ", b"<doc>", b"<doc\t"), b"</doc>"
 PARAGRAPHS = ("p", "head", "div", "text")  # tags between which running text stands

@@ -83,8 +83,7 @@ class _Frame:
 def clean(text: str, title: str = "", names: Names | None = None) -> Page:
     """The text of a page. `title`: what {{PAGENAME}} stands for."""
     scanner = _Scanner(CONTROL.sub("", text), title, names or Names())
-    body = _lines(scanner.scan())
-    body = html.unescape(body).replace("\xa0", " ").replace(BAR, "|")
+    body = _lines(html.unescape(scanner.scan()).replace("\xa0", " ")).replace(BAR, "|")
     return Page(KEPT.sub(lambda match: scanner.kept[int(match[1])], body).strip(), list(dict.fromkeys(scanner.categories)))
 
 
@@ -115,15 +114,15 @@ class _Scanner:
     def _token(self, found: re.Match[str]) -> None:
         token, top = found[0], self.stack[-1]
         first = token[0]
-        if first == "|":
+        if found["end"] is not None:
+            self._table_end(token)
+        elif first == "|":
             if top.kind in ("{{", "[[", "{{{"):
                 top.split()
             else:
                 top.pieces.append("|")
         elif found["table"] is not None:
             self._open("{|")
-        elif found["end"] is not None:
-            self._table_end(token)
         elif first == "<":
             self._comment() if token == "<!--" else self._tag(token, found.start())
         elif found["target"] is not None:
@@ -147,7 +146,11 @@ class _Scanner:
         """What never closed becomes text of what it stands in; a table closes by itself."""
         frame = self.stack.pop()
         self.n_open[frame.kind] -= 1
-        self.stack[-1].pieces.append(self._table(frame) if frame.kind == "{|" else frame.literal())
+        if frame.kind == "{|":
+            frame.split()
+            self.stack[-1].pieces.append(self._table(frame))
+        else:
+            self.stack[-1].pieces.append(frame.literal())
 
     def _close(self, kind: str, closing: str, across: Collection[str] = ()) -> bool:
         """Close the innermost open `kind`; open things of `across` inside of it never closed. False, and text, where there is none."""
@@ -296,7 +299,7 @@ class _Scanner:
         return label
 
     def _table(self, frame: _Frame) -> str:
-        first, _, body = frame.literal().partition("\n")
+        first, _, body = "|".join(frame.parts).partition("\n")
         if NO_TEXT_TABLES.search(first):
             return ""
         rows: list[list[str]] = [[]]
