@@ -257,6 +257,7 @@ def _mixture(
     copies.check_copies(manifest, recipe, used, kept, members, held, report)
     held_out.check_held_out(manifest, recipe, used, kept, whole, held, before, clusters, report, build_dir)
     origins.check_origins(manifest, docs, kept, used, report, build_dir)
+    origins.check_allowed(manifest, recipe, report)
     packing.check_rows(manifest, arrays, used, [spec.packing for spec in recipe.mixture.phase_list], report)
     packing.check_order(manifest, arrays, used, report)
     damaged = {stage.folder / key / "tokens.ds" for stage in stages.values() for key in stage.info["damaged"]}

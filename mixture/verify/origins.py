@@ -1,4 +1,4 @@
-"""Languages and licences of what is trained on, counted again from the documents. Imports verify.
+"""Languages and licences of what is trained on, counted again from the documents. Imports curate.recipe, verify.
 
 In: documents stages, `Kept` and `Used`. Out: findings on the manifest's `languages` and `licences`.
 """
@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.recipe import Recipe
+from curate.recipe.licenses import UNKNOWN_SAYS, refusal
 from mixture.verify.documents import Found, read
 from mixture.verify.report import Report
 from mixture.verify.uses import Kept, Used, ids_of
@@ -43,6 +45,17 @@ def check_origins(
             found = sorted(((-int(n), value) for value, n in zip(names[name], sums, strict=True) if n))
             right = [(value, -n) for n, value in found]
             report.equal("manifest.json", f"{component['name']}: {stated}", list(component[stated].items()), right)
+
+
+def check_allowed(manifest: Mapping[str, Any], recipe: Recipe, report: Report) -> None:
+    """Nothing is trained on that the recipe's `licenses:` does not allow; the manifest's tokens by licence are counted again elsewhere."""
+    if recipe.licenses is None:
+        return
+    for component in manifest["components"]:
+        for name, tokens in component["licences"].items():
+            why = refusal(name, tuple(recipe.licenses.allow))
+            if why and not (why == UNKNOWN_SAYS and recipe.licenses.unknown == "flag"):
+                report.add("manifest.json", f"{component['name']}: trains on {tokens:,} tokens of {name}: {why}")
 
 
 def _sources(kept: Kept) -> list[str]:

@@ -8,8 +8,11 @@ import pytest
 from curate import cli
 from curate.inspect.explain import explain, render
 from curate.inspect.screen import screen
+from curate.recipe import load_recipe
 from mixture.export.texts import export_texts
 from mixture.verify.exported import verify_export
+from mixture.verify.origins import check_allowed
+from mixture.verify.report import Report
 from tests import command, made
 
 SAID = ["CC0", "cc by 4.0", "CC BY-NC 4.0", "all rights reserved", "none stated", None]
@@ -95,6 +98,20 @@ def test_drop_and_flag(tmp_path):
     assert "dropped for license_forbidden" in render(explain(built.build, dropped))
     both = made.build(tmp_path / "recipe.yaml", tmp_path / "both", ["licenses.unknown=drop"])
     assert both.problem is None and screen(both.build)["unknown_license_tokens"] == 0
+
+
+def test_verify_finds_what_is_not_allowed(tmp_path):
+    recipe(tmp_path, allow=["CC0-1.0", "MIT"], forbidden="drop", unknown="flag")
+    loaded = load_recipe(tmp_path / "recipe.yaml")
+    manifest = {"components": [{"name": "c", "licences": {"CC0-1.0": 5, "unknown": 7}}]}
+    report = Report()
+    check_allowed(manifest, loaded, report)
+    assert report.findings == []
+    manifest["components"][0]["licences"]["CC-BY-NC-4.0"] = 1234
+    check_allowed(manifest, loaded, report)
+    assert [one.what for one in report.findings] == ["c: trains on 1,234 tokens of CC-BY-NC-4.0: CC-BY-NC-4.0 is not allowed"]
+    check_allowed(manifest, load_recipe(tmp_path / "recipe.yaml", ["licenses.unknown=drop"]), report)
+    assert any("7 tokens of unknown" in one.what for one in report.findings)
 
 
 def test_only_what_the_recipe_lets_be_handed_on_is(tmp_path):
