@@ -50,7 +50,7 @@ class Formula(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Formulas of a page; the token of the i-th is `prefix` with five digits and a z."""
+    """Formulas of a page; the token of the i-th is `prefix` with at least five digits and a z."""
 
     formulas: list[Formula]
     prefix: str
@@ -84,16 +84,19 @@ def protect(tree: Any, html: str) -> Found:
 
 
 def restore(text: str, found: Found) -> tuple[str, int]:
-    """(the text with LaTeX in the place of tokens, how many formulas it has). A displayed formula stands on a line of its own, but not in tables."""
+    """(the text with LaTeX in the place of tokens, how many formulas it has). Displayed formulas stand on lines of their own, but not in
+    tables."""
     if not found.formulas:
         return text, 0
-    pattern, n = re.compile(rf"{found.prefix}(\d{{5}})z"), 0
+    pattern, n = re.compile(rf"{found.prefix}(\d{{5,7}})z"), 0
 
     def line_of(line: str) -> str:
         nonlocal n
         is_table = "|" in line
 
         def shown(match: re.Match[str]) -> str:
+            if int(match[1]) >= len(found.formulas):  # written with entities, so that the page had it unseen
+                return match[0]
             formula = found.formulas[int(match[1])]
             if not formula.is_display:
                 return f"${formula.latex}$"
@@ -244,7 +247,7 @@ def _put(element: Any, found: Found, formula: Formula | None) -> None:
 
 def _as_paragraphs(tree: Any, found: Found) -> None:
     """Tables and divs that only set equations and their numbers (LaTeXML's, older pages') become paragraphs, one a row."""
-    token = re.compile(rf"{found.prefix}\d{{5}}z")
+    token = re.compile(rf"{found.prefix}\d{{5,7}}z")
     for name, inside in (("table", "tr"), ("div", "div")):
         for block in list(tree.iter(name)):
             text = "".join(block.itertext())

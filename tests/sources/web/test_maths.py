@@ -85,6 +85,12 @@ def test_single_dollars_where_the_page_says_so():
 def test_a_page_that_has_our_token_in_it():
     body = "<p>xmathx00000z on sõna ja <math><mi>q</mi></math> on valem, mida siin pikalt seletatakse veel ja veel.</p>"
     assert "xmathx00000z on sõna ja $q$ on" in text(body)
+    assert "xmathx00009z on sõna ja $q$ on" in text(body.replace("xmathx00000z", "&#120;mathx00009z"))
+
+
+def test_more_formulas_than_five_digits():
+    found = maths.Found([maths.Formula("x", False)] * 100_002, "xmathx")
+    assert maths.restore(f"a {found.token(100_001)} b", found) == ("a $x$ b", 1)
 
 
 def test_switched_off():
