@@ -39,6 +39,7 @@ COMMANDS = {
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
     "against_spacy": [sys.executable, "-m", "tests.signals.test_against_spacy"],
     "classifier": [sys.executable, "-m", "tests.bench.classifier"],
+    "pairs": [sys.executable, "-m", "tests.bench.pairs"],
     "pii": [sys.executable, "-m", "tests.signals.test_pii"],
     "what_if": [sys.executable, "-m", "tests.bench.what_if", "--documents", "10000000"],
     "dedup_scale": [sys.executable, "-m", "tests.bench.dedup_scale", "--most", "10000000"],
@@ -51,9 +52,14 @@ COMMANDS = {
     "decontamination": [sys.executable, "-m", "tests.bench.decontamination"],
     "decontamination_speed": [sys.executable, "-m", "tests.bench.decontamination", "speed"],
     "arrivals": [sys.executable, "-m", "tests.bench.arrivals"],
+    "ingest_memory": [sys.executable, "-m", "tests.bench.ingest_memory"],
+    "conversations": [sys.executable, "-m", "tests.bench.conversations"],
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
     "loader": [sys.executable, "-m", "tests.bench.loader"],
+    "extraction": [sys.executable, "-m", "tests.bench.extraction"],
+    "readers": [sys.executable, "-m", "tests.bench.readers"],
+    "code_and_math": [sys.executable, "-m", "tests.bench.code_lane"],
     "road": [sys.executable, "-m", "tests.bench.road"],
 }
 
