@@ -17,9 +17,19 @@ from curate.sources.records import Refused
 
 KINDS = ("code", "numbers", "names")
 PLACEHOLDER = re.compile(r"\[\[[CNP]\d+\]\]")
+# A line of code without a fence: it begins like a definition, an import, a query, an assignment or a call, ends in ; { or }, or is
+# indented and begins with a word that controls (a guess). Such lines in a row are one piece.
+_LINE = (
+    r"[ \t]*(?:(?:def|class|function|public|private|static|import|package|using|#include|SELECT|INSERT|UPDATE|DELETE|CREATE)\b[^\n]*"
+    r"|[A-Za-z_][\w.\[\]]*[ \t]*[-+*/:]?=[ \t]*[^\s=][^\n]*|[A-Za-z_][\w.]*\([^\n]*\)[ \t]*:?|[^\n]*[;{}])"
+    r"|[ \t]{2,}(?:return|for|if|while|else|elif|print|try|except|case|break)\b[^\n]*"
+)
+LINES = rf"(?:(?<=\n)|\A)(?:{_LINE})(?:\n(?:[ \t]*\n)*(?:{_LINE}))*(?=\n|\Z)"
 # fenced code, code between back ticks, LaTeX, addresses, markup tags, {places} and %s of templates, names with _ or () in them
 CODE = (
-    r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.+?\$\$|\$[^$\s](?:[^$\n]*[^$\s])?\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|https?://[^\s<>\"')\]]+(?<![.,;:!?])|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    rf"```.*?(?:```|\Z)|{LINES}|"
+    r"`[^`\n]+`|\$\$.+?\$\$|\$[^$\s](?:[^$\n]*[^$\s])?\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]"
+    r"|https?://[^\s<>\"')\]]+(?<![.,;:!?])|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|</?[A-Za-z][^<>\n]*>|\{[A-Za-z_]\w*\}|%[sd]\b|\[\[[CNP]\d+\]\]|\b\w+\(\)|\b[A-Za-z]\w*_\w+\b"
 )
 NUMBER = r"(?<![\w])[+\u2212-]?\d+(?:[.,:/\u00a0\u202f]\d+)*(?![\w])|(?<![\w])\d+(?:[.,:/]\d+)*"

@@ -15,6 +15,7 @@ from curate.inspect.conversations import FAULTS
 from curate.inspect.corpus import open_corpus, rows
 from curate.inspect.stats import stats
 from tests import command
+from tests.mixture import tiny_tokenizer
 
 TOP = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("VESKI_TEST_DATA", TOP.parent / "shared" / "data"))
@@ -22,7 +23,7 @@ RECIPE = """
 kind: cpt
 name: conversations
 roots: {{data: '{data}'}}
-tokenizer: {{model: none}}
+tokenizer: {{model: tok}}
 sources:
   alpaca_est_seed: {{read: "{{data}}/instruct/alpaca_est_seed.jsonl.zst", type: conversation, language: et, fields: {{task: name}},
     conversation: {{templates: conversation}}, license: {{declared: LicenseRef-none-stated}}}}
@@ -63,6 +64,7 @@ def table(head: list[str], lines: list[list[Any]]) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
+        tiny_tokenizer.write(Path(folder) / "tok", template=tiny_tokenizer.CHATML)
         recipe = Path(folder) / "recipe.yaml"
         recipe.write_text(RECIPE.format(data=DATA, names=", ".join(NAMES)))
         command.build(recipe, Path(folder), "--until", "decide")
