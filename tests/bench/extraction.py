@@ -92,7 +92,7 @@ def gold_pages() -> None:
     for name, favour in NAMES:
         text_of(pages[0]["html"], name, favour)  # warm
         started = time.process_time()
-        found = [text_of(p["html"], name, favour, "en") for p in pages]
+        found = [text_of(p["html"], name, favour) for p in pages]
         took = time.process_time() - started
         scores = [agreement(meta(p)["gold_text"], text) for p, text in zip(pages, found, strict=True)]
         precision, recall = (mean([s[i] for s in scores]) for i in (0, 1))

@@ -16,10 +16,25 @@ def _trafilatura(html: str, tree: Any, favour: str, language: str | None) -> str
     """Barbaresi 2021 (ACL demo), doi 10.18653/v1/2021.acl-demo.15: rules over the tree, with readability and justext behind it."""
     import trafilatura
 
-    return trafilatura.extract(
+    text = trafilatura.extract(
         html, include_comments=False, include_tables=True, include_formatting=False, favor_precision=favour == "precision",
         favor_recall=favour == "recall", deduplicate=False,
     ) or ""  # fmt: skip
+    return _tidy(text, has_code="<pre" in html or "<PRE" in html)
+
+
+def _tidy(text: str, has_code: bool) -> str:
+    """Without the source's own indentation, which trafilatura leaves inside lists; a dash stands before its item."""
+    lines = text.split("\n")
+    if not has_code:
+        lines = [said for line in lines if (said := " ".join(line.split()))]  # its blocks follow each other without blank lines
+    out: list[str] = []
+    for line in lines:
+        if out and out[-1].rstrip() == "-" and line.strip():
+            out[-1] = "- " + line.lstrip()
+        elif not (out and out[-1].rstrip() == "-"):
+            out.append(line)
+    return "\n".join(out)
 
 
 def _resiliparse(html: str, tree: Any, favour: str, language: str | None) -> str:

@@ -105,6 +105,21 @@ def test_lists_and_tables_stay_legible(extractor):
     assert items in (["- esimene asi siin"], ["1. esimene asi siin"])
 
 
+def test_indentation_of_the_source_is_no_text():
+    body = (
+        "<ul>"
+        + "".join(
+            f"<li>\n          <b>Pealkiri {i}</b>\n          <br>\n  Autor {i}\n     <span>   Kood </span></li>" for i in range(6)
+        )
+        + "</ul>"
+    )
+    text = page({"html": f"<html><body><article>{PROSE}{body}{PROSE}</article></body></html>", "extractor": "trafilatura"})[
+        "text"
+    ]
+    assert "- Pealkiri 3" in text.split("\n")
+    assert not any(line != line.strip() or "  " in line for line in text.split("\n"))
+
+
 @pytest.mark.parametrize("extractor", ["trafilatura", "resiliparse", "justext", "datatrove", "whole"])
 def test_every_extractor(extractor):
     document = f"<html lang='et'><body><nav><a href='/'>Avaleht</a> <a href='/b'>Kontakt</a></nav><article>{PROSE}</article></body></html>"
