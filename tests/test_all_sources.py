@@ -27,7 +27,6 @@ ELSEWHERE = {
     "lists/ut1/": "urls.block_lists", "lists/badwords_v2_et.txt": "bad_words", "lists/badwords_v2_en.txt": "bad_words",
     "lists/badwords_v2_ru.txt": "bad_words", "lists/badwords_ldnoobw_fi.txt": "bad_words", "lists/badwords_ldnoobw_sv.txt": "bad_words",
     "lists/badwords_ldnoobw_de.txt": "bad_words", "lid/lid.176.ftz": "language_id", "eval/": "decontaminate.against",
-    "tokenizers/gpt_neox_20b/": "tokenizer.model",
     "lists/badwords_ldnoobw_en.txt": "tests/signals/test_bad_words.py: one list a language",
     "lists/badwords_ldnoobw_ru.txt": "tests/signals/test_bad_words.py: one list a language",
     "lists/stopwords.jsonl.zst": "tests/signals/reference.py: words of nine languages, no text",
