@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a check failed; 2 the user's mistake; 3 done, but past the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -61,13 +62,49 @@ def _show(data: Any, text: str, as_json: bool) -> None:
 
 @app.command("inspect-source", rich_help_panel="make")
 def inspect_source(
-    path: Annotated[Path, typer.Argument(help="Your JSONL, Parquet, text file or folder")], as_json: AsJson = False
+    path: Annotated[str, typer.Argument(metavar="PATH|URL|HUB_ID", help="A file or folder, a URL, or a dataset of the hub: owner/name")],
+    config: Annotated[str | None, typer.Option(help="Of a dataset of the hub.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a dataset of the hub.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a dataset of the hub; default: the commit of main.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Look at raw data and propose a source block for a recipe."""
-    from curate.sources.propose import propose
+    """Look at raw data and propose a source block for a recipe. Of what lies elsewhere only the first MB is looked at."""
+    from curate.sources.places.look import look_at
 
-    proposal = propose(path)
+    proposal = look_at(path, config, split, revision)
     _show(proposal.data(), proposal.text(), as_json)
+
+
+@app.command("fetch", rich_help_panel="make")
+def fetch(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file")],
+    update: Annotated[bool, typer.Option("--update", help="Take what changed at its origin, forget what is gone from there.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read what is here again; fetch what is damaged anew.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Files fetched side by side.")] = 8,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mirror what a recipe names elsewhere (URLs, datasets, tokenizer, models) on this machine; builds then need no network.
+
+    The mirror is the root `mirror`, else mirror/ beside the recipe. Interrupted, the same command goes on, in the middle of a file too.
+    """
+    from dataclasses import asdict
+
+    from curate.models.files import model_file
+    from curate.recipe import load_recipe
+    from curate.sources.places.fetch import fetch as fetch_places
+    from mixture.tokenizer.files import find_files
+
+    loaded = load_recipe(recipe, sets or [])
+    data = fetch_places(loaded, update=update, verify=verify, n_files=parallel)
+    find_files(loaded.tokenizer, loaded.path)  # the hub's own cache keeps what comes from there
+    for name, model in loaded.named_models().items():
+        path = str(loaded.path(model.model, name)) if "{" in model.model else str(model.model)
+        model_file(path, model.revision, loaded.base, sha256=model.sha256, where=name)
+        if name.startswith("models.") and loaded.models[name.removeprefix("models.")].kind == "kenlm":
+            with contextlib.suppress(CurateError):  # what its maker says of it lies beside it, or does not
+                model_file(f"{path}.json", model.revision, loaded.base, where=name)
+    _show(asdict(data), data.text(), as_json)
 
 
 @app.command("build-mixture", rich_help_panel="make")
@@ -383,6 +420,73 @@ def sql(
         room.render_csv(data) if csv else room.render(data, sys.stdout.isatty()),
         as_json,
     )
+
+
+@app.command("select", rich_help_panel="adapt")
+def select(
+    build: Build,
+    out: Annotated[Path, typer.Argument(help="OUT.jsonl: the picks and why; OUT.txt: their ids, for where: {id: {file: OUT.txt}}")],
+    n: Annotated[int, typer.Option(help="How many conversations.")] = 2000,
+    languages: Annotated[str | None, typer.Option(help="As many of each, by what the user writes: et,en. Default: any.")] = None,
+    difficulty: Annotated[str, typer.Option(help="A signal, larger is harder; -SIGNAL: smaller is harder.")] = "n_answer_words",
+    min_answer_words: Annotated[int, typer.Option(help="Of the assistant's messages together.")] = 0,
+    max_answer_words: Annotated[int | None, typer.Option(help="Of the assistant's messages together.")] = None,
+    max_similarity: Annotated[float, typer.Option(help="Of a prompt with any pick's: weighted Jaccard index of their words.")] = 0.5,
+    source: Annotated[list[str] | None, typer.Option(help="Only this source (repeatable).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose a small set of the kept conversations: hardest first, of a length, in balanced languages, no two alike."""
+    from curate.inspect import select as room
+
+    names = tuple(name.strip() for name in (languages or "").split(",") if name.strip())
+    data = room.select(
+        build, room.Ask(n, names, difficulty, min_answer_words, max_answer_words, max_similarity, tuple(source or ()))
+    )
+    room.write(data, out)
+    _show(data, room.render(data), as_json)
+    sys.exit(1 if data["short"] else 0)
+
+
+@app.command("export-prompts", rich_help_panel="hand over")
+def export_prompts(
+    build: Build,
+    out: Annotated[Path, typer.Argument(help="A JSONL file")],
+    task: Annotated[str, typer.Option(help="answer: conversations without their last answer; translate: whole ones.")] = "answer",
+    to: Annotated[str | None, typer.Option(help="The language to translate into.")] = None,
+    protect: Annotated[str, typer.Option(help="What placeholders stand for in a translation.")] = "code,numbers,names",
+    source: Annotated[list[str] | None, typer.Option(help="Only this source (repeatable).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the kept conversations for a model elsewhere to answer or translate; `import-answers` takes what it says."""
+    from curate.inspect import exchange as room
+    from curate.sources.protect import KINDS
+
+    kinds = [kind.strip() for kind in protect.split(",") if kind.strip()]
+    if task not in ("answer", "translate"):
+        raise CurateError("no such task", where="--task", found=task, allowed="answer, translate")
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise CurateError("nothing of this kind is protected", where="--protect", found=unknown[0], allowed=", ".join(KINDS))
+    data = room.export_prompts(build, out, task, to=to, sources=source or (), kinds=kinds)  # type: ignore[arg-type]
+    _show(data, room.render(data), as_json)
+
+
+@app.command("import-answers", rich_help_panel="make")
+def import_answers(
+    prompts: Annotated[Path, typer.Argument(help="What `curate export-prompts` wrote")],
+    answers: Annotated[Path, typer.Argument(help="JSONL: {id, answer}, {id, texts} or {id, messages}; and seed, verdict, ... of a row")],
+    out: Annotated[Path, typer.Argument(help="A JSONL file, which a source of type: conversation reads")],
+    generator: Annotated[str, typer.Option(help="The model that answered, with its version.")],
+    seed: Annotated[str | None, typer.Option(help="Of its sampling.")] = None,
+    date: Annotated[str | None, typer.Option(help="When it answered: 2026-11-29.")] = None,
+    license: Annotated[str | None, typer.Option(help="Under which its answers may be used.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join answers made elsewhere to their prompts, with their provenance. Exit code 1 where an answer fits no prompt."""
+    from curate.inspect import exchange as room
+
+    data = room.import_answers(prompts, answers, out, room.Told(generator, seed, date, license))
+    _show(data, room.render(data), as_json)
+    sys.exit(1 if data["problems"] else 0)
 
 
 @app.command("thresholds", rich_help_panel="adapt")

@@ -19,6 +19,7 @@ from curate import engine, schema
 from curate.ingest import ID_BYTES, RUN, Run, hash_files, plan_runs, read_range, run_tasks, settings_of
 from curate.recipe import Recipe, Source
 from curate.sources import check_source, list_files
+from curate.sources.libraries import libraries
 from curate.store import Stage, Store, digest, read_json, table_root, write_json
 
 VERSION = 2  # columns of preferences, parts and licence evidence
@@ -60,13 +61,15 @@ def ingest(store: Store, recipe: Recipe, workers: int) -> dict[str, Stage]:
     files = {name: list_files(recipe, source) for name, source in recipe.sources.items()}
     for name, source in recipe.sources.items():
         check_source(source, files[name], recipe.limits)
-    sha256 = hash_files(store, list({f.path: f for found in files.values() for f in found}.values()), workers)
+    hashes = hash_files(store, list({(f.path, f.format): f for found in files.values() for f in found}.values()), workers)
+    recipe.check_mirror({path: one.sha256 for (path, _), one in hashes.items()})
     plans = {}
     for name, source in recipe.sources.items():
-        settings = settings_of(recipe, source)
-        listed = digest(*(part for f in files[name] for part in (f.name, f.format, sha256[f.path])))
-        raw = [sha256[f.path] for f in files[name]]
-        runs = plan_runs(source, files[name], sha256)
+        settings = settings_of(recipe, source) | libraries(source, {f.format for f in files[name]})
+        sha256 = {f: hashes[f.path, f.format].sha256 for f in files[name]}
+        listed = digest(*(part for f, own in sha256.items() for part in (f.name, f.format, own, *([f.beside] if f.beside else []))))
+        raw = list(sha256.values())
+        runs = plan_runs(source, files[name], hashes)
         named = digest(*(part for run in runs for part in (run.key, *(f.name for f in run.files))))
         plans[name] = Plan(
             source,
@@ -153,8 +156,14 @@ def _gather(runs: Stage, names: Stage, low: bytes, high: bytes | None) -> pa.Tab
         for path in sorted(runs.shard_path(key).glob("part-*.arrow")):
             part = read_range(path, low, high)
             if part.num_rows:
-                tables.append(part.append_column("file", listed.take(part.column("file_index"))))
+                tables.append(part.append_column("file", _names(listed, part)))
     return pa.concat_tables(tables) if tables else _EMPTY
+
+
+def _names(listed: pa.Array, rows: pa.Table) -> pa.ChunkedArray:
+    """The name of the file of every row, and of its member where that is an archive."""
+    files = listed.take(rows.column("file_index"))
+    return pc.if_else(pc.is_null(rows.column("member")), files, pc.binary_join_element_wise(files, rows.column("member"), "!/"))
 
 
 def _order(rows: pa.Table) -> list[int]:
@@ -212,7 +221,7 @@ def write_quarantine(stage: Stage, runs: Stage, names: Stage, source: str) -> No
         run = read_json(runs.shard_path(key) / "shard.json")["counts"]
         counts = {name: value + run[name] for name, value in counts.items()}
         bad = pq.read_table(runs.shard_path(key) / "quarantine.parquet")
-        listed = pa.array(files, pa.string()).take(bad.column("file_index"))
+        listed = _names(pa.array(files, pa.string()), bad)
         tables.append(bad.append_column("file", listed).append_column("source", pa.repeat(pa.scalar(source), bad.num_rows)))
     table = pa.concat_tables(tables).select(schema.QUARANTINE.names).cast(schema.QUARANTINE)
     table = table.sort_by([(name, "ascending") for name in ("file", "byte_offset", "cause", "detail")])

@@ -188,8 +188,8 @@ def progress(label: str, total: float, *, in_bytes: bool = False) -> Iterator[Ca
     if _QUIET:
         yield lambda weight: None
     elif sys.stderr.isatty():
-        from rich.console import Console
         from rich import progress as bars_of
+        from rich.console import Console
 
         shown = (bars_of.DownloadColumn(), bars_of.TransferSpeedColumn()) if in_bytes else ()
         columns = (bars_of.TextColumn("{task.description:<10}"), bars_of.BarColumn(40), bars_of.TaskProgressColumn(), *shown,

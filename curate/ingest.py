@@ -19,8 +19,11 @@ from curate import engine, licenses
 from curate.errors import CurateError
 from curate.recipe import DECIDE_ROWS, Limits, Recipe, Source
 from curate.schema import DOCUMENTS
-from curate.sources import Bad, RawFile, Record, read
+from curate.sources import Bad, RawFile, Record, pieces, read
 from curate.sources.fields import COLUMNS, chat_text
+from curate.sources.formats import ARCHIVE, FORMATS
+from curate.sources.lanes import NAMED
+from curate.sources.pieces import Hashed, Piece
 from curate.sources.repair import PROSE, repair
 from curate.sources.stream import strip_compression
 from curate.store import Stage, Store, canonical_json, digest, file_sha256, read_json, write_json
@@ -33,27 +36,33 @@ PART_TEXT_BYTES = 128 << 20  # of text held by a task and written as one sorted 
 ROW_BYTES = 1 << 10  # what a row costs in memory beside its text (a guess), so that short texts fill a part too
 BATCH_TEXT_BYTES = 2 << 20  # the grain at which step two reads a part
 GROUP_BYTES, GROUP_FILES = 16 << 20, 4096  # small files share a run until one of these
+# Keys that stand in the fingerprint with and without a value; options of lanes and readers only where a recipe has them.
+ALWAYS_SETTINGS = ("name", "type", "language", "license", "fields", "id")
 UNREADABLE = "unreadable"  # in place of the sha256 of a file that cannot be opened
 
 # What a lane makes of a row, and what repair and identity add; types as in schema.DOCUMENTS.
 RUN = pa.schema([
     ("key", pa.binary(KEY_BYTES)), *(DOCUMENTS.field(name) for name in (*COLUMNS, "text_hash", "is_repaired")),
-    ("file_index", pa.int32()), ("byte_offset", pa.int64()),
+    ("file_index", pa.int32()), ("member", pa.string()), ("byte_offset", pa.int64()),
 ])  # fmt: skip
 RUN_QUARANTINE = pa.schema([
-    ("file_index", pa.int32()), ("byte_offset", pa.int64()), ("cause", pa.string()), ("detail", pa.string()),
+    ("file_index", pa.int32()), ("member", pa.string()), ("byte_offset", pa.int64()), ("cause", pa.string()), ("detail", pa.string()),
     ("lost_bytes", pa.int64()),
 ])  # fmt: skip
 
 Item = TypeVar("Item")
 
 
+Hashes = dict[tuple[Path, str], Hashed]  # by path and format
+
+
 class Run(NamedTuple):
-    """One run to write: its key in the stage, its files and their sha256, in the order of `file_index`."""
+    """One run to write: its key in the stage, its files and their sha256, in the order of `file_index`; `piece`: of its only file."""
 
     key: str
     files: tuple[RawFile, ...]
     sha256: tuple[str, ...]
+    piece: Piece | None = None
 
 
 class Sample(NamedTuple):
@@ -72,33 +81,47 @@ def sample_of(recipe: Recipe) -> Sample | None:
     return None if share.value >= 1 else Sample(int(share.value * 2**64), digest("veski-sample", str(recipe.seed)).encode())
 
 
-def hash_files(store: Store, files: Sequence[RawFile], workers: int) -> dict[Path, str]:
-    """sha256 of every file, computed once for each (path, size, mtime, inode) that this store has seen."""
+def hash_files(store: Store, files: Sequence[RawFile], workers: int) -> Hashes:
+    """sha256 of every file, and its pieces, computed once for each (path, size, mtime, inode) that this store has seen."""
     stage = store.stage("raw_hashes", version=1, settings={})
     groups = {}
     for group in grouped(files, lambda f: str(f.path), lambda f: f.size):
-        key = digest(*(canonical_json([str(f.path.absolute()), f.size, f.mtime_ns, f.inode]) for f in group))
-        groups[key] = group
+        groups[digest(*(canonical_json(_seen(f)) for f in group))] = group
     tasks = [
         engine.Task(((stage, key),), hash_group, (stage, key, group), sum(max(f.size, 0) for f in group) + 1)
         for key, group in groups.items()
     ]
     engine.run(tasks, workers=workers, label="hash")
-    return {
-        file.path: sha256 for key, group in groups.items()
-        for file, sha256 in zip(group, read_json(stage.shard_path(key) / "sha256.json")["sha256"], strict=True)
-    }  # fmt: skip
+    found: Hashes = {}
+    for key, group in groups.items():
+        said = read_json(stage.shard_path(key) / "sha256.json")
+        cuts = said.get("pieces", [[]] * len(group))
+        for file, sha256, cut in zip(group, said["sha256"], cuts, strict=True):
+            found[file.path, file.format] = Hashed(sha256, tuple(Piece(*piece) for piece in cut))
+    return found
+
+
+def _seen(file: RawFile) -> list[Any]:
+    """What a file looks like from outside, and how it would be cut."""
+    how = [file.format, pieces.SPLIT_BYTES] if pieces.may_split(file.format, file.size) else []
+    partner = [] if file.partner is None else _seen(file.partner)
+    return [str(file.path.absolute()), file.size, file.mtime_ns, file.inode, *how, *partner]
 
 
 def hash_group(stage: Stage, key: str, files: Sequence[RawFile]) -> None:
     """The task of `hash_files`."""
     found = []
     for file in files:
-        found.append(UNREADABLE if file.size < 0 else file_sha256(file.path))
+        one = Hashed(UNREADABLE) if file.size < 0 else pieces.hashed(file.path, file.format, file.size)
+        if file.partner is not None:  # parallel text in two files
+            _check_unchanged(file.partner)
+            one = Hashed(digest(one.sha256, file_sha256(file.partner.path)))
+        found.append(one)
         _check_unchanged(file)
     with stage.shard(key) as shard:
-        write_json(shard.path / "sha256.json", {"sha256": found})
-        shard.done(len(found), digest(*found))
+        sha256, cuts = [one.sha256 for one in found], [one.pieces for one in found]
+        write_json(shard.path / "sha256.json", {"sha256": sha256, "pieces": cuts})
+        shard.done(len(found), digest(*sha256))
 
 
 def grouped(items: Sequence[Item], name: Callable[[Item], str], size: Callable[[Item], int]) -> list[list[Item]]:
@@ -116,6 +139,7 @@ def grouped(items: Sequence[Item], name: Callable[[Item], str], size: Callable[[
 def settings_of(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What of a recipe decides the rows of a source; nothing of where its files lie."""
     kept = source.model_dump(mode="json", include=set(DECIDE_ROWS))
+    kept = {key: value for key, value in kept.items() if value is not None or key in ALWAYS_SETTINGS}
     kept["license"] = {key: value for key, value in kept["license"].items() if value is not None or key != "spellings"}
     if source.license.from_field is not None or source.type == "code":
         kept["licenses"] = licenses.VERSION  # what a row's or a file's words are read as
@@ -124,22 +148,37 @@ def settings_of(recipe: Recipe, source: Source) -> dict[str, Any]:
     return {**kept, "document_bytes": recipe.limits.document_bytes, "sample": sample}
 
 
-def plan_runs(source: Source, files: Sequence[RawFile], sha256: dict[Path, str]) -> list[Run]:
-    """The runs of a source. Files of equal content have runs of equal key, which are read once and used twice."""
+def plan_runs(source: Source, files: Sequence[RawFile], hashes: Hashes) -> list[Run]:
+    """The runs of a source. Files, and pieces of files, of equal content have runs of equal key, which are read once and used twice."""
     runs = []
-    for group in grouped(files, lambda f: sha256[f.path], lambda f: f.size):
-        group = sorted(group, key=lambda f: (sha256[f.path], f.name))
-        shas = tuple(sha256[f.path] for f in group)
-        names = [identity_path(f) for f in group] if source.id == "path" else []
+    of = {file: hashes[file.path, file.format] for file in files}
+    for group in grouped(files, lambda f: of[f].sha256, lambda f: f.size):
+        group = sorted(group, key=lambda f: (of[f].sha256, f.name))
+        shas = tuple(of[f].sha256 for f in group)
+        if len(group) == 1 and of[group[0]].pieces and source.group is None:  # rows of a group may stand in two pieces
+            runs += [Run(_piece_key(group[0], piece), tuple(group), shas, piece) for piece in of[group[0]].pieces]
+            continue
+        names = [part for f in group for part in _named(source, f)]
         runs.append(Run(digest(*(f.format for f in group), *shas, *names), tuple(group), shas))
     return sorted(runs, key=lambda run: (run.key, [f.name for f in run.files]))
+
+
+def _piece_key(file: RawFile, piece: Piece) -> str:
+    return digest("piece", file.format, piece.content, str(piece.start), str(piece.end))
+
+
+def _named(source: Source, file: RawFile) -> tuple[str, ...]:
+    """What besides its content the documents of a file depend on."""
+    if (source.type in NAMED and FORMATS[file.format].is_one) or file.format == ARCHIVE:
+        return file.name, file.beside
+    return (identity_path(file),) if source.id == "path" else ()
 
 
 def run_tasks(stage: Stage, recipe: Recipe, source: Source, runs: Iterable[Run]) -> list[engine.Task]:
     sample = sample_of(recipe)
     tasks = {}
     for run in runs:
-        weight = sum(max(f.size, 0) for f in run.files) + 1
+        weight = (run.piece.n_bytes if run.piece else sum(max(f.size, 0) for f in run.files)) + 1
         tasks[run.key] = engine.Task(((stage, run.key),), write_run, (stage, source, recipe.limits, sample, run), weight)
     return list(tasks.values())
 
@@ -152,17 +191,18 @@ def write_run(stage: Stage, source: Source, limits: Limits, sample: Sample | Non
     with stage.shard(run.key) as shard:
         part, n_parts, held = [], 0, 0
         for index, (file, sha256) in enumerate(zip(run.files, run.sha256, strict=True)):
-            for item in _records(file, sha256, source, limits):
+            for item in _records(file, sha256, source, limits, run.piece, shard.path):
                 if isinstance(item, Bad):
                     counts["n_read"] += 1
-                    bad.append((index, item.byte_offset, item.cause, item.detail[:200], item.lost_bytes))
+                    bad.append((index, member_of(file, item), item.byte_offset, item.cause, item.detail[:200], item.lost_bytes))
                     continue
-                row, n_bytes = document_row(source, item.fields, file)
+                member = member_of(file, item)
+                row, n_bytes = document_row(source, item.fields, file, member)
                 if sample is not None and not sample.has(row["key"][:ID_BYTES]):
                     counts["n_outside_sample"] += 1
                     continue
                 counts["n_read"] += 1
-                row |= {"file_index": index, "byte_offset": item.byte_offset}
+                row |= {"file_index": index, "member": member, "byte_offset": item.byte_offset}
                 part.append(row)
                 held += n_bytes + ROW_BYTES
                 if held >= PART_TEXT_BYTES:
@@ -179,10 +219,12 @@ def write_run(stage: Stage, source: Source, limits: Limits, sample: Sample | Non
         shard.done(counts["n_documents"], seen.hexdigest(), counts)
 
 
-def _records(file: RawFile, sha256: str, source: Source, limits: Limits) -> Iterator[Record | Bad]:
+def _records(
+    file: RawFile, sha256: str, source: Source, limits: Limits, piece: Piece | None, scratch: Path
+) -> Iterator[Record | Bad]:
     if sha256 == UNREADABLE:
         return iter([Bad(file.name, -1, "unreadable", "the file cannot be opened", 0)])
-    return read(file.path, source, limits)
+    return read(file.path, source, limits, file.name, file.beside, piece, scratch)
 
 
 def _check_unchanged(file: RawFile) -> None:
@@ -194,7 +236,14 @@ def _check_unchanged(file: RawFile) -> None:
         raise CurateError("this file changed while it was read", where=str(file.path), next="run again when it is complete")
 
 
-def document_row(source: Source, fields: dict[str, Any], file: RawFile) -> tuple[dict[str, Any], int]:
+def member_of(file: RawFile, item: Record | Bad) -> str | None:
+    """The member of an archive that a record came from; None: the file itself."""
+    return item.file.removeprefix(f"{file.path.name}!/") if item.file.startswith(f"{file.path.name}!/") else None
+
+
+def document_row(
+    source: Source, fields: dict[str, Any], file: RawFile, member: str | None = None
+) -> tuple[dict[str, Any], int]:
     """Repair and identity: one row of RUN without its origin, and the bytes of its text.
 
     The key is blake2b-96 of (source, kind, value), kind being source_id, path or text (then the value is the text's hash),
@@ -205,15 +254,15 @@ def document_row(source: Source, fields: dict[str, Any], file: RawFile) -> tuple
         if messages is None:
             text = repair(text)
         else:
-            messages = [{"role": m["role"], "content": repair(m["content"])} for m in messages]
+            messages = [{**m, "content": repair(m["content"])} for m in messages]
             text = chat_text(messages)
-    is_repaired = text != fields["text"]
+    is_repaired = text != fields["text"] or fields.get("is_repaired", False)  # a lane that joins texts repairs each of them itself
     if messages is not None:
         messages = canonical_json(messages).decode()
     data = text.encode()
     text_hash = hashlib.blake2b(data, digest_size=16).hexdigest()
     if source.id == "path":
-        kind, value = "path", identity_path(file)
+        kind, value = "path", identity_path(file, member)
     elif source.id == "auto" and fields["source_id"] is not None:
         kind, value = "source_id", fields["source_id"]
     else:
@@ -222,12 +271,12 @@ def document_row(source: Source, fields: dict[str, Any], file: RawFile) -> tuple
     row |= {"text": data, "text_hash": text_hash, "messages": messages, "is_repaired": is_repaired}
     hashed = [text_hash, str(is_repaired), *(row[c] for c in COLUMNS if c != "text")]
     row["key"] = _hash(ID_BYTES, [source.name, kind, value]) + _hash(KEY_BYTES - ID_BYTES, hashed)
-    return row, len(data) + len(messages or "")
+    return row, len(data) + sum(len(row[column] or "") for column in ("messages", "prompt", "chosen", "rejected", "parts"))
 
 
-def identity_path(file: RawFile) -> str:
+def identity_path(file: RawFile, member: str | None = None) -> str:
     """The name that `id: path` hashes: without .gz or .zst, so that packing a file does not change its identity."""
-    return strip_compression(file.name)
+    return strip_compression(file.name) if member is None else f"{strip_compression(file.name)}!/{strip_compression(member)}"
 
 
 def _hash(n_bytes: int, parts: Sequence[str | None]) -> bytes:

@@ -119,6 +119,7 @@ def check(recipe: Recipe) -> None:
 
     licenses.check(recipe)
     membership.check(recipe)
+    recipe.check_places()
     for source in recipe.sources.values():
         recipe.files(source)
         cuts.entries(recipe, source)
@@ -153,7 +154,7 @@ def _check_words(recipe: Recipe) -> None:
 
     words = {name: source.words for name, source in recipe.sources.items()}
     for name, language in words.items():
-        if language != tokenizers.RULES:
+        if language not in tokenizers.OURS:
             tokenizers.check(language, f"sources.{name}.words")
     near = recipe.dedup.near
     across = near.across if near and near.across != "all" else []  # `all` finds near duplicates among those that cut alike

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate import text as words_of
-from curate.ingest import ID_BYTES, document_row, sample_of
+from curate.ingest import ID_BYTES, document_row, member_of, sample_of
 from curate.recipe import Recipe, load_recipe
 from curate.sources import Bad, list_files, read
 from curate.text.kernels import HAS_ALNUM
@@ -24,10 +24,10 @@ def recount(recipe: Recipe, name: str) -> dict[str, int]:
     sample = sample_of(recipe)
     counts = {"n_read": 0, "n_documents": 0, "n_quarantined": 0, "n_outside_sample": 0}
     for file in list_files(recipe, source):
-        for item in read(file.path, source, recipe.limits):
+        for item in read(file.path, source, recipe.limits, file.name, file.beside):
             if isinstance(item, Bad):
                 counts["n_quarantined"] += 1
-            elif sample is not None and not sample.has(document_row(source, item.fields, file)[0]["key"][:ID_BYTES]):
+            elif sample is not None and not sample.has(document_row(source, item.fields, file, member_of(file, item))[0]["key"][:ID_BYTES]):
                 counts["n_outside_sample"] += 1
                 continue
             else:
@@ -50,8 +50,8 @@ def similarity(recipe: Recipe, source: str, text: str, witness_source: str, witn
 def _shingles(text: str, how: str, ngram: int, fold: tuple[str, ...]) -> set[tuple[int, ...]]:
     """Runs of `ngram` words with a letter or digit (of fewer, the one run there is), each word as the hash of its lower case."""
     data = np.frombuffer(text.encode() or b"\0", np.uint8)
-    seg = words_of.segment(data, np.array([0, len(text.encode())], np.int64), how)
-    seg = words_of.folded(data, seg, fold) if fold else seg
+    offsets = np.array([0, len(text.encode())], np.int64)
+    seg = words_of.shingled(data, offsets, words_of.segment(data, offsets, how), how, fold)
     run = seg.lower[seg.flags & HAS_ALNUM > 0].tolist()
     return {tuple(run[i : i + ngram]) for i in range(max(1, len(run) - ngram + 1))} if run else set()
 

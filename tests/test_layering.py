@@ -34,7 +34,7 @@ HOMES = {
     "multiprocess": ("curate.engine",),
     "numba": ("curate.jit",),
     "pydantic": ("curate.recipe", "train.config"),
-    "yaml": ("curate.recipe", "curate.signals.code.parsing"),
+    "yaml": ("curate.recipe", "curate.signals.code.parsing", "curate.sources.readers.markdown"),
     "fasttext": ("curate.models.fasttext_files",),
     "kenlm": ("curate.models.lm",),
     "py3langid": ("curate.langid",),

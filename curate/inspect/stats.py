@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.inspect import contamination, disk, duplicates
+from curate.inspect import contamination, conversations, disk, duplicates, preferences
 from curate.inspect.corpus import Connection, open_corpus, rows
 from curate.inspect.screen import bin_label
 from curate.inspect.tables import bar, count, number, paint, percent, short, table
@@ -30,6 +30,8 @@ def stats(build_dir: Path) -> dict[str, Any]:
             "duplicates": duplicates.counts(corpus, Path(build_dir)),
             "cuts": rows(corpus, _CUTS),
             "evaluation_sets": rows(corpus, "FROM evaluation_sets ORDER BY eval_set"),
+            "conversations": conversations.by_source(corpus, Path(build_dir)),
+            "preferences": preferences.by_source(corpus, Path(build_dir)),
             "components": rows(corpus, "FROM components"),
             "component_phases": rows(corpus, "FROM component_phases"),
             "copies": rows(corpus, "FROM copies"),
@@ -100,7 +102,9 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
               ("rules that fail the same documents", _together(data)),
               ("duplicates", duplicates.lines(data["duplicates"])),
               ("cuts: parts that are not trained on", _cuts(data)),
-              ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])), ("components", _components(data)),
+              ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])),
+              ("conversations: turns, calls, balance", conversations.lines(data["conversations"])),
+              ("preferences: margins, length, what stands in what", preferences.lines(data["preferences"])), ("components", _components(data)),
               ("components by phase", _component_phases(data)),
               ("copies in one epoch", _copies(data)),
               ("web domains", _domains(data)), ("stages of this build in the store", disk.lines(data["disk"])),

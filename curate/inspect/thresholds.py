@@ -112,7 +112,7 @@ def _bounds(recipe: Recipe, method: str | None, reference: str | None) -> list[B
 
 def _large_enough(corpus: Connection, build_dir: Path, recipe: Recipe, helpers: list[str]) -> list[str]:
     counted = {row["source"]: row["documents"] for row in rows(corpus, "SELECT source, documents FROM sources")}
-    texts = [name for name, source in recipe.sources.items() if source.type == "text" and name not in helpers]
+    texts = [name for name, source in recipe.sources.items() if source.type in ("text", "web") and name not in helpers]
     found = [name for name in texts if counted[name] >= MIN_DOCUMENTS]
     if not found:
         sizes = ", ".join(f"{name} {counted[name]:,}" for name in texts) or "no other source of type text"

@@ -24,7 +24,7 @@ from curate.recipe.miniature import Miniature
 from curate.recipe.miniature import check as check_miniature
 from curate.recipe.mixture import Component, Condition, Continue, Group, Mixture, Phase, Policy
 from curate.recipe.mixture_check import check_mixture
-from curate.recipe.mixture_forms import components_of, expand_phases, scale, scaled, with_weights
+from curate.recipe.mixture_forms import components_of, expand_phases, scale, scaled, with_lists, with_weights
 from curate.recipe.models import (
     DOMAIN_SIGNALS,
     Cut,
@@ -45,17 +45,19 @@ from curate.recipe.models import (
     Urls,
 )  # fmt: skip
 from curate.recipe.phases import Ask, PhaseSpec
+from curate.recipe.places import Mirror, Place, check_content, check_mirrored, is_url, local, mirror_at
 from curate.recipe.remove import REMOVED, Remove, resolved
-from curate.recipe.source import DECIDE_ROWS, License, Source
+from curate.recipe.source import DECIDE_ROWS, PROVENANCE_KEYS, License, Source
 from curate.recipe.strict import Strict
 from curate.recipe.templates import expand as expand_templates
 from curate.units import Quantity
 
 __all__ = [
-    "BROUGHT", "CONTAMINATED", "DECIDE_ROWS", "DOMAIN_SIGNALS", "REMOVED", "Ask", "Component", "Condition", "Continue", "Copies", "Cut",
-    "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut", "LanguageId", "License",
-    "Limits", "Miniature", "Mixture", "Model", "Near", "Phase", "PhaseSpec", "Policy", "Quantity", "Recipe", "Reference",
-    "Remove", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml", "merge", "validate",
+    "BROUGHT", "CONTAMINATED", "DECIDE_ROWS", "DOMAIN_SIGNALS", "PROVENANCE_KEYS", "REMOVED", "Ask", "Component", "Condition",
+    "Continue", "Copies", "Cut", "DatatroveFilter", "Decontaminate", "Dedup", "EvaluationSet", "Exact", "Group", "HeldOut",
+    "LanguageId", "License", "Limits", "Miniature", "Mixture", "Model", "Near", "Phase", "PhaseSpec", "Policy", "Quantity",
+    "Recipe", "Reference", "Remove", "Rule", "Source", "Strict", "TokenizerSpec", "Urls", "Where", "load_recipe", "load_yaml",
+    "merge", "validate",
 ]  # fmt: skip
 
 
@@ -69,6 +71,15 @@ class Recipe(RecipeModel):
         ships beside the presets."""
         if text.startswith("preset:"):
             return _shipped(text.removeprefix("preset:"), self.base, where or text)
+        filled = self.filled(text, where)
+        if is_url(filled):
+            raise CurateError(
+                "this must be a file on this machine", where=where or text, found=filled, next="copy it here: only what is read is fetched"
+            )
+        return self.base / Path(local(filled)).expanduser()
+
+    def filled(self, text: str, where: str = "") -> str:
+        """A path or URL with its root and environment variables."""
 
         def root(match: re.Match[str]) -> str:
             if match[1] not in self.roots:
@@ -76,21 +87,63 @@ class Recipe(RecipeModel):
                 raise CurateError(f"no root {match[1]!r}", where=where or text, allowed=close or "none is declared under roots:")
             return _environment(self.roots[match[1]], f"roots.{match[1]}")
 
-        return self.base / Path(re.sub(r"\{(\w+)\}", root, text)).expanduser()
+        return re.sub(r"\{(\w+)\}", root, text)
+
+    def matches(self, pattern: str, where: str = "") -> list[Path]:
+        """Every file or folder that one pattern matches, sorted; of a URL the mirrored ones."""
+        filled = self.filled(pattern, where)
+        if is_url(filled):
+            return self.mirror.read(Place(where, filled))
+        return [Path(match) for match in sorted(glob.glob(str(self.path(pattern, where)), recursive=True))]
 
     def files(self, source: Source) -> list[Path]:
         """Every file or folder the source's patterns match, sorted, each once."""
+        where = f"sources.{source.name}.read"
         found: dict[Path, None] = {}
         for pattern in source.read:
-            path = str(self.path(pattern, f"sources.{source.name}.read"))
-            matches = sorted(glob.glob(path, recursive=True))
+            matches = self.matches(pattern, where)
             if not matches:
                 raise CurateError(
-                    "no file matches", where=f"sources.{source.name}.read", found=path,
+                    "no file matches", where=where, found=str(self.path(pattern, where)),
                     next="correct the pattern, or set the root it starts from",
                 )  # fmt: skip
-            found.update(dict.fromkeys(Path(m) for m in matches))
+            found.update(dict.fromkeys(matches))
+        for place in source.of_hub:
+            found.update(dict.fromkeys(self.mirror.read(place)))
         return list(found)
+
+    @property
+    def mirror(self) -> Mirror:
+        """Where URLs and datasets of the hub are mirrored: the root `mirror`, else mirror/ beside the recipe."""
+        return mirror_at(self.path("{mirror}" if "mirror" in self.roots else "mirror", "roots.mirror"))
+
+    def places(self) -> list[Place]:
+        """Everything the recipe reads that is not on this machine."""
+        of_eval = self.decontaminate.against if self.decontaminate else []
+        named = [(f"sources.{s.name}.read", s.read) for s in self.sources.values()]
+        named += [(f"dedup.against.{name}.read", one.read) for name, one in self.dedup.against.items()]
+        if isinstance(of_eval, dict):
+            named += [(f"decontaminate.against.{name}.read", one.read) for name, one in of_eval.items()]
+        else:
+            named.append(("decontaminate.against", of_eval))
+        patterns = [(where, self.filled(pattern, where)) for where, read in named for pattern in read if not pattern.startswith("preset:")]
+        found = [Place(where, url) for where, url in patterns if is_url(url)]
+        return [*found, *(place for source in self.sources.values() for place in source.of_hub)]
+
+    def named_models(self) -> dict[str, Model | LanguageId]:
+        """Models from files or the hub, by their place in the recipe."""
+        found: dict[str, Model | LanguageId] = {f"models.{name}": model for name, model in self.models.items()}
+        return found | {f"language_id.{i}": entry for i, entry in enumerate(self.language_id) if entry.model}
+
+    def check_places(self) -> None:
+        """Whatever lies elsewhere is mirrored."""
+        if places := self.places():
+            check_mirrored(self.mirror, places)
+
+    def check_mirror(self, sha256: dict[Path, str]) -> None:
+        """The mirrored ones of these files, with the sha256 found, are what was fetched."""
+        if self.places():
+            check_content(self.mirror, sha256)
 
     def canonical(self) -> dict:
         """Plain data with defaults filled in, presets expanded and roots left symbolic; loads to the same recipe."""
@@ -148,7 +201,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
             if isinstance(named, dict):
                 named["name"] = name
     recipe = validate(Recipe, {**data, "base": base}, where, path)
-    recipe = recipe.model_copy(update={"mixture": with_weights(recipe.mixture, recipe.path)})
+    recipe = recipe.model_copy(update={"mixture": with_lists(with_weights(recipe.mixture, recipe.path), recipe.path)})
     _check_names(recipe, where, path)
     recipe = _with_license_rules(recipe, path)
     recipe = _with_contamination_rules(recipe, path)

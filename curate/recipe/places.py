@@ -7,6 +7,7 @@ mirror can be moved. Imports errors.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -43,12 +44,15 @@ class Place(NamedTuple):
         return " ".join([f"hub {self.hub}@{self.revision or 'no revision'}", *parts])
 
     @property
-    def folder(self) -> str:
-        """What the names of its files start from, below the mirror."""
-        if self.hub:
-            return hub_path(self.hub, self.revision or "")
+    def fixed(self) -> str:
+        """The URL of the folder that the names of its files start from."""
         wild = (_WILD_HTTP if is_http(self.url) else _WILD).search(self.url)
-        return mirror_path(self.url[: wild.start() if wild else None].rpartition("/")[0] + "/")
+        return self.url[: wild.start() if wild else None].rpartition("/")[0] + "/"
+
+    @property
+    def folder(self) -> str:
+        """That folder below the mirror."""
+        return hub_path(self.hub, self.revision or "") if self.hub else mirror_path(self.fixed)
 
 
 class Entry(NamedTuple):
@@ -137,6 +141,20 @@ class Mirror:
         """Its files; CurateError where they are not here."""
         check_mirrored(self, [place])
         return [self.root / path for path in self.places[place.key]]
+
+
+def mirror_at(root: Path) -> Mirror:
+    """What the mirror holds by now, read once for each state of MIRRORED. Not to be changed."""
+    try:
+        found = (root / MIRRORED).stat()
+    except OSError:
+        return Mirror(root)
+    return _mirror_at(root, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _mirror_at(root: Path, mtime_ns: int, size: int) -> Mirror:
+    return Mirror(root)
 
 
 def check_mirrored(mirror: Mirror, places: Iterable[Place]) -> None:

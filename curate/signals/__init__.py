@@ -19,18 +19,25 @@ from curate.signals import (
     c4,
     characters,
     classifier,
+    code,
     contamination,
+    conversation,
     datatrove_filter,
     fineweb,
+    formulas,
     gopher,
     language,
     length,
     licenses,
     lines,
     lm,
+    ocr,
+    parallel,
     pii,
+    preference,
     repeats,
     repetition,
+    secrets,
     urls,
 )  # fmt: skip
 from curate.signals.family import AFTER_CUTS, Batch, Column, Family, Measurer, Ratio, Spans
@@ -43,7 +50,7 @@ __all__ = [
 # The families that need no model and no list. Those that find spans (their tables are large, up to a fifth of the text) are measured
 # where a cut or a rule asks for them, the others for every text.
 FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY for module in (length, gopher, repetition, fineweb, c4, lines, characters, pii)
+    module.FAMILY.name: module.FAMILY for module in (length, gopher, repetition, fineweb, c4, lines, characters, pii, secrets)
 }
 
 # ratio -> (numerator, denominator) over integer signal columns; 0.0 where the denominator is 0.
@@ -51,6 +58,7 @@ DERIVED: dict[str, tuple[str, str]] = {
     r.name: (r.numerator, r.denominator) for f in FAMILIES.values() for r in (*f.ratios, *f.after_cuts().ratios)
 } | {r.name: (r.numerator, r.denominator) for r in (
     *urls.DOMAINS.ratios, *language.AGREEMENT.ratios, *bad_words.FAMILY.ratios, *(r for f in repeats.FAMILIES.values() for r in f.ratios),
+    *code.FAMILY.ratios, *formulas.FAMILY.ratios, *parallel.FAMILY.ratios, *preference.FAMILY.ratios, *conversation.FAMILY.ratios, *ocr.FAMILY.ratios,
 )}  # fmt: skip
 
 # The same of families that an entry of the recipe names; {} stands for the name.
@@ -84,7 +92,7 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     stop_words = gopher.stop_words(source.language, recipe.path(source.stop_words) if source.stop_words else None)
     found = [length.measurer(), gopher.measurer(stop_words), repetition.measurer(), fineweb.measurer(), c4.measurer(source.words)]
     found += [characters.measurer()]
-    found += [module.measurer() for module in (lines, pii) if _asked(recipe, source, module.FAMILY)]
+    found += [module.measurer() for module in (lines, pii, secrets) if _asked(recipe, source, module.FAMILY)]
     found += [licenses.measurer(recipe)] if _asked(recipe, source, licenses.FAMILY) else []
     found += _languages(recipe)
     mine = (rule for rule in recipe.rules if rule.datatrove and (rule.sources is None or source.name in rule.sources))
@@ -93,6 +101,14 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
     found += _language_models(recipe, source)
     found += _classifiers(recipe, source)
     found += _bad_words(recipe, source)
+    found += _pairs(recipe, source)
+    if source.type == "code":
+        found.append(code.measurer())
+    if source.type == "math" or _asked(recipe, source, formulas.FAMILY):
+        found.append(formulas.measurer())
+    found += [ocr.measurer()] if _asked(recipe, source, ocr.FAMILY) else []
+    if source.type == "conversation":
+        found.append(conversation.measurer(_spec(recipe.language_id[0] if recipe.language_id else LanguageId(), recipe), source.words))
     taken: dict[str, str] = {}
     for family in (*(m.family for m in found), *repeats.FAMILIES.values(), urls.DOMAINS):
         for name in (family.name, *(c.name for c in family.columns if c.name != family.name), *(r.name for r in family.ratios)):
@@ -160,6 +176,16 @@ def _bad_words(recipe: Recipe, source: Source) -> list[Measurer]:
     return [found] if found else []
 
 
+def _pairs(recipe: Recipe, source: Source) -> list[Measurer]:
+    """The families of texts that go together in twos, with the language identification of the recipe's first entry."""
+    if source.parallel is None and source.preference is None:
+        return []
+    spec = _spec(recipe.language_id[0] if recipe.language_id else LanguageId(), recipe)
+    if source.parallel is not None:
+        return [parallel.measurer(source.parallel.languages, source.parallel.scripts, spec)]
+    return [preference.measurer(spec, source.words)]
+
+
 def _model_file(recipe: Recipe, model: str, revision: str | None, sha256: str | None, where: str) -> Path:
     """The file of a model; its path may start from one of the recipe's roots."""
     path = str(recipe.path(model, where).absolute()) if "{" in model else model
@@ -176,6 +202,8 @@ def _url_lists(recipe: Recipe) -> Measurer:
 def _spec(entry: LanguageId, recipe: Recipe) -> langid.Spec:
     candidates = tuple(entry.candidates)
     if entry.backend == "py3langid" and not candidates:
-        candidates = langid.candidates_for([s.language for s in recipe.sources.values() if s.language])
+        declared = [s.language for s in recipe.sources.values() if s.language]
+        declared += [language for s in recipe.sources.values() if s.parallel for language in s.parallel.languages]
+        candidates = langid.candidates_for(declared)
     model = _model_file(recipe, entry.model, entry.revision, entry.sha256, "language_id") if entry.model else None
     return langid.Spec(entry.backend, model, candidates, entry.windows, entry.window_bytes)

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Limits, Source
-from curate.sources.fields import PROMPT, check_fields, columns_read, field_names, pick
-from curate.sources.formats import FORMATS, Asked, reader
-from curate.sources.lanes import lane_of
+from curate.sources.beside import in_archive, wants_beside
+from curate.sources.fields import check_fields, columns_read, needed_fields, pick
+from curate.sources.formats import ARCHIVE, FORMATS, Asked, reader
+from curate.sources.lanes import BESIDE, FILE, NAMED, lane_of
+from curate.sources.lanes.instruction_text import grouped_questions
 from curate.sources.licences import settle
 from curate.sources.listing import RawFile, format_of, list_files
 from curate.sources.parquet import column_names
+from curate.sources.pieces import Piece, piece_rows
+from curate.sources.readers.grouping import grouped
 from curate.sources.records import CAUSES, Bad, RawRow, Record, Refused
 
 __all__ = ["CAUSES", "Bad", "RawFile", "Record", "check_source", "list_files", "raw_rows", "read"]
@@ -24,27 +28,49 @@ __all__ = ["CAUSES", "Bad", "RawFile", "Record", "check_source", "list_files", "
 LOOKED_AT = 10_000  # records of the first file searched for a mapped field before it is called missing
 
 
-def read(path: Path, source: Source, limits: Limits) -> Iterator[Record | Bad]:
+def read(
+    path: Path, source: Source, limits: Limits, name: str = "", beside: str = "", piece: Piece | None = None,
+    scratch: Path | None = None,
+) -> Iterator[Record | Bad]:
     """Every record of one file, mapped to document columns, and one `Bad` for whatever could not be read.
 
-    Nothing is repaired yet. At most about `limits.document_bytes` of one record is held. Never raises for what a file contains.
+    `name`, `beside`: of the RawFile; `piece`: only this part of it; `scratch`: folder for what grouping cannot hold. Nothing is repaired
+    yet. At most about `limits.document_bytes` of one record is held. Never raises for what a file contains.
     """
-    fields = lane_of(source, limits.document_bytes)
-    for row in raw_rows(path, format_of(path, source), limits.document_bytes, columns_read(source), source):
+    fields, kind = lane_of(source, limits.document_bytes), format_of(path, source)
+    of_file = {FILE: name or path.name, BESIDE: beside} if source.type in NAMED and FORMATS[kind].is_one else {}
+    says = in_archive(path, source.type) if kind == ARCHIVE and wants_beside(source) else None
+    rows = raw_rows(path, kind, limits.document_bytes, columns_read(source), source, name, piece)
+    if source.group is not None:
+        by_group = grouped_questions if source.type == "instruction_text" else grouped
+        rows = by_group(path, rows, source, limits.document_bytes, scratch)
+    for row in rows:
         if isinstance(row, Bad):
             yield row
             continue
+        for key, value in of_file.items():
+            row.values.setdefault(key, value)
+        if says is not None and FILE in row.values:
+            row.values[BESIDE] = says(row.values[FILE])
         try:
-            yield Record(settle(fields(row.values), source.license), path.name, row.byte_offset)
+            yield Record(settle(fields(row.values), source.license), row.file or path.name, row.byte_offset)
         except Refused as refused:
-            yield Bad(path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
+            yield Bad(row.file or path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
 
 
 def raw_rows(
-    path: Path, kind: str, limit: int, columns: set[str] | None = None, source: Source | None = None
+    path: Path,
+    kind: str,
+    limit: int,
+    columns: set[str] | None = None,
+    source: Source | None = None,
+    name: str = "",
+    piece: Piece | None = None,
 ) -> Iterator[RawRow | Bad]:
-    """Records before mapping. `kind`: of FORMATS; `columns` spares Parquet the others; `source`: how it says its files are read."""
-    return reader(kind)(path, Asked(limit, columns, source))
+    """Records before mapping. `kind`: of FORMATS; `columns` spares Parquet the others; `source`: how it says its files are read;
+    `name`: of the file in it; `piece`: only this part of the file."""
+    asked = Asked(limit, columns, source, name)
+    return reader(kind)(path, asked) if piece is None else piece_rows(path, kind, asked, piece)
 
 
 def check_source(source: Source, files: Iterable[RawFile], limits: Limits) -> None:
@@ -64,18 +90,16 @@ def check_source(source: Source, files: Iterable[RawFile], limits: Limits) -> No
 
 def _missing(source: Source, file: RawFile, limits: Limits) -> dict[str, tuple[str, ...]] | None:
     """target -> fields of which not one has a value in the first records; None for a file without any record."""
-    names = field_names(source)
-    needed = {t: names[t] for t in ("text", "messages", *PROMPT, "source_id", "license") if t in names}
-    for target in ("source_id",):  # nothing is amiss where a default finds no id
-        if target not in source.fields:
-            needed.pop(target, None)
-    needed.pop("input", None)  # often empty
+    needed = needed_fields(source)
     n = 0
     rows = raw_rows(file.path, file.format, limits.document_bytes, columns_read(source), source)
     for row in itertools.islice(rows, LOOKED_AT):
         if isinstance(row, RawRow):
             n += 1
-            needed = {target: tried for target, tried in needed.items() if pick(row.values, tried) is None}
+            needed = {
+                target: tried for target, tried in needed.items()
+                if pick(row.values, tried) is None and not any(name in row.values for name in tried)  # null here, maybe not later
+            }  # fmt: skip
             if not needed:
                 return {}
     return needed if n else None

@@ -1,6 +1,6 @@
 """A raw row in, the mapped fields of a document out, or `Refused`; the same from JSON and from Parquet.
 
-Scalars become strings, nested values canonical JSON without nulls, chat shapes [{role, content}]. Imports records, errors, store.
+Scalars become strings, nested values canonical JSON without nulls. Imports records, errors, store.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from curate.errors import CurateError, nearest
-from curate.recipe import Source
-from curate.sources.records import Refused
+from curate.recipe import PROVENANCE_KEYS, Source
+from curate.sources.records import EXTRA, Refused
 from curate.store import canonical_json
 
 # What a lane makes of a row; see schema.DOCUMENTS. `messages` is a list of {role, content, ...}, the others are strings.
@@ -24,29 +24,57 @@ COLUMNS = (
 )  # fmt: skip
 MADE = ("prompt", "chosen", "rejected", "parts", "license_evidence")  # by lanes, never mapped from a field
 PROMPT = ("prompt", "input", "completion")  # targets that become two messages
-TARGETS = (*(c for c in COLUMNS if c not in ("license", *MADE)), *PROMPT)
+PROVENANCE = tuple(f"provenance.{of}" for of in ("generator", "date", "seed", "license"))  # of rows that a model wrote
+# Targets of conversations alone. protected: what placeholders in the messages stand for; verdict: of a filter elsewhere.
+CHAT = ("messages", *PROMPT, "instances", "system", "history", "tools", "protected", "task", "verdict", *PROVENANCE)
+FORMS = {"messages", "instances", *PROMPT}  # what a conversation may be made of
+OF_CODE = ("path", "repository", "code_language")  # targets of code alone
+TARGETS = (*(c for c in COLUMNS if c not in ("license", "messages", *MADE)), *CHAT, *OF_CODE)
 DEFAULTS = {  # tried in this order, record by record, where the recipe maps nothing
     "text": ("text", "content", "raw_content"),
     "source_id": ("id", "_id", "uuid"),
     "url": ("url", "uri"),
-    "messages": ("messages", "conversations"),
     "date": ("date",),
     "title": ("title",),
+    "extra": (EXTRA,),
 }
-ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+CHAT_DEFAULTS = {  # of conversations: of messages, instances and prompt with completion, the first that a record has
+    "messages": ("messages", "conversations", "conversation"),
+    "instances": ("instances",),
+    "prompt": ("instruction", "prompt", "question", "query"),
+    "input": ("input", "context"),
+    "completion": ("output", "completion", "response", "answer"),
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
+    "tools": ("tools", "functions"),
+    "protected": ("protected",),
+    "verdict": ("verdict",),
+    **{target: (target,) for target in PROVENANCE},
+}
+# Of code: the names that The Stack, StarCoder's data, github-code and python-edu give, in this order.
+CODE_DEFAULTS = {
+    "text": ("text", "content", "code", "raw_content"),
+    "source_id": (*DEFAULTS["source_id"], "hexsha", "blob_id"),
+    "path": ("path", "max_stars_repo_path", "file_path", "filepath", "filename"),
+    "repository": ("repo_name", "repository", "repo", "max_stars_repo_name"),
+    "code_language": ("language", "lang", "programming_language"),
+}
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def field_names(source: Source) -> dict[str, tuple[str, ...]]:
     """target -> the fields tried for it, in order; targets nothing is read for are absent."""
-    names = dict(DEFAULTS)
+    names = DEFAULTS | (CODE_DEFAULTS if source.type == "code" else {})
     if source.type == "conversation":
         del names["text"]
-        if any(target in source.fields for target in PROMPT):
-            del names["messages"]
-    else:
-        del names["messages"]
+        names |= CHAT_DEFAULTS
+        if FORMS & set(source.fields):  # what the recipe maps, and nothing else
+            for target in FORMS - set(source.fields) - ({"prompt"} if "instances" in source.fields else set()):
+                del names[target]
+    if source.own is not None:
+        del names["text"]
+        names |= source.own.targets()
     names |= {target: (name,) for target, name in source.fields.items()}
     if source.license.from_field is not None:
         names["license"] = (source.license.from_field,)
@@ -55,51 +83,89 @@ def field_names(source: Source) -> dict[str, tuple[str, ...]]:
 
 def columns_read(source: Source) -> set[str]:
     """Top-level columns a Parquet file is asked for: whole names, and the first part of dotted paths."""
-    return {part for names in field_names(source).values() for name in names for part in (name, name.split(".")[0])}
+    names = [name for tried in field_names(source).values() for name in tried]
+    if source.group is not None:
+        names += [source.group.by] + ([source.group.order] if source.group.order else [])
+    return {part for name in names for part in (name, name.split(".")[0])}
 
 
 def check_fields(source: Source) -> None:
     """The recipe's `fields:` make sense for the source's type, before any file is opened."""
     where = f"sources.{source.name}.fields"
+    own = source.own.targets() if source.own is not None else {}
+    if source.type != "conversation":
+        own |= dict.fromkeys((f"provenance.{key}" for key in PROVENANCE_KEYS), ())
     for target in source.fields:
+        if target in own:
+            continue
         if target == "license":
             line = f"license: {{from_field: {source.fields[target]}}}"
             raise CurateError("a licence field is named under license:", where=where, next=line)
         if target not in TARGETS:
-            close = nearest(target, TARGETS)
-            raise CurateError(f"documents have no column {target!r}", where=where, allowed=", ".join(close or TARGETS))
-    chat = [t for t in ("messages", *PROMPT) if t in source.fields]
+            known = (*own, *TARGETS)
+            raise CurateError(
+                f"documents have no column {target!r}", where=where, allowed=", ".join(nearest(target, known) or known)
+            )
+    if source.own is not None and "text" in source.fields and "text" not in own:
+        raise CurateError(f"the text of type: {source.type} is made of its parts", where=where, allowed=", ".join(own))
+    chat = [t for t in CHAT if t in source.fields and t not in own]
     if chat and source.type != "conversation":
         raise CurateError(f"{chat[0]} is for conversations", where=where, found=f"type: {source.type}", next="type: conversation")
+    if source.type != "code" and (of_code := [t for t in OF_CODE if t in source.fields and t not in own]):
+        raise CurateError(f"{of_code[0]} is for code", where=where, found=f"type: {source.type}", next="type: code")
     if source.type == "conversation" and "text" in source.fields:
         mapped = "map messages, or prompt and completion"
         raise CurateError("the text of a conversation is derived from its messages", where=where, next=mapped)
-    if "messages" not in source.fields and ("prompt" in source.fields) != ("completion" in source.fields):
+    if source.own is None and not {"messages", "instances"} & set(source.fields) and ("prompt" in source.fields) != ("completion" in source.fields):
         raise CurateError("prompt and completion go together", where=where, found=", ".join(chat))
 
 
-def mapper(source: Source, limit: int) -> Mapper:
-    """The function from raw rows to {column: str | None, "messages": list | None}. `limit`: bytes of text."""
+def needed_fields(source: Source) -> dict[str, tuple[str, ...]]:
+    """target -> fields of which some record must have one, or the mapping is wrong."""
     names = field_names(source)
-    scalars = [(t, names[t]) for t in ("source_id", "url", "language", "license", "date", "title", "extra") if t in names]
-    is_chat, is_prompted = source.type == "conversation", "completion" in names
+    made_of = ("text", "messages", "instances", *PROMPT) if source.own is None else source.own.needed()
+    needed = {target: names[target] for target in (*made_of, "source_id", "license") if target in names}
+    if source.type == "conversation" and not {"messages", "instances", *PROMPT} & set(source.fields):  # any form will do
+        forms = ("messages", "instances", "prompt")
+        needed = {t: names[t] for t in ("source_id", "license") if t in names} | {"messages": tuple(n for t in forms for n in names[t])}
+    if "source_id" not in source.fields:  # nothing is amiss where a default finds no id
+        needed.pop("source_id", None)
+    needed.pop("input", None)  # often empty
+    if "instances" in source.fields:
+        needed.pop("prompt", None)
+    return needed
+
+
+def mapper(source: Source, limit: int) -> Mapper:
+    """The function from raw rows of plain text to {column: str | None}. `limit`: bytes of text."""
+    names, others = field_names(source)["text"], scalars(source)
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
-        messages = None
-        if is_chat:
-            messages = _prompted(row, names) if is_prompted else _messages(pick(row, names["messages"]))
-            text = chat_text(messages)
-        else:
-            text = _string(pick(row, names["text"]), "text")
+        text = checked(string(pick(row, names), "text"), limit)
+        return others(row) | {"text": text}
+
+    return fields
+
+
+def scalars(source: Source) -> Mapper:
+    """The function from raw rows to every column of COLUMNS, those filled that say where a document is from; the lane makes the others."""
+    names = field_names(source)
+    found = [(t, names[t]) for t in ("source_id", "url", "language", "license", "date", "title", "extra") if t in names]
+    given, told = source.provenance or {}, {}
+    if source.type != "conversation":  # whose lane knows more of it
+        told = {t.partition(".")[2]: names[t] for t in names if t.startswith("provenance.")}
+
+    def fields(row: dict[str, Any]) -> dict[str, Any]:
         mapped: dict[str, Any] = dict.fromkeys(COLUMNS)
-        mapped["messages"] = messages
-        mapped["text"] = _checked(text, limit)
-        for target, tried in scalars:
+        for target, tried in found:
             if (value := pick(row, tried)) is not None:
                 try:
-                    mapped[target] = _clean(_extra(value) if target == "extra" else as_string(value))
+                    mapped[target] = clean(_extra(value) if target == "extra" else as_string(value))
                 except RecursionError:
                     raise Refused("broken_json", f"{target} is nested too deeply") from None
+        if given or told:
+            own = {key: clean(value) for key, tried in told.items() if (value := as_string(pick(row, tried))) is not None}
+            mapped["extra"] = add_extra(mapped["extra"], "provenance", {**given, **own})
         return mapped
 
     return fields
@@ -148,6 +214,25 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, decimal.Decimal) else repr(value)
 
 
+def number(value: Any, what: str) -> float | int | None:
+    """A number, or the text of one; None for null and NaN; else `Refused`."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise Refused("not_a_number", f"{what} is {value[:50]!r}") from None
+    if isinstance(value, bool) or not (value is None or isinstance(value, int | float | decimal.Decimal)):
+        raise Refused("not_a_number", f"{what} is a {type(value).__name__}")
+    found: float | int | None = plain(float(value) if isinstance(value, decimal.Decimal) else value)
+    return found
+
+
+def add_extra(extra: str | None, name: str, value: Any) -> str:
+    """The column extra with our key; what was mapped to it and is no object stands under "value"."""
+    own = json.loads(extra) if extra else {}
+    return _json({**(own if isinstance(own, dict) else {"value": own}), name: value})
+
+
 def chat_text(messages: list[dict[str, str]]) -> str:
     """What of a conversation is measured: its contents without roles, joined by blank lines."""
     return "\n\n".join(message["content"] for message in messages if message["content"])
@@ -165,7 +250,8 @@ def _json(value: Any) -> str:
         raise Refused("lone_surrogate", f"U+{ord(error.object[error.start]):04X} inside a nested value") from None
 
 
-def _string(value: Any, what: str) -> str:
+def string(value: Any, what: str) -> str:
+    """A value that must be text, else `Refused` for missing or of another type."""
     if value is None:
         raise Refused("missing_text", f"no {what}")
     if isinstance(value, bytes):
@@ -175,16 +261,17 @@ def _string(value: Any, what: str) -> str:
     return value
 
 
-def _checked(text: str, limit: int) -> str:
+def checked(text: str, limit: int) -> str:
+    """A document's text, refused where it is blank, too long or cannot be stored."""
     if not text or text.isspace():
         raise Refused("empty_text", f"{len(text)} white space characters")
-    n = len(_clean(text).encode())
+    n = len(clean(text).encode())
     if n > limit:
         raise Refused("too_large", f"a text of {n} bytes")
     return text
 
 
-def _clean(value: str | None) -> str:
+def clean(value: str | None) -> str:
     """`value`, refused where it cannot be stored: U+0000, half a surrogate pair."""
     if not value:
         return value  # type: ignore[return-value]
@@ -195,34 +282,3 @@ def _clean(value: str | None) -> str:
     except UnicodeEncodeError as error:
         raise Refused("lone_surrogate", f"U+{ord(value[error.start]):04X} at character {error.start}") from None
     return value
-
-
-def _messages(value: Any) -> list[dict[str, str]]:
-    """[{role, content}] or [{from, value}], as a list or as JSON text of one."""
-    if isinstance(value, str | bytes):
-        try:
-            value = json.loads(_string(value, "messages"))
-        except (ValueError, RecursionError):
-            raise Refused("text_not_string", "messages is a string that is no JSON list") from None
-    if value is None:
-        raise Refused("missing_text", "no messages")
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise Refused("text_not_string", "messages is no list of objects")
-    return [_turn(turn) for turn in value]
-
-
-def _turn(turn: dict[str, Any]) -> dict[str, str]:
-    role = _string(pick(turn, ("role", "from")), "role")
-    content = pick(turn, ("content", "value"))
-    if isinstance(content, list):  # [{"type": "text", "text": ...}]
-        content = "".join(_string(part.get("text") if isinstance(part, dict) else part, "content") for part in content)
-    return {"role": _clean(ROLES.get(role.lower(), role.lower())), "content": _clean(_string(content, "content"))}
-
-
-def _prompted(row: dict[str, Any], names: dict[str, tuple[str, ...]]) -> list[dict[str, str]]:
-    prompt = _string(pick(row, names["prompt"]), "prompt")
-    more = pick(row, names["input"]) if "input" in names else None
-    if more is not None and (more := _string(more, "input")).strip():
-        prompt = f"{prompt}\n\n{more}"
-    completion = _string(pick(row, names["completion"]), "completion")
-    return [{"role": "user", "content": _clean(prompt)}, {"role": "assistant", "content": _clean(completion)}]

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from curate.sources.formats import Asked
 from curate.sources.records import Bad, RawRow
+from curate.sources.stream import Member, held
 
 BATCH_BYTES = 8 << 20  # a guess: large enough to pay for a batch, small beside memory_per_worker
 MAX_BATCH_ROWS = 1024
+HELD_BYTES = 256 << 20  # of a Parquet file inside an archive, which must be read from its end (a guess)
 DAMAGE = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises over damaged bytes
 
 
@@ -36,13 +38,30 @@ def n_rows(path: Path) -> int:
         return 0
 
 
+def group_bytes(path: Path) -> list[int]:
+    """Bytes of each row group, unpacked; empty where there is no footer."""
+    try:
+        found = pq.read_metadata(path)
+        return [max(found.row_group(i).total_byte_size, 0) for i in range(found.num_row_groups)]
+    except DAMAGE:
+        return []
+
+
 def read_parquet(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
     """Rows as dicts of `asked.columns` (None: all). One Bad for a file without a footer, and one for each damaged row group."""
     columns = asked.columns
+    source: Any = path
     try:
         size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(4)
+        if isinstance(path, Member):
+            data = held(path, HELD_BYTES)
+            if data is None:
+                yield Bad(path.name, -1, "too_large", f"a Parquet file of more than {HELD_BYTES} bytes in an archive: unpack it", size)
+                return
+            head, source = data[:4], pa.BufferReader(data)
+        else:
+            with open(path, "rb") as file:
+                head = file.read(4)
     except OSError as error:
         yield Bad(path.name, -1, "unreadable", error.strerror or str(error), 0)
         return
@@ -51,9 +70,9 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
         yield Bad(path.name, -1, cause, "the content is not Parquet", size)
         return
     try:
-        file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
     except DAMAGE as error:
-        yield Bad(path.name, -1, "truncated", f"no readable footer: {_first_line(error)}", size)
+        yield Bad(path.name, -1, "truncated", f"no readable footer: {first_line(error)}", size)
         return
     with file:
         names = file.schema_arrow.names
@@ -61,7 +80,8 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
         first_row = 0
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
-            yield from _read_group(path, file, group, wanted, first_row)
+            if asked.groups is None or group in asked.groups:
+                yield from _read_group(path, file, group, wanted, first_row)
             first_row += meta.num_rows
 
 
@@ -78,13 +98,13 @@ def _read_group(path: Path, file: pq.ParquetFile, group: int, wanted: list[str],
             return
         except DAMAGE as error:
             lost = max(meta.total_byte_size, 0)  # not from the columns' metadata: pyarrow 26 aborts on some damaged ones
-            yield Bad(path.name, -1, "unreadable", f"row group {group} from row {row} on: {_first_line(error)}", lost)
+            yield Bad(path.name, -1, "unreadable", f"row group {group} from row {row} on: {first_line(error)}", lost)
             return
-        yield from _rows(path, _plain_types(batch), row)
+        yield from rows_of(path, plain_types(batch), row)
         row += batch.num_rows
 
 
-def _plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
+def plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Nanoseconds become microseconds, which Python's datetime can hold."""
     for i, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
@@ -92,7 +112,8 @@ def _plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _rows(path: Path, batch: pa.RecordBatch, first_row: int) -> Iterator[RawRow | Bad]:
+def rows_of(path: Path, batch: pa.RecordBatch, first_row: int) -> Iterator[RawRow | Bad]:
+    """The rows of a batch; one that is not UTF-8 is a Bad."""
     try:
         rows: list[dict[str, Any] | None] = batch.to_pylist()
     except UnicodeDecodeError:  # one at a time, so that only the bad rows are lost
@@ -111,5 +132,6 @@ def _row_or_none(batch: pa.RecordBatch, i: int) -> dict[str, Any] | None:
         return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of pyarrow says, without its traceback."""
     return (str(error).splitlines() or [type(error).__name__])[0]

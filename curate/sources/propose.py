@@ -17,25 +17,25 @@ from typing import Any
 
 from curate import licenses
 from curate.errors import CurateError
-from curate.recipe import License, Limits, Source
+from curate.recipe import License, Limits, Source, preset
+from curate.recipe.templates import expand
 from curate.sources import Bad, raw_rows
-from curate.sources.formats import BY_SUFFIX
+from curate.sources.formats import BY_SUFFIX, FORMATS
 from curate.sources.guess import fields_of
 from curate.sources.lanes import lane_of
+from curate.sources.lanes.code.languages import kind_of, language_of
 from curate.sources.parquet import n_rows
+from curate.sources.readers.guess import format_of_content, options_of
 from curate.sources.records import RawRow, Refused
-from curate.sources.stream import COMPRESSED_SUFFIXES, Blocks, compression_of, strip_compression
+from curate.sources.stream import COMPRESSED_SUFFIXES, HEAD_BYTES, Blocks, compression_of, strip_compression
 from curate.units import show_bytes
 
 N_LOOKED_AT = 1000
 N_SAMPLES = 10
+N_PAGES = 50  # of which the text is looked at: making it costs 30 ms a page
 SAMPLE_CHARS = 200
 LOOK_BYTES = 256 << 20  # of records held while looking
 LANGUAGE_CHARS = 20_000  # of a text shown to the language model
-CODE = {
-    ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".kt", ".scala", ".c", ".h", ".cpp", ".hpp", ".cc", ".cxx", ".go", ".rs", ".rb",
-    ".php", ".cs", ".sh", ".sql", ".r", ".jl", ".lua", ".hs", ".ml", ".swift",
-}  # fmt: skip
 NOT_PLAIN = {"no", "yes", "on", "off", "true", "false", "null", "y", "n", "~"}  # words YAML 1.1 reads as something else
 UNKNOWN_LICENSE = "LicenseRef-unknown"
 
@@ -103,13 +103,17 @@ def propose(path: Path) -> Proposal:
     size = {file: file.stat().st_size for file in files}
     kind, used = _choose(files, kinds, size)
     is_tree = path.is_dir() and kind == "text"
-    rows, bad, read_bytes, refused = _look(used, kind, size)
+    options = options_of(used, kind)
+    if "moses" in options:  # the other side is read with it
+        used = [file for file in used if _suffix(file) == f".{options['moses']['languages'][0]}"]
+    rows, bad, read_bytes, refused = _look(used, kind, size, options)
     found = fields_of([row.values for row in rows] or [{"text": ""}])
     if is_tree:  # suffixes under which nothing but binary files was seen are not proposed
         looked_at = used[: len(rows) + len(refused)]
         binary = {_suffix(file) for file in refused} - {_suffix(file) for file in looked_at if file not in refused}
         used = [file for file in used if _suffix(file) not in binary]
-        found["type"] = "code" if sum(_suffix(file) in CODE for file in used) * 2 > len(used) else "text"
+        named = collections.Counter(_named(file) for file in used)
+        found["type"] = next((kind for kind in ("code", "math") if named[kind] * 2 > len(used)), "text")
     suffixes = sorted({_suffix(file) for file in used})
     notes = list(found["notes"])
     if len(used) < len(files):
@@ -117,7 +121,7 @@ def propose(path: Path) -> Proposal:
     for said in found["licenses"][:10]:
         expression, how = licenses.read(said)
         notes += [f"licence {said[:80]!r} is not understood: license.spellings says what it is"] if expression is None and how else []
-    source = _block(path, kind, is_tree, suffixes, found)
+    source = _block(path, kind, is_tree, suffixes, found) | options
     texts = _texts(source, rows)
     languages = _languages(texts)
     if languages and not found["language_field"] and found["type"] != "code" and next(iter(languages)) != "und":
@@ -126,7 +130,7 @@ def propose(path: Path) -> Proposal:
     if kind == "parquet":
         estimate = sum(n_rows(file) for file in used)
     else:
-        estimate = len(used) if kind == "text" else round(len(rows) * total / read_bytes) if read_bytes else 0
+        estimate = len(used) if FORMATS[kind].is_one else round(len(rows) * total / read_bytes) if read_bytes else 0
     return Proposal(
         path=str(path), format="tree" if is_tree else kind, compression=sorted({_compression(file) for file in used}),
         n_files=len(used), total_bytes=total, type=found["type"], source=_ordered(source), looked_at=len(rows),
@@ -134,6 +138,12 @@ def propose(path: Path) -> Proposal:
         fields_seen={name: round(n, 1) for name, n in sorted(found["seen"].items(), key=lambda item: -item[1])},
         samples=[_one_line(text) for text in texts[:N_SAMPLES]],
     )  # fmt: skip
+
+
+def _named(file: Path) -> str:
+    """What a file of a tree is by its name: code, math (LaTeX), or text."""
+    found = language_of(strip_compression(file.name), "")
+    return "text" if found is None else "math" if found.name == "TeX" else "code" if kind_of(found.name) == "code" else "text"
 
 
 def _files(path: Path) -> list[Path]:
@@ -149,11 +159,11 @@ def _files(path: Path) -> list[Path]:
 def _kind(file: Path) -> str:
     """jsonl, parquet or text: by the name, else by the first bytes. A JSON file that is no JSON lines counts as text."""
     suffix = _suffix(file)
-    if suffix in BY_SUFFIX and suffix != ".json":
+    if suffix in BY_SUFFIX and suffix not in (".json", ".xml"):
         return BY_SUFFIX[suffix]
     head = next(iter(Blocks(file)), b"")[: 1 << 16]
-    if head.startswith(b"PAR1"):
-        return "parquet"
+    if (told := format_of_content(file, head)) is not None:
+        return told
     try:
         return "jsonl" if isinstance(json.loads(head.split(b"\n")[0]), dict) else "text"
     except ValueError:
@@ -169,15 +179,16 @@ def _choose(files: list[Path], kinds: dict[Path, str], size: dict[Path, int]) ->
     return kind, [file for file in files if kinds[file] == kind]
 
 
-def _look(files: list[Path], kind: str, size: dict[Path, int]) -> tuple[list[RawRow], dict[str, int], int, set[Path]]:
+def _look(files: list[Path], kind: str, size: dict[Path, int], options: dict[str, Any]) -> tuple[list[RawRow], dict[str, int], int, set[Path]]:
     """The first records, what was bad among them, about how many stored bytes they took, and the files with bad records."""
     rows: list[RawRow] = []
     bad: collections.Counter[str] = collections.Counter()
     refused: set[Path] = set()
     read_bytes, held = 0.0, 0
+    source = Source(name="looked_at", read=["-"], license=License(declared=UNKNOWN_LICENSE), format=kind, **options) if options else None
     for file in files:
         n_bytes = 0
-        for row in itertools.islice(raw_rows(file, kind, Limits().document_bytes), N_LOOKED_AT - len(rows) + 1):
+        for row in itertools.islice(raw_rows(file, kind, Limits().document_bytes, None, source), N_LOOKED_AT - len(rows) + 1):
             if isinstance(row, Bad):
                 bad[row.cause] += 1
                 refused.add(file)
@@ -215,6 +226,7 @@ def _block(path: Path, kind: str, is_tree: bool, suffixes: list[str], found: dic
         fields["language"] = found["language_field"]
     if fields:
         source["fields"] = fields
+    source |= found["options"]
     source["license"] = {"from_field": found["license_field"]} if found["license_field"] else {"declared": UNKNOWN_LICENSE}
     return source
 
@@ -231,9 +243,11 @@ def _patterns(path: Path, kind: str, is_tree: bool, suffixes: list[str]) -> str 
 
 def _texts(source: dict[str, Any], rows: list[RawRow]) -> list[str]:
     """The texts as ingest would see them."""
-    model = Source(**{**source, "name": "proposed", "read": ["-"], "license": License(declared=UNKNOWN_LICENSE)})
+    block = {"language": "en", **source, "name": "proposed", "read": ["-"], "license": License(declared=UNKNOWN_LICENSE)}
+    expand({"proposed": block}, lambda name, place: preset(name, Path(), place))
+    model = Source(**block)
     fields, texts = lane_of(model, Limits().document_bytes), []
-    for row in rows:
+    for row in rows[:N_PAGES] if model.type == "web" else rows:
         try:
             texts.append(fields(row.values)["text"])
         except Refused:
@@ -256,7 +270,7 @@ def _languages(texts: list[str]) -> dict[str, int]:
 
 
 def _ordered(source: dict[str, Any]) -> dict[str, Any]:
-    keys = ("read", "format", "suffixes", "type", "language", "fields", "license")
+    keys = ("read", "format", "suffixes", "type", "language", "fields", "parallel", "preference", "render", "csv", "xml", "moses", "license")
     return {key: source[key] for key in keys if key in source}
 
 
@@ -280,4 +294,4 @@ def _suffix(file: Path) -> str:
 
 def _compression(file: Path) -> str:
     with open(file, "rb") as stream:
-        return compression_of(stream.read(4))
+        return compression_of(stream.read(HEAD_BYTES))

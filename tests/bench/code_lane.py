@@ -124,10 +124,11 @@ def _formulas(body: str) -> list[str]:
 
 def _expected(source: str) -> list[str]:
     """Formulas of the body of a source, outside comments and what a reader never sees (index entries, references)."""
-    body = latex._COMMENT.sub(r"\1", source)
+    body = latex._COMMENT.sub(r"\1", source).partition("\\end{document}")[0]
     begin = re.search(r"\\begin\s*\{document\}", body)
-    body = body[begin.end() :] if begin else body
-    return _formulas(re.sub(r"\\label\s*\{[^{}]*\}", "", latex._without_groups(body, latex._GONE)))
+    held: list[str] = []
+    seen = latex._without_groups(latex._hold_formulas(body[begin.end() :] if begin else body, held), latex._GONE)
+    return [formula for match in latex._HELD.finditer(seen) for formula in _formulas(held[int(match[1])])]
 
 
 def of_latex() -> None:

@@ -252,3 +252,21 @@ def test_equal_files_of_other_names_are_read_apart(tmp_path):
         files = list_files(made, of)
         keys += [run.key for run in plan_runs(of, files, {(f.path, f.format): Hashed("same") for f in files})]
     assert len(set(keys)) == 2
+
+
+def test_inspect_source_knows_code_and_latex(tmp_path):
+    from curate.sources.propose import propose
+
+    rows = [
+        {"content": f"x = {i}\n", "max_stars_repo_path": f"a/{i}.py", "lang": "Python", "max_stars_repo_licenses": ["MIT"]}
+        for i in range(4)
+    ]
+    pack(tmp_path / "stack.jsonl", lines(*rows))
+    found = propose(tmp_path / "stack.jsonl")
+    assert found.type == "code" and found.source["license"] == {"from_field": "max_stars_repo_licenses"}
+    pack(tmp_path / "arxiv.jsonl", lines(*({"text": f"\\section{{A {i}}} Let $x = {i}$."} for i in range(4))))
+    assert propose(tmp_path / "arxiv.jsonl").type == "math"
+    pack(tmp_path / "paper/a.tex", b"\\section{A} Let $x$.")
+    assert propose(tmp_path / "paper").type == "math"
+    pack(tmp_path / "src/a.zig", b"const a = 1;\n")
+    assert propose(tmp_path / "src").type == "code"

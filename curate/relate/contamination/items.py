@@ -7,7 +7,6 @@ nothing again. Counts per set: items, rows without a text, items too short to be
 
 from __future__ import annotations
 
-import glob
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,12 +74,12 @@ def _named(recipe: Recipe, name: str, given: EvaluationSet) -> EvaluationFiles:
 
 
 def _files(recipe: Recipe, pattern: str, where: str) -> list[Path]:
-    path = str(recipe.path(pattern, where))
-    found = [Path(match) for match in sorted(glob.glob(path, recursive=True)) if Path(match).is_file()]
+    found = [path for path in recipe.matches(pattern, where) if path.is_file()]
     if not found:
         raise CurateError(
-            "no evaluation file matches", where=where, found=path, next="correct the pattern, or set the root it starts from"
-        )
+            "no evaluation file matches", where=where, found=str(recipe.path(pattern, where)),
+            next="correct the pattern, or set the root it starts from",
+        )  # fmt: skip
     return found
 
 

@@ -12,7 +12,13 @@ from curate.recipe import Source
 from curate.sources.fields import Mapper, mapper
 
 # type of a source -> module of this folder with `lane(source, limit)`
-LANES: dict[str, str] = {}
+LANES: dict[str, str] = {"conversation": "conversation", "code": "code", "math": "math", "parallel": "parallel", "preference": "preference",
+                         "instruction_text": "instruction_text", "web": "web"}  # fmt: skip
+
+# Types whose documents depend on the name of the file they are (a language on .py) and on files beside it (its licence, its macros): rows of formats
+# of one document a file carry both under these keys, and a renamed file is read again.
+NAMED = ("code", "math")
+FILE, BESIDE = "\0file", "\0beside"
 
 
 def lane_of(source: Source, limit: int) -> Mapper:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from curate import engine
 from curate.errors import CurateError
 from curate.recipe import Recipe
-from curate.recipe.places import MIRRORED, Entry, Mirror, Place
+from curate.recipe.places import MIRRORED, Entry, Mirror, Place, mirror_at
 from curate.sources.places import Remote, Unreachable, listed, opened, version_now
 from curate.store import file_sha256, write_atomic
 from curate.units import show_bytes
@@ -188,13 +188,9 @@ def _fetch_one(mirror: Mirror, remote: Remote, came: Callable[[int, bool], None]
     """One file, whole and as its origin says it is, noted in MIRRORED."""
     target = mirror.root / remote.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _own(_part_of(target)) as (file, waited):
-        if (
-            waited
-            and (entry := Mirror(mirror.root).files.get(remote.path))
-            and entry.version == remote.version
-            and target.exists()
-        ):
+    with _own(_part_of(target)) as file:
+        entry = mirror_at(mirror.root).files.get(remote.path)
+        if entry and entry != mirror.files.get(remote.path) and entry.version == remote.version and target.exists():
             _part_of(target).unlink()
             return entry  # another process fetched it meanwhile
         part = _Part(file, _state_of(target), remote)
@@ -325,18 +321,13 @@ def _changed(remote: Remote) -> CurateError:
 
 
 @contextlib.contextmanager
-def _own(part: Path) -> Iterator[tuple[BinaryIO, bool]]:
-    """The open .part, this thread's alone, and whether another fetch of the same file had to be waited for."""
-    waited = False
+def _own(part: Path) -> Iterator[BinaryIO]:
+    """The open .part, this thread's alone: another fetch of the same file is waited for."""
     while True:
         with open(part, "ab+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                waited = True
+            fcntl.flock(file, fcntl.LOCK_EX)
             if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):  # not published meanwhile
-                yield file, waited  # type: ignore[misc]
+                yield file  # type: ignore[misc]
                 return
 
 

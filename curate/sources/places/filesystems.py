@@ -6,6 +6,7 @@ never a recipe's.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,8 @@ def listed(place: Place) -> list[Remote]:
     files = [info for info in found.values() if info.get("type") == "file"]
     if not files:
         raise CurateError("nothing matches", where=place.where, found=place.url, next="correct the pattern")
-    return [_remote(fs, info) for info in files]
+    prefix = fs._strip_protocol(place.fixed).rstrip("/")
+    return [_remote(place.fixed + info["name"][len(prefix) :].removeprefix("/"), info) for info in files]
 
 
 def opened(remote: Remote, offset: int, n_bytes: int | None = None) -> Opened:
@@ -64,13 +66,16 @@ def version_now(remote: Remote) -> str:
 
 
 def version_of(info: dict[str, Any]) -> str:
-    """What of fs.info changes with the content."""
+    """What of fs.info changes with the content; times in one form, as listings and looks at one file give them in several."""
     found = next((info[name] for name in VERSIONS if info.get(name) not in (None, "")), "")
-    return found.isoformat() if hasattr(found, "isoformat") else str(found)
+    if isinstance(found, int | float):
+        found = datetime.datetime.fromtimestamp(found, datetime.UTC)
+    if isinstance(found, datetime.datetime):
+        return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).astimezone(datetime.UTC).isoformat()
+    return str(found)
 
 
-def _remote(fs: Any, info: dict[str, Any]) -> Remote:
-    url = fs.unstrip_protocol(info["name"])
+def _remote(url: str, info: dict[str, Any]) -> Remote:
     if info.get("size") is None:
         raise CurateError("the size of this file is not known, so it cannot be resumed", where=url, next="copy it by other means")
     return Remote(url, mirror_path(url), int(info["size"]), version_of(info))

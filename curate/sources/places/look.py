@@ -17,7 +17,7 @@ from curate.recipe.places import COMMIT, Place, is_url, local
 from curate.sources.formats import BY_SUFFIX
 from curate.sources.places import Remote, Unreachable, listed, opened
 from curate.sources.propose import Proposal, propose
-from curate.sources.stream import HEAD_BYTES, Blocks, compression_of, strip_compression
+from curate.sources.stream import Blocks, compression_of, strip_compression
 
 LOOK_BYTES = 1 << 20  # stored bytes of a file of lines
 UNPACKED_BYTES = 8 << 20  # and what they may unpack to
@@ -86,7 +86,7 @@ def _beginning(remote: Remote, folder: Path) -> tuple[Path, float, str, bool]:
     head.write_bytes(b"".join(opened(remote, 0, LOOK_BYTES).blocks)[:LOOK_BYTES])
     stored = head.stat().st_size
     with open(head, "rb") as stream:
-        compression = compression_of(stream.read(HEAD_BYTES))
+        compression = compression_of(stream.read(16))
     was_cut = stored < remote.size or (remote.size < 0 and stored == LOOK_BYTES)
     if not was_cut:
         return head.rename(folder / name), 1.0, compression, False

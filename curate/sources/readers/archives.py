@@ -97,7 +97,8 @@ def _zip(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
 
         def opened(inside: str) -> Member:
             info = found[inside]
-            return Member(f"{path.name}!/{inside}", info.file_size, lambda: _ZipFile(archive, info, expansion), expansion)
+            open_it = lambda: cast(BinaryIO, _ZipFile(archive, info, expansion))  # noqa: E731
+            return Member(f"{path.name}!/{inside}", info.file_size, open_it, expansion)
 
         for inside, info in found.items():
             if expansion.is_bomb:
