@@ -2,22 +2,22 @@
 
 Understood: MathML (see mathml), MathJax 2 and 3 and KaTeX as rendered or as source (script type=math/tex, \\( \\[ $$ in pages that load
 them), Wikipedia's and WordPress' images, pandoc's and Sphinx' spans, data-tex and the like, LaTeXML. Holds no library; lxml trees pass
-through. Imports mathml.
+through. Imports formula, mathml, inline_tex.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from curate.sources.web.formula import DELIMITED, Formula, Found, cleaned
+from curate.sources.web.inline_tex import SPAN, protect_sources
 from curate.sources.web.mathml import latex, name_of
 
 _WRAPPER = re.compile(
     r"(?:^|\s)(?:mwe-math-\S*|katex(?:-\S*)?|MathJax\S*|MJX\S*|mjx-\S*|math(?:-inline|-display|ml)?-container)(?=\s|$)"
 )
 _RENDERED = re.compile(r"(?:^|\s)(?:MathJax\S*|MJX\S*)(?=\s|$)")
-_SPAN = re.compile(r"(?:^|\s)(?:math|tex|latex|inline-math|math-inline|math-display|tex2jax_process|ztext-math)(?=\s|$)", re.I)
 _DISPLAY = re.compile(r"(?:^|[\s_-])(?:display|block|mwe-math-mathml-display|katex-display|MathJax_Display)(?=\s|$|[_-])")
 _IMAGE = re.compile(
     r"(?:^|\s)(?:mwe-math-fallback-image\S*|tex|latex|math|texrender|latex_inline|latex_display|eqn?)(?=\s|$)", re.I
@@ -25,38 +25,12 @@ _IMAGE = re.compile(
 _IMAGE_SOURCE = re.compile(
     r"latex\.(?:php|codecogs|png)|/(?:cgi-bin/)?(?:mimetex|mathtex)|chart\?cht=tx|/math/render/|s\.wordpress\.com/latex", re.I
 )
-_RENDERER = re.compile(r"mathjax|katex", re.I)
 _DATA = ("data-tex", "data-latex", "data-math", "data-original-tex", "data-katex", "data-formula")
-_RAW = re.compile(  # sources of MathJax and KaTeX in running text
-    r"\$\$(?P<a>[^$]{1,5000}?)\$\$|\\\[(?P<b>.{1,5000}?)\\\]|\\\((?P<c>.{1,2000}?)\\\)"
-    r"|(?P<d>\\begin\{(?P<env>equation|align|gather|multline|eqnarray|alignat)\*?\}.{1,5000}?\\end\{(?P=env)\*?\})", re.S)  # fmt: skip
-_RAW_DOLLAR = re.compile(
-    r"(?<![\\$\w])\$(?![\s$\d])(?P<e>[^$\n]{1,300}?)(?<![\s\\])\$(?![\w$])|(?<![\\$\w])\$(?P<f>\d[^$\n]{0,80}[\\^_=][^$\n]{0,80}?)\$(?![\w$])"
-)
-_SINGLE = re.compile(r"inlineMath.{0,80}['\"]\$['\"]\s*,|left:\s*['\"]\$['\"]", re.S)  # a page that says $ delimits mathematics
-_NOT_TEXT = frozenset({"script", "style", "code", "pre", "textarea", "noscript", "title"})
 _INLINE = frozenset(
     ["p", "span", "a", "li", "dd", "dt", "td", "th", "em", "strong", "b", "i", "h1", "h2", "h3", "h4", "h5", "h6", "figcaption"]
 )
 _BLOCKS = frozenset(["p", "dd", "div", "section", "article", "blockquote", "figure", "main", "body"])  # alone in one: displayed
 _CELLS = frozenset(["td", "th", "li", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "caption", "figcaption", "a"])
-_STYLE = re.compile(r"^\s*(?:\{\s*)?\\(?:display|text)style\b\s*")
-_DELIMITED = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("[latex]", "[/latex]"))
-
-
-class Formula(NamedTuple):
-    latex: str
-    is_display: bool
-
-
-class Found(NamedTuple):
-    """Formulas of a page; the token of the i-th is `prefix` with at least five digits and a z."""
-
-    formulas: list[Formula]
-    prefix: str
-
-    def token(self, i: int) -> str:
-        return f"{self.prefix}{i:05d}z"
 
 
 def protect(tree: Any, html: str) -> Found:
@@ -76,8 +50,7 @@ def protect(tree: Any, html: str) -> Found:
             top = _outermost(top) if formula.is_display else top
             gone.add(top)
             _put(top, found, formula)
-    if _loads_renderer(tree):
-        _protect_raw(tree, found, is_dollar=bool(_SINGLE.search(html)))
+    protect_sources(tree, html, found)
     if found.formulas:
         _as_paragraphs(tree, found)
     return found
@@ -111,35 +84,6 @@ def restore(text: str, found: Found) -> tuple[str, int]:
     return "\n".join(line_of(line) for line in text.split("\n")), n
 
 
-def cleaned(said: str) -> str:
-    """LaTeX in one line, without what renderers wrap it in: CDATA marks, delimiters, {\\displaystyle ...}, comments."""
-    said = re.sub(r"%?\s*<!\[CDATA\[|%?\s*\]\]>", "", said)
-    said = re.sub(r"(?<!\\)%[^\n]*\n", " ", said)
-    said = " ".join(said.split())
-    for opening, closing in _DELIMITED:
-        if len(said) > len(opening + closing) and said.startswith(opening) and said.endswith(closing):
-            inner = said[len(opening) : -len(closing)].strip()
-            if opening not in inner:
-                said = inner
-                break
-    if match := _STYLE.match(said):
-        inner = said[match.end() :]
-        if not match[0].lstrip().startswith("{"):
-            said = inner
-        elif inner.endswith("}") and _is_balanced(inner[:-1]):
-            said = inner[:-1].strip()
-    return said
-
-
-def _is_balanced(text: str) -> bool:
-    depth = 0
-    for c in re.sub(r"\\.", "", text):
-        depth += (c == "{") - (c == "}")
-        if depth < 0:
-            return False
-    return depth == 0
-
-
 def _candidates(tree: Any) -> tuple[list[Any], list[Any]]:
     """(scripts that hold sources, other elements that may be formulas), each in document order."""
     scripts, others = [], []
@@ -152,7 +96,7 @@ def _candidates(tree: Any) -> tuple[list[Any], list[Any]]:
             name == "math"
             or (name == "img" and element.get("alt"))
             or any(key in element.attrib for key in _DATA)
-            or (name in ("span", "div") and _SPAN.search(element.get("class") or ""))
+            or (name in ("span", "div") and SPAN.search(element.get("class") or ""))
         ):
             others.append(element)
     return scripts, others
@@ -173,7 +117,7 @@ def _said(element: Any) -> str:
         if said := element.get(key):
             return cleaned(said)
     text = "".join(element.itertext()).strip()  # span class="math inline": only with its delimiters is it certain
-    is_whole = any(text.startswith(a) and text.endswith(b) and len(text) > len(a + b) for a, b in _DELIMITED)
+    is_whole = any(text.startswith(a) and text.endswith(b) and len(text) > len(a + b) for a, b in DELIMITED)
     return cleaned(text) if is_whole and len(element) == 0 else ""
 
 
@@ -282,37 +226,3 @@ def _replace_script(script: Any, found: Found) -> None:
     else:
         said = text
     _put(script, found, Formula(cleaned(said), "display" in kind) if said.strip() else None)
-
-
-def _loads_renderer(tree: Any) -> bool:
-    for element in tree.iter("script", "link"):
-        if _RENDERER.search(element.get("src") or element.get("href") or "") or _RENDERER.search((element.text or "")[:20000]):
-            return True
-    return any(_SPAN.search(element.get("class") or "") for element in tree.iter("span", "div") if "\\" in (element.text or ""))
-
-
-def _protect_raw(tree: Any, found: Found, is_dollar: bool) -> None:
-    for element in _with_text(tree):
-        for place in ("text", "tail"):
-            text = getattr(element, place)
-            if not text or (place == "text" and name_of(element) in _NOT_TEXT) or not ("$" in text or "\\" in text):
-                continue
-            text = _RAW.sub(lambda m: _raw(m, found), text)
-            if is_dollar:
-                text = _RAW_DOLLAR.sub(lambda m: _raw(m, found), text)
-            setattr(element, place, text)
-
-
-def _with_text(tree: Any) -> Iterator[Any]:
-    """Elements whose text or tail is running text: not inside code."""
-    for element in tree.iter():
-        if isinstance(element.tag, str) and not any(name_of(parent) in _NOT_TEXT for parent in element.iterancestors()):
-            yield element
-
-
-def _raw(match: re.Match[str], found: Found) -> str:
-    groups = match.groupdict()
-    said = next(value for key, value in groups.items() if value is not None and key != "env")
-    is_display = any(groups.get(key) is not None for key in "abd")
-    found.formulas.append(Formula(cleaned(said), is_display))
-    return found.token(len(found.formulas) - 1)
