@@ -15,9 +15,8 @@ from curate.inspect.corpus import Connection, rows, signals_of
 from curate.inspect.tables import count, percent, table
 
 FAULTS = {  # column -> what a conversation with any is called on the screen
-    "n_turn_problems": "out of order", "n_empty_turns": "empty turn", "n_bad_tool_arguments": "bad arguments",
-    "n_unpaired_tool_calls": "unpaired call", "n_undeclared_tool_calls": "undeclared call", "n_refusal_turns": "refusal",
-    "n_boilerplate_turns": "boilerplate", "n_truncated_turns": "truncated",
+    "n_turn_problems": "order", "n_empty_turns": "empty", "n_bad_tool_arguments": "arguments", "n_unpaired_tool_calls": "unpaired",
+    "n_undeclared_tool_calls": "undeclared", "n_refusal_turns": "refusal", "n_boilerplate_turns": "phrases", "n_truncated_turns": "cut off",
 }  # fmt: skip
 BALANCED = ("languages", "task", "template", "generator", "verdict")
 _USED = ("n_turns", "n_system_turns", "n_tool_turns", "n_tools", "n_tool_calls", "n_written_tool_calls", "n_prompt_words", "n_answer_words",
@@ -58,15 +57,20 @@ def lines(data: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     if not data:
         return []
     sizes = data["sizes"]
-    names = ("documents", "with_system", "with_tools", "with_calls", "with_results", "median_prompt_words", "median_answer_words")
+    names = {"documents": "documents", "with_system": "system", "with_tools": "tools", "with_calls": "calls", "with_results": "results",
+             "median_prompt_words": "prompt", "median_answer_words": "answer"}  # fmt: skip
     shown = [
-        [r["source"], r["documents_of"], f"{r['mean_turns']:.1f}", count(r["most_turns"]), *(count(r[name]) for name in names)]
+        [r["source"], r["documents_of"], f"{r['mean_turns']:.1f}", count(r["most_turns"]), *(count(r[n]) for n in names)]
         for r in sizes
     ]
-    head = ["source", "of", "turns (mean)", "(most)", *(name.replace("median_", "").replace("_", " ") for name in names)]
-    found = table(head, shown, "<<" + ">" * (len(head) - 2), "  ")
+    head = ["source", "of", "turns", "most", *names.values()]
+    found = [
+        "  turns: mean, most; documents with a system message, tools, calls, results; median words",
+        *table(head, shown, "<<" + ">" * 9, "  "),
+    ]
     shown = [[r["source"], r["documents_of"], *(count(r[name]) for name in FAULTS), count(r["other_language"])] for r in sizes]
-    found += ["", *table(["source", "of", *FAULTS.values(), "other language"], shown, "<<" + ">" * (len(FAULTS) + 1), "  ")]
+    found += ["", "  documents with turns or calls that are not as they should be, and with answers in another language",
+              *table(["source", "of", *FAULTS.values(), "language"], shown, "<<" + ">" * (len(FAULTS) + 1), "  ")]  # fmt: skip
     for source, name in dict.fromkeys((r["source"], r["name"]) for r in data["balance"]):
         own = [r for r in data["balance"] if (r["source"], r["name"]) == (source, name)]
         total = sum(r["documents"] for r in own)

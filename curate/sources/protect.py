@@ -34,8 +34,8 @@ CODE = (
 )
 NUMBER = r"(?<![\w])[+\u2212-]?\d+(?:[.,:/\u00a0\u202f]\d+)*(?![\w])|(?<![\w])\d+(?:[.,:/]\d+)*"
 UPPER, WORD = r"[^\W\d_a-zà-öø-ÿа-я]", r"[^\W\d_]"
-# begins after a word or a comma and blanks, so no sentence begins there
-NAME = rf"(?<=[^\W\d_][ ])(?<!\b[Ii] )(?:{UPPER}{WORD}+)(?:[ -]{UPPER}{WORD}+)*"
+# after a word, a comma or a bracket, so no sentence begins there
+NAME = rf"(?:(?<=[^\W\d_][ ])|(?<=,[ ])|(?<=\())(?<!\b[Ii] )(?:{UPPER}{WORD}+)(?:[ -]{UPPER}{WORD}+)*"
 
 
 def pattern(kinds: Collection[str] = KINDS) -> re.Pattern[str]:
