@@ -99,7 +99,7 @@ def fetch(
     data = fetch_places(loaded, update=update, verify=verify, n_files=parallel)
     find_files(loaded.tokenizer, loaded.path)  # the hub's own cache keeps what comes from there
     for name, model in loaded.named_models().items():
-        path = str(loaded.path(model.model, name)) if "{" in model.model else str(model.model)
+        path = str(loaded.path(str(model.model), name)) if "{" in str(model.model) else str(model.model)
         model_file(path, model.revision, loaded.base, sha256=model.sha256, where=name)
         if name.startswith("models.") and loaded.models[name.removeprefix("models.")].kind == "kenlm":
             with contextlib.suppress(CurateError):  # what its maker says of it lies beside it, or does not

@@ -67,7 +67,8 @@ class Entry(NamedTuple):
 
 def is_url(text: str) -> bool:
     """Whether a pattern names another place than this machine's files."""
-    return bool(match := _URL.match(text)) and match[1] not in ("file", "local")
+    match = _URL.match(text)
+    return match is not None and match[1] not in ("file", "local")
 
 
 def is_http(url: str) -> bool:

@@ -61,29 +61,27 @@ def piece_rows(path: Path, kind: str, asked: Asked, piece: Piece) -> Iterator[Ra
     if kind not in LINES:
         yield from reader(kind)(path, asked._replace(groups=range(piece.start, piece.end)))
         return
-    try:
-        file = open(path, "rb")
-    except OSError as error:
-        yield Bad(path.name, piece.start, "unreadable", error.strerror or str(error), piece.n_bytes)
-        return
-    part: Any = Member(path.name, piece.n_bytes, lambda: io.BufferedReader(_Range(file, piece)), Expansion())
-    with file:
-        for row in reader(kind)(part, asked):
-            yield row._replace(byte_offset=row.byte_offset + piece.start) if row.byte_offset >= 0 else row
+    part: Any = Member(path.name, piece.n_bytes, lambda: io.BufferedReader(_Range(path, piece)), Expansion())
+    for row in reader(kind)(part, asked):
+        yield row._replace(byte_offset=row.byte_offset + piece.start) if row.byte_offset >= 0 else row
 
 
 class _Range(io.RawIOBase):
-    """The bytes of one piece of an open file."""
+    """The bytes of one piece of a file."""
 
-    def __init__(self, file: BinaryIO, piece: Piece) -> None:
-        self._file, self._left = file, piece.n_bytes
-        file.seek(piece.start)
+    def __init__(self, path: Path, piece: Piece) -> None:
+        self._file, self._left = open(path, "rb"), piece.n_bytes
+        self._file.seek(piece.start)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any) -> int:
-        n = self._file.readinto(memoryview(into)[: self._left])  # type: ignore[attr-defined]
+        n = self._file.readinto(memoryview(into)[: self._left])
         self._left -= n
         return int(n)
 

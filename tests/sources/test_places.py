@@ -137,7 +137,8 @@ def test_files_of_a_split(paths, configs, config, split, expected):
 
 
 @pytest.mark.parametrize(("configs", "config", "split", "said"), [
-    (CARD, None, None, "several configs"), (CARD, "ekk_latn", None, "no config 'ekk_latn'.*ekk_Latn"), (CARD, "ekk_Latn", "trian", "no split 'trian'.*train"),
+    (CARD, None, None, "several configs"), (CARD, "ekk_latn", None, "no config 'ekk_latn'.*ekk_Latn"),
+    (CARD, "ekk_Latn", "trian", "no split 'trian'.*train"),
     (None, "zzz", None, "no config 'zzz'"),
 ])  # fmt: skip
 def test_what_there_is_instead_is_named(configs, config, split, said):
@@ -147,7 +148,8 @@ def test_what_there_is_instead_is_named(configs, config, split, said):
 
 
 @pytest.mark.parametrize("paths", [
-    ["README.md", "a.jsonl", "sub/b.jsonl"], ["train.jsonl", "test_0.jsonl", "test_1.jsonl", "dev.jsonl"], ["data/train/0.jsonl", "data/test/0.jsonl", "x.jsonl"],
+    ["README.md", "a.jsonl", "sub/b.jsonl"], ["train.jsonl", "test_0.jsonl", "test_1.jsonl", "dev.jsonl"],
+    ["data/train/0.jsonl", "data/test/0.jsonl", "x.jsonl"],
     ["data/train-00000-of-00001.jsonl", "data/extra-00000-of-00001.jsonl", "other.jsonl"], ["evaluation/a.jsonl", "b.jsonl"],
     ["my_train_file.jsonl", "valid.jsonl", "__cache__/train.jsonl", ".git/train.jsonl"], ["trainers/a.jsonl", "contest.jsonl"],
     ["train.v2.jsonl", "sub.train/x.jsonl", "validation 1.jsonl"],

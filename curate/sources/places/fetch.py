@@ -113,7 +113,8 @@ def _to_fetch(
     mirror: Mirror, wanted: dict[str, Remote], found: Fetched, problems: list[CurateError], update: bool, verify: bool
 ) -> list[Remote]:
     """What is not here yet, not as its origin has it, or not as it came."""
-    todo, changed = [], []
+    todo: list[Remote] = []
+    changed: list[Remote] = []
     for path, remote in wanted.items():
         entry, here = mirror.files.get(path), mirror.root / path
         if entry is None or not here.is_file():
@@ -191,7 +192,7 @@ def _fetch_one(mirror: Mirror, remote: Remote, came: Callable[[int, bool], None]
     with _own(_part_of(target)) as file:
         entry = mirror_at(mirror.root).files.get(remote.path)
         if entry and entry != mirror.files.get(remote.path) and entry.version == remote.version and target.exists():
-            _part_of(target).unlink()
+            _part_of(target).unlink(missing_ok=True)
             return entry  # another process fetched it meanwhile
         part = _Part(file, _state_of(target), remote)
         came(part.resume(), False)
@@ -210,8 +211,9 @@ def _fetch_one(mirror: Mirror, remote: Remote, came: Callable[[int, bool], None]
                 raise CurateError("interrupted", where=remote.path, next="the same command goes on")
         entry = Entry(remote.path, remote.url, part.n_bytes, remote.version, part.finish())
         _publish(_part_of(target), target, entry.sha256)
-        _state_of(target).unlink(missing_ok=True)
         _note(mirror.root, entry._asdict())
+        _part_of(target).unlink(missing_ok=True)  # last, so that whoever opens it anew sees what was noted
+        _state_of(target).unlink(missing_ok=True)
     return entry
 
 
@@ -275,8 +277,7 @@ class _Part:
 
     def finish(self) -> str:
         """Its sha256, once size, version and content are what the origin says."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        self.save()
         remote, found = self.remote, self.sha256.hexdigest()
         problem = ""
         if remote.size >= 0 and self.n_bytes != remote.size:
@@ -327,7 +328,7 @@ def _own(part: Path) -> Iterator[BinaryIO]:
         with open(part, "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):  # not published meanwhile
-                yield file  # type: ignore[misc]
+                yield file
                 return
 
 
@@ -337,12 +338,12 @@ def _publish(part: Path, target: Path, sha256: str) -> None:
         os.link(part, target)
     except FileExistsError:
         if file_sha256(target) != sha256:
-            os.replace(part, target)
-            return
+            new = target.with_name(f".{target.name}.new")
+            new.unlink(missing_ok=True)
+            os.link(part, new)
+            os.replace(new, target)
     except OSError:  # a file system without links; the lock on the part keeps others away
         os.replace(part, target)
-        return
-    part.unlink()
 
 
 def _part_of(target: Path) -> Path:
