@@ -88,7 +88,8 @@ def test_markup_that_never_closes_costs_no_square(piece):
 
 def test_random_markup_never_crashes():
     rng = random.Random(1)
-    pieces = ["{{", "}}", "[[", "]]", "{|", "|}", "|-", "|", "\n", "=", "'''", "<ref>", "</ref>", "<sup>", "</sup>", "<!--", "-->", "*", "a", " ", "}}}",
+    pieces = ["{{", "}}", "[[", "]]", "{|", "|}", "|-", "|", "\n", "=", "'''", "<ref>", "</ref>", "<sup>", "</sup>", "<!--", "-->", "*", "a",
+              " ", "}}}",
               "{{{", "<math>", "</math>", "Pilt:", "&lt;", "\x02", "http://a ", "[", "]", "<br/>", "==", "<table>", "<td>"]  # fmt: skip
     for _ in range(3000):
         found = clean("".join(rng.choices(pieces, k=rng.randrange(60))), names=NAMES).text

@@ -11,6 +11,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from curate.recipe.lanes.csv import Csv
 from curate.sources.formats import Asked
@@ -52,8 +53,10 @@ class _Table:
             return
         self.ahead.appendleft(first)
         delimiter = self.options.delimiter or self._delimiter(first)
-        quoting = {"quotechar": self.options.quote} if self.options.quote else {"quoting": csv.QUOTE_NONE, "quotechar": None}
-        self.reader = csv.reader(self._feed(), delimiter=delimiter, strict=True, **quoting)  # type: ignore[arg-type]
+        quoting: dict[str, Any] = (
+            {"quotechar": self.options.quote} if self.options.quote else {"quoting": csv.QUOTE_NONE, "quotechar": None}
+        )
+        self.reader = csv.reader(self._feed(), delimiter=delimiter, strict=True, **quoting)
         columns: list[str] | None = None if self.options.header else self.options.columns or None
         has_header = self.options.header
         while True:
@@ -127,7 +130,9 @@ class _Table:
                 self.refused = ("broken_csv", "a quote that does not close in its line, as many before it")
             if self.refused:
                 return
-            data = line.data.removeprefix(codecs.BOM_UTF8) if line.byte_offset == 0 else line.data  # type: ignore[union-attr]
+            data = line.data or b""
+            if line.byte_offset == 0:
+                data = data.removeprefix(codecs.BOM_UTF8)
             try:
                 yield data.decode() + "\n"
             except UnicodeDecodeError as error:
