@@ -15,7 +15,10 @@ from curate.signals.gopher import stop_words
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "presets"
 COPIES = "rehydration"  # presets of copies: tests/test_copies.py
-NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.yaml") if p.stem != COPIES)
+TEMPLATES = FOLDER / "templates"  # no bounds: test_templates.py
+RULES = (p for p in FOLDER.rglob("*.yaml") if p.stem != COPIES and TEMPLATES not in p.parents)
+NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in RULES)
+KINDS = {"code": ", type: code", "parallel": ", type: parallel, parallel: {languages: [en, et]}"}  # a preset's own name -> the sources it is for
 RECIPE = """
 kind: cpt
 name: p
@@ -41,7 +44,7 @@ def test_a_preset_loads_names_measured_signals_and_its_source(name, tmp_path):
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
     assert set(data) == {"source", "bounds"} and re.search(r"\b(19|20)\d\d\b", data["source"]) and text.startswith("#")
-    recipe = loaded(tmp_path, name)
+    recipe = loaded(tmp_path, name, KINDS.get(name.partition("/")[2], ""))
     assert [rule.origin for rule in recipe.rules] == [f"preset {name}"] * len(data["bounds"])
     known = signal_names(recipe, recipe.sources["a"])
     models = re.findall(r"^# needs models: (.+)$", text, re.MULTILINE)

@@ -9,9 +9,12 @@ import pyarrow as pa
 import pytest
 
 from curate import text
-from curate.signals import secrets
+from curate.cuts import Entry, entries
+from curate.errors import CurateError
+from curate.signals import measurers, secrets
 from curate.signals.family import Batch
 from curate.signals.secrets.shapes import bits, find, is_random
+from tests.signals.test_measure import recipe
 
 
 def drawn(n: int, alphabet: str, seed: str = "x") -> str:
@@ -102,3 +105,15 @@ def test_entropy():
 def test_time_is_linear():
     for piece in (b"://a:b", b"key", b"secret=", b"eyJ", b"AKIA", b"-----BEGIN PRIVATE KEY-----", b"'", b"token = '"):
         find(piece * (200_000 // len(piece)))
+
+
+def test_secrets_are_cut():
+    wanted = recipe(cuts=[{"kind": "secrets", "of": ["token", "jwt"]}, {"kind": "secrets", "of": "all", "as": "constant"}])
+    source = wanted.sources["a"]
+    assert entries(wanted, source) == [
+        Entry("secrets", ("token", "jwt"), ("[TOKEN]", "[TOKEN]")), Entry("secrets", secrets.KINDS, ("[SECRET]",) * 6),
+    ]  # fmt: skip
+    assert "secrets" in {m.family.name for m in measurers(wanted, source)}
+    assert "secrets" not in {m.family.name for m in measurers(recipe(), recipe().sources["a"])}
+    with pytest.raises(CurateError, match="know no 'tokens'"):
+        entries(recipe(cuts=[{"kind": "secrets", "of": "tokens"}]), source)

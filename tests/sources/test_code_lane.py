@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curate.errors import CurateError
 from curate.recipe import License
@@ -179,6 +182,20 @@ def test_notebooks_of_other_kinds():
         with pytest.raises(Refused) as refused:
             script(text)
         assert refused.value.cause == cause
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+    st.sampled_from(["cells", "source", "cell_type", "metadata", "worksheets", "input", "language_info", "kernelspec", "name", "language", "code"]),
+    inner, max_size=4), max_leaves=25)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=2000)
+@given(JSON, st.text(max_size=60))
+def test_whatever_stands_in_a_notebook_or_a_header(book, head):
+    with contextlib.suppress(Refused):
+        script(json.dumps(book))
+    language_of(head, head)
+    of_header(f"# {head}\n/* {head}\n# SPDX-License-Identifier: {head}")
 
 
 def test_a_bad_notebook_is_quarantined_and_its_neighbour_read(tmp_path):

@@ -23,7 +23,7 @@ def line_chars(data: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Non
                 longest = max(longest, here)
                 here = 0
             else:
-                here += np.int64(c & 0xC0 != 0x80)
+                here += 1 if c & 0xC0 != 0x80 else 0
         if offsets[doc + 1] > offsets[doc] and data[offsets[doc + 1] - 1] != 0x0A:
             n_lines += 1
         counts[doc, 0] = max(longest, here)

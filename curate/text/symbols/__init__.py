@@ -43,9 +43,8 @@ def formulas(data: np.ndarray, offsets: np.ndarray) -> Formulas:
     outer, inside = np.empty((most, 2), np.int64), np.empty((most, 2), np.int64)
     counts = np.empty((n_docs, 2), np.int64)
     n = kernels.formulas(data, offsets, *_words(), row, outer, inside, kind, hashes, counts)
-    found = (array[:n].copy() for array in (row, outer, inside, kind, hashes))
-    row, outer, inside, kind, hashes = found
-    return Formulas(row, outer, inside, kind == kernels.DISPLAY, hashes, counts[:, 0], counts[:, 1])
+    shown = kind[:n] == kernels.DISPLAY
+    return Formulas(row[:n].copy(), outer[:n].copy(), inside[:n].copy(), shown, hashes[:n].copy(), counts[:, 0], counts[:, 1])
 
 
 def identifiers(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,7 +110,8 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 @cache
 def _words() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = np.array([_name_hash(name) for name in ENVIRONMENTS], np.int64)
-    return tuple(_frozen(a) for a in (names, *(np.frombuffer(word, np.uint8) for word in (b"begin{", b"end{"))))  # type: ignore[return-value]
+    begin, end = (np.frombuffer(word, np.uint8) for word in (b"begin{", b"end{"))
+    return _frozen(names), _frozen(begin), _frozen(end)
 
 
 def _name_hash(name: str) -> int:

@@ -19,7 +19,7 @@ PRIME, OFFSET = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xCBF29CE484222325)
 
 @inner
 def is_letter(c: Int) -> bool:
-    return 0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A
+    return bool(0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A)
 
 
 @inner

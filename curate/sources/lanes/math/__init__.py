@@ -47,7 +47,8 @@ def with_dollars(text: str) -> str:
     """The text with $ $ for \\( \\) and $$ $$ for \\[ \\]; environments and formulas that hold a dollar stay."""
     data = text.encode()
     found = symbols.formulas(np.frombuffer(data or b"\0", np.uint8), np.array([0, len(data)], np.int64))
-    kept, at = [], 0
+    kept: list[bytes] = []
+    at = 0
     for (start, end), (first, last) in zip(found.outer.tolist(), found.inside.tolist(), strict=True):
         mark = {b"\\(": b"$", b"\\[": b"$$"}.get(data[start:first])
         if mark is None or b"$" in data[first:last]:

@@ -148,7 +148,8 @@ def _hold_environments(text: str, names: tuple[str, ...], held: list[str]) -> st
     """Whole environments of these names, from the first \\begin to the next \\end of the name, are put away as they stand."""
     for name in names:
         opening, closing = f"\\begin{{{name}}}", f"\\end{{{name}}}"
-        kept, at = [], 0
+        kept: list[str] = []
+        at = 0
         while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
             end += len(closing)
             kept += (text[at:start], _held(text[start:end], held, display=True))
@@ -160,7 +161,8 @@ def _hold_environments(text: str, names: tuple[str, ...], held: list[str]) -> st
 def _hold_formulas(text: str, held: list[str]) -> str:
     data = text.encode(errors="replace")
     found = symbols.formulas(np.frombuffer(data or b"\0", np.uint8), np.array([0, len(data)], np.int64))
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for (start, end), shown in zip(found.outer.tolist(), found.is_display.tolist(), strict=True):
         kept += (data[at:start].decode(), _held(data[start:end].decode(), held, display=shown and b"\n" in data[start:end]))
         at = end
@@ -192,7 +194,8 @@ def _prose(text: str) -> str:
 
 
 def _sections(text: str) -> str:
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for match in _HEADING.finditer(text):
         if match.start() < at:
             continue
@@ -210,7 +213,8 @@ def _sections(text: str) -> str:
 
 def _without_groups(text: str, command: re.Pattern[str]) -> str:
     """Commands of the pattern go, with the groups behind them."""
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for match in command.finditer(text):
         if match.start() < at:
             continue
@@ -225,7 +229,8 @@ def _without_groups(text: str, command: re.Pattern[str]) -> str:
 
 
 def _footnotes(text: str) -> str:
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for match in _FOOTNOTE.finditer(text):
         end = macros.group(text, match.end())
         if match.start() < at or end < 0:

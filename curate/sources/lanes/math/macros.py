@@ -51,7 +51,8 @@ def expand(text: str, beside: str = "") -> str:
 
 def definitions(text: str) -> str:
     """The simple definitions of a file of macros, one a line, as they stand there."""
-    found, at = [], 0
+    found: list[str] = []
+    at = 0
     while (match := _DEFINES.search(text, at)) is not None and len(found) < MOST_MACROS:
         one = _definition(text, match)
         at = match.end() if one is None else one[2]
@@ -157,7 +158,7 @@ def _replaced(text: str, use: re.Pattern[str], macros: dict[str, Macro], limit: 
         if taken is None:
             continue
         arguments, end = taken
-        body = _PARAMETER.sub(lambda m, a=arguments: a[int(m[1]) - 1] if int(m[1]) <= len(a) else m[0], macro.body)
+        body = _filled(macro.body, arguments)
         if not macro.n_arguments:  # `\R^n` needs no braces, `\R n` loses the space that ended the name, as in TeX
             end = _BLANK.match(text, end).end() if match[1].isalpha() and text[end : end + 1] == " " else end  # type: ignore[union-attr]
         if re.search(r"\\[A-Za-z]+$", body) and text[end : end + 1].isalpha():
@@ -169,6 +170,10 @@ def _replaced(text: str, use: re.Pattern[str], macros: dict[str, Macro], limit: 
             return None
     kept.append(text[at:])
     return "".join(kept)
+
+
+def _filled(body: str, arguments: list[str]) -> str:
+    return _PARAMETER.sub(lambda match: arguments[int(match[1]) - 1] if int(match[1]) <= len(arguments) else match[0], body)
 
 
 def _arguments(text: str, at: int, macro: Macro) -> tuple[list[str], int] | None:
