@@ -240,6 +240,7 @@ def test_translations_keep_what_is_protected(tmp_path):
     ("messages", "prompt"),
     [
         ([("user", "a"), ("assistant", "b"), ("user", "c")], "user\na\n"),
+        ([("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")], "user\na\nassistant\nb\nuser\nc\n"),
         ([("system", "s"), ("user", "a"), ("assistant", "b")], "system\ns\nuser\na\n"),
         ([("user", "a")], ""),  # nobody answers
         ([("assistant", "b"), ("user", "a")], ""),

@@ -185,7 +185,7 @@ class Near(Strict):
 
 class Exact(Strict):
     """Equal by hash: `text` byte for byte, `normalised` but for white space and letter case, `url` by normalised address, `prompt` (of
-    conversations, in place of their address) by what is asked before the first answer."""
+    conversations, in place of their address) by all that is said before the last answer."""
 
     by: list[Literal["normalised", "text", "url", "prompt"]] = ["normalised"]
     across: Literal["all"] | list[str] = "all"  # sources compared with each other

@@ -1,4 +1,4 @@
-"""Conversations as they are asked: a 128-bit hash of everything before the first answer, and of the tools there are.
+"""Conversations as they are asked: a 128-bit hash of everything before the last answer, and of the tools there are.
 
 In: documents.parquet of a source of conversations. Out: uint64 (n, 2) and who has a prompt. Prompts are equal as normalised texts are: but
 for white space and letter case (text.normalised_hashes). Another system message or other tools make another prompt. Compared where the
@@ -32,15 +32,12 @@ def hashes(documents: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prompt_of(messages: str | None, parts: str | None) -> str:
-    """`messages` and `parts` as a document has them -> role and content of every message before the first of the assistant, then the
-    tools; "" where that says nothing."""
-    said: list[str] = []
-    for one in json.loads(messages or "[]"):
-        if one["role"] == "assistant":
-            break
-        said.append(f"{one['role']}\n{one['content']}")
-    else:
-        return ""  # nobody answers
-    if not any(one.partition("\n")[2].strip() for one in said):
+    """`messages` and `parts` as a document has them -> role and content of every message before the last of the assistant, then the
+    tools; "" where nobody answers, or nothing is said before."""
+    said = json.loads(messages or "[]")
+    while said and said.pop()["role"] != "assistant":
+        pass
+    if not any(one["content"].strip() for one in said):
         return ""
-    return "\n".join([*said, json.loads(parts).get("tools", "") if parts else ""])
+    tools = json.loads(parts).get("tools", "") if parts else ""
+    return "\n".join([*(f"{one['role']}\n{one['content']}" for one in said), tools])
