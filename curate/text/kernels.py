@@ -781,7 +781,7 @@ def normalised_hashes(
         h1 = _TEXT_1
         h2 = _TEXT_2
         n = 0
-        k = 0  # bytes held
+        k: Int = 0  # bytes held
         i = offsets[doc]
         stop = offsets[doc + 1]
         while i < stop:
