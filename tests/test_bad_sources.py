@@ -238,6 +238,7 @@ def test_broken_archives_of_the_web(data, tmp_path):
     assert {file for file, _ in bad} == {"bad.arc", "example-trunc.warc"}, bad
     # one gzip stream over several records is no gzip of records, but nothing of it is lost
     whole = {"example.warc", "example.warc.gz", "example.arc", "example.arc.gz", "example-bad.warc.gz.bad", "example-bad-non-chunked.warc.gz",
-             "example-wrong-chunks.warc.gz", "example-wget-bad-target-uri.warc.gz", "example-space-in-url.arc", "example-resource.warc.gz"}  # fmt: skip
+             "example-wrong-chunks.warc.gz",
+             "example-wget-bad-target-uri.warc.gz", "example-space-in-url.arc", "example-resource.warc.gz"}  # fmt: skip
     assert whole <= good and not whole & {file for file, _ in bad}, (good, bad)
     assert sorted(os.listdir(tmp_path)) == ["b", "recipe.yaml", "store"]
