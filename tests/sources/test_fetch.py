@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from curate.sources import list_files
 from curate.sources.places import fetch as room
 from curate.sources.places.fetch import fetch
 from curate.store import Store, file_sha256
-from tests.sources.making import lines, recipe
+from tests.sources.making import lines, pack, recipe
 from tests.sources.origins import Hub, Web, serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -102,7 +103,7 @@ def test_an_answer_that_breaks_off_is_gone_on_with(tmp_path, web):
         and Mirror(tmp_path / "mirror").files[found.fetched[0]].sha256 == hashlib.sha256(web.files["/a.jsonl"]).hexdigest()
     )
     begins = [begin for _, begin, n in web.sent if n > 1]
-    assert begins[0] == 0 and all(a < b for a, b in zip(begins, begins[1:], strict=False)) and len(begins) == 4
+    assert begins[0] == 0 and all(a < b for a, b in itertools.pairwise(begins)) and len(begins) == 4
     assert web.bytes_of("/a.jsonl") == size + 1  # each byte once, and one to ask
 
 
@@ -313,6 +314,46 @@ def test_offline_nobody_is_asked(tmp_path, hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     asked = len(hub.headers)
     assert fetch(made).n_files == 1 and len(hub.headers) == asked
+
+
+def test_inspect_source_of_a_dataset_reads_the_beginning_and_proposes_its_commit(tmp_path, hub):
+    from curate.sources.places.look import look_at
+
+    chance = random.Random(3)
+    table = pa.table(
+        {
+            "text": [f"Lause number {i}, {chance.randbytes(200).hex()}." for i in range(20_000)],
+            "url": [f"http://a/{i}" for i in range(20_000)],
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=5_000, data_page_size=1 << 16)
+    files = web_dataset() | {"data/ekk_Latn/train/000.parquet": sink.getvalue().to_pybytes()}
+    hub.add("o/web", COMMIT, files)
+    found = look_at("o/web", config="ekk_Latn")
+    size = len(files["data/ekk_Latn/train/000.parquet"])
+    sent = sum(n for path, _, n in hub.sent if path.startswith("/cdn/"))
+    assert sent < 700_000 and size > 4_000_000
+    assert found.source["hub"] == "o/web" and found.source["revision"] == COMMIT and found.source["config"] == "ekk_Latn"
+    assert (found.format, found.n_files, found.documents_estimate) == ("parquet", 2, round(20_000 / size * found.total_bytes))
+    assert any("odc-by" in note for note in found.notes) and "read" not in found.source
+    block = {key: value for key, value in found.source.items() if key != "license"}
+    fetch(made := of(tmp_path, **block))
+    assert [f.name for f in list_files(made, made.sources["s"])] == [f"data/ekk_Latn/train/{i}.parquet" for i in ("000", "001")]
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+def test_inspect_source_of_a_url(tmp_path, web, packed):
+    from curate.sources.places.look import LOOK_BYTES, look_at
+
+    chance = random.Random(4)
+    data = b"".join(lines({"text": f"row {i:06d} {chance.randbytes(40).hex()}", "id": f"{i:06d}"}) for i in range(40_000))
+    web.files = {f"/a.jsonl{packed}": pack(tmp_path / f"a.jsonl{packed}", data).read_bytes()}
+    found = look_at(f"{web.url}/a.jsonl{packed}")
+    assert found.source["read"] == f"{web.url}/a.jsonl{packed}" and found.bad == {} and found.n_files == 1
+    assert web.bytes_of(f"/a.jsonl{packed}") <= LOOK_BYTES + 1 < len(web.files[f"/a.jsonl{packed}"])
+    assert found.documents_estimate == pytest.approx(40_000, rel=0.02)
+    assert look_at(str(tmp_path / f"a.jsonl{packed}")).documents_estimate == pytest.approx(40_000, rel=0.02)
 
 
 # any file system of fsspec
