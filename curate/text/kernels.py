@@ -780,7 +780,7 @@ def normalised_hashes(
     for doc in range(offsets.size - 1):
         h1 = _TEXT_1
         h2 = _TEXT_2
-        n = 0
+        n: Int = 0
         k: Int = 0  # bytes held
         i = offsets[doc]
         stop = offsets[doc + 1]
