@@ -56,7 +56,10 @@ def lane(source: Source, limit: int) -> Mapper:
         return Pair([message("user", prompt)], correction, original, {})
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
-        raw = pair_of(row)
+        try:
+            raw = pair_of(row)
+        except RecursionError:
+            raise Refused("broken_json", "a preference that is nested too deeply") from None
         raw = raw._replace(chosen=raw.chosen.strip(), rejected=raw.rejected.strip())
         prompt = [{**turn, "content": repair(turn["content"])} for turn in _with_system(raw.prompt, row, names)]
         chosen, rejected = repair(raw.chosen), repair(raw.rejected)
