@@ -193,7 +193,8 @@ def _fresh(
                 values, is_cut = chosen[column], np.zeros(len(rows), bool)
                 if cuts is not None:
                     values, is_cut = cuts.apply(rows, values, template is not None)
-                tools = [tools_of(parts) for parts in chosen["parts"].to_pylist()] if "parts" in columns else [None] * len(rows)
+                parts: list[str | None] = chosen["parts"].to_pylist() if "parts" in columns else [None] * len(rows)
+                tools = [tools_of(part) for part in parts]
                 yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut, tools)
         else:
             row += n_rows

@@ -182,12 +182,14 @@ def _read(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def render(data: Mapping[str, Any]) -> str:
+    """What was written, and what could not be."""
     if "task" in data:
-        found = f"{count(data['rows'])} conversations to {data['task']}, in {data['file']}"
-        found += (
-            f"\n{count(data['placeholders'])} placeholders for what must not be translated" if data["task"] == "translate" else ""
-        )
-        return found + (f"\n{count(data['without_prompt'])} without anything to answer" if data["without_prompt"] else "")
+        found = [f"{count(data['rows'])} conversations to {data['task']}, in {data['file']}"]
+        if data["task"] == "translate":
+            found.append(f"{count(data['placeholders'])} placeholders for what must not be translated")
+        if data["without_prompt"]:
+            found.append(f"{count(data['without_prompt'])} without anything to answer")
+        return "\n".join(found)
     found = [
         f"{count(data['rows'])} rows of {count(data['answers'])} answers to {count(data['prompts'])} prompts, in {data['file']}",
         f"unanswered {count(data['unanswered'])}, damaged placeholders {count(data['damaged'])} (ingest puts these into quarantine)",

@@ -157,7 +157,8 @@ def _candidates(corpus: Connection, build_dir: Path, ask: Ask) -> Candidates:
             column += values
         hashes += _prompt_words(messages)
     words, weight = _weighted(hashes)
-    return Candidates(*columns_, words, weight)  # type: ignore[arg-type]
+    id_, source, language, answer_words, difficulty = columns_
+    return Candidates(id_, source, language, answer_words, difficulty, words, weight)
 
 
 def _prompt_words(messages: Sequence[str]) -> Iterator[np.ndarray]:

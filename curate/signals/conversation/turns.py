@@ -99,7 +99,8 @@ def is_cut_off(text: str) -> bool:
 
 def _unpaired(messages: Sequence[dict[str, Any]]) -> int:
     """Calls without a result and results without a call. The calls of the last message may be open, for then the answer is the call."""
-    n, waiting = 0, []
+    n = 0
+    waiting: list[dict[str, Any]] = []
     for one in messages:
         if one["role"] == "tool":
             wanted = one.get("tool_call_id")
