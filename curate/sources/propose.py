@@ -100,6 +100,8 @@ def propose(path: Path) -> Proposal:
     if not files:
         raise CurateError("this folder has no files", where=str(path))
     kinds = {file: _kind(file) for file in files}
+    if path.is_dir() and "text" in kinds.values():  # of a source tree
+        kinds = {file: "text" if kind == "markdown" else kind for file, kind in kinds.items()}
     size = {file: file.stat().st_size for file in files}
     kind, used = _choose(files, kinds, size)
     is_tree = path.is_dir() and kind == "text"

@@ -112,7 +112,9 @@ def write(folder: Path, rows: list[dict[str, str]]) -> list[tuple[str, Path, Sou
 
 
 def theirs(path: Path) -> Callable[[], Iterable[Any]] | None:
-    from datatrove.pipeline.readers import CsvReader, IpcReader, JsonlReader, ParquetReader
+    from datatrove.pipeline.readers import JsonlReader, ParquetReader
+    from datatrove.pipeline.readers.csv import CsvReader
+    from datatrove.pipeline.readers.ipc import IpcReader
 
     name = path.name
     options: dict[str, Any] = {"glob_pattern": name}
