@@ -41,7 +41,7 @@ def tasks(
     buckets: Stage, ngram: int, words: Mapping[str, str], fold: Sequence[str] = (),
 ) -> tuple[Stage, list[Task]]:  # fmt: skip
     """`words`: source -> how its words are cut (sources.*.words)."""
-    cut = [{**text.segmentation(words[source]), **text.shingling(words[source])} for source in sources]
+    cut = [{**text.segmentation(words[source]), **text.shingle_identity(words[source])} for source in sources]
     settings = {"ngram": ngram, "segmentation": cut, **text.folding(fold)}
     parents = [*(documents[source].root for source in sources), buckets.root]
     stage = store.stage("shingles", version=VERSION, settings=settings, parents=parents)

@@ -108,7 +108,7 @@ def signatures_stage(store: Store, recipe: Recipe, source: Source, root: str) ->
     near = recipe.dedup.near or Near()
     settings = {
         **text.segmentation(source.words), "ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": SIGNATURE_SEED,
-        **text.folding(near.fold), **text.shingling(source.words),
+        **text.folding(near.fold), **text.shingle_identity(source.words),
     }  # fmt: skip
     version = MATH_SIGNATURES_VERSION if source.words == MATH else SIGNATURES_VERSION
     return store.stage("signatures", version=version, settings=settings, parents=[root])

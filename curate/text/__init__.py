@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from curate.text import kernels, symbols, tokenizers
 from curate.text.segments import SEGMENTATION_VERSION, Segments, frozen, segment, segmentation
-from curate.text.shingling import folded, folding, shingle_sets, shingle_sets_of, shingled, shingling, signatures, signatures_of
+from curate.text.shingling import folded, folding, shingle_identity, shingle_sets, shingle_sets_of, shingled, signatures, signatures_of
 from curate.text.unicode import UNICODE_VERSION, tables
 
 __all__ = [
     "SEGMENTATION_VERSION", "UNICODE_VERSION", "Segments", "batches", "buffers", "folded", "folding", "gopher_quality_counts",
-    "length_counts", "normalised_hashes", "segment", "segmentation", "shingle_sets", "shingle_sets_of", "shingled", "shingling",
-    "signatures", "signatures_of", "word_hash", "words",
+    "length_counts", "normalised_hashes", "segment", "segmentation", "shingle_identity", "shingle_sets", "shingle_sets_of",
+    "shingled", "signatures", "signatures_of", "word_hash", "words",
 ]  # fmt: skip
 
 

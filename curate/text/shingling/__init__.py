@@ -59,7 +59,7 @@ def shingled(data: np.ndarray, offsets: np.ndarray, seg: Segments, words: str, f
     return seg._replace(lower=symbols.salted(data, offsets, seg.doc_ptr, seg.start, seg.lower))
 
 
-def shingling(words: str) -> dict[str, Any]:
+def shingle_identity(words: str) -> dict[str, Any]:
     """What shingles depend on beside the segmentation, for fingerprints; nothing where they are runs of its words."""
     return {"shingles": words, "symbols_version": symbols.VERSION} if words == tokenizers.MATH else {}
 
