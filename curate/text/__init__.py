@@ -14,7 +14,16 @@ import pyarrow as pa
 
 from curate.text import kernels, symbols, tokenizers
 from curate.text.segments import SEGMENTATION_VERSION, Segments, frozen, segment, segmentation
-from curate.text.shingling import folded, folding, shingle_identity, shingle_sets, shingle_sets_of, shingled, signatures, signatures_of
+from curate.text.shingling import (
+    folded,
+    folding,
+    shingle_identity,
+    shingle_sets,
+    shingle_sets_of,
+    shingled,
+    signatures,
+    signatures_of,
+)
 from curate.text.unicode import UNICODE_VERSION, tables
 
 __all__ = [

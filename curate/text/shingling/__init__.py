@@ -119,7 +119,9 @@ def _is_long(offsets: np.ndarray, words: str) -> bool:
     return len(offsets) == 2 and int(offsets[1] - offsets[0]) > LONG_BYTES and words in (tokenizers.RULES, tokenizers.CODE)
 
 
-def _distinct_of(data: np.ndarray, begin: int, end: int, ngram: int, fold: Collection[str], words_by: str) -> np.ndarray:
+def _distinct_of(
+    data: np.ndarray, begin: int, end: int, ngram: int, fold: Collection[str], words_by: str = tokenizers.RULES
+) -> np.ndarray:
     """uint64 (n,), sorted: the distinct shingles of the text data[begin:end], read piece by piece."""
     found, n = np.empty(1 << 16, np.uint64), 0
     carry = np.empty(0, np.uint64)  # the last ngram - 1 words, which the next piece's first shingles begin with
