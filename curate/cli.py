@@ -62,7 +62,9 @@ def _show(data: Any, text: str, as_json: bool) -> None:
 
 @app.command("inspect-source", rich_help_panel="make")
 def inspect_source(
-    path: Annotated[str, typer.Argument(metavar="PATH|URL|HUB_ID", help="A file or folder, a URL, or a dataset of the hub: owner/name")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|URL|HUB_ID", help="A file or folder, a URL, or a dataset of the hub: owner/name")
+    ],
     config: Annotated[str | None, typer.Option(help="Of a dataset of the hub.")] = None,
     split: Annotated[str | None, typer.Option(help="Of a dataset of the hub.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a dataset of the hub; default: the commit of main.")] = None,
@@ -78,7 +80,9 @@ def inspect_source(
 @app.command("fetch", rich_help_panel="make")
 def fetch(
     recipe: Annotated[Path, typer.Argument(help="A recipe file")],
-    update: Annotated[bool, typer.Option("--update", help="Take what changed at its origin, forget what is gone from there.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take what changed at its origin, forget what is gone from there.")
+    ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read what is here again; fetch what is damaged anew.")] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Files fetched side by side.")] = 8,
     sets: Sets = None,
@@ -253,7 +257,8 @@ def export(
         bool, typer.Option("--hub", help="The same as a dataset repository, but only rows whose licence lets them be handed on.")
     ] = False,
     allow: Annotated[
-        list[str] | None, typer.Option(help="A licence that may be handed on, in place of the recipe's: an SPDX id or 'CC-BY-*' (repeatable).")
+        list[str] | None,
+        typer.Option(help="A licence that may be handed on, in place of the recipe's: an SPDX id or 'CC-BY-*' (repeatable)."),
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link the token shards instead of copying them (same disk).")] = False,
     as_json: AsJson = False,
@@ -425,13 +430,17 @@ def sql(
 @app.command("select", rich_help_panel="adapt")
 def select(
     build: Build,
-    out: Annotated[Path, typer.Argument(help="OUT.jsonl: the picks and why; OUT.txt: their ids, for where: {id: {file: OUT.txt}}")],
+    out: Annotated[
+        Path, typer.Argument(help="OUT.jsonl: the picks and why; OUT.txt: their ids, for where: {id: {file: OUT.txt}}")
+    ],
     n: Annotated[int, typer.Option(help="How many conversations.")] = 2000,
     languages: Annotated[str | None, typer.Option(help="As many of each, by what the user writes: et,en. Default: any.")] = None,
     difficulty: Annotated[str, typer.Option(help="A signal, larger is harder; -SIGNAL: smaller is harder.")] = "n_answer_words",
     min_answer_words: Annotated[int, typer.Option(help="Of the assistant's messages together.")] = 0,
     max_answer_words: Annotated[int | None, typer.Option(help="Of the assistant's messages together.")] = None,
-    max_similarity: Annotated[float, typer.Option(help="Of a prompt with any pick's: weighted Jaccard index of their words.")] = 0.5,
+    max_similarity: Annotated[
+        float, typer.Option(help="Of a prompt with any pick's: weighted Jaccard index of their words.")
+    ] = 0.5,
     source: Annotated[list[str] | None, typer.Option(help="Only this source (repeatable).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -473,7 +482,9 @@ def export_prompts(
 @app.command("import-answers", rich_help_panel="make")
 def import_answers(
     prompts: Annotated[Path, typer.Argument(help="What `curate export-prompts` wrote")],
-    answers: Annotated[Path, typer.Argument(help="JSONL: {id, answer}, {id, texts} or {id, messages}; and seed, verdict, ... of a row")],
+    answers: Annotated[
+        Path, typer.Argument(help="JSONL: {id, answer}, {id, texts} or {id, messages}; and seed, verdict, ... of a row")
+    ],
     out: Annotated[Path, typer.Argument(help="A JSONL file, which a source of type: conversation reads")],
     generator: Annotated[str, typer.Option(help="The model that answered, with its version.")],
     seed: Annotated[str | None, typer.Option(help="Of its sampling.")] = None,

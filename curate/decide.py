@@ -83,7 +83,18 @@ def decide(
     cutoffs: Cutoffs = {}
     if not stage.complete:
         cutoffs = find_cutoffs(recipe.rules, [(shard.source, shard.key) for shard in relations.shards], used, threads)
-    args = (stage, list(recipe.rules), recipe.dedup, used, relations, cutoffs, by_domain, removed, compared_by_prompt(recipe), threads)
+    args = (
+        stage,
+        list(recipe.rules),
+        recipe.dedup,
+        used,
+        relations,
+        cutoffs,
+        by_domain,
+        removed,
+        compared_by_prompt(recipe),
+        threads,
+    )
     task = engine.Task(tuple((stage, name) for name in names), _write_all, args, max(1, sum(s.rows for s in relations.shards)))
     engine.run([task], workers=workers, label="decide")
     shown: dict[str, dict[str, list[float]]] = {}

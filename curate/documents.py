@@ -67,7 +67,9 @@ def ingest(store: Store, recipe: Recipe, workers: int) -> dict[str, Stage]:
     for name, source in recipe.sources.items():
         settings = settings_of(recipe, source) | libraries(source, {f.format for f in files[name]})
         sha256 = {f: hashes[f.path, f.format].sha256 for f in files[name]}
-        listed = digest(*(part for f, own in sha256.items() for part in (f.name, f.format, own, *([f.beside] if f.beside else []))))
+        listed = digest(
+            *(part for f, own in sha256.items() for part in (f.name, f.format, own, *([f.beside] if f.beside else [])))
+        )
         raw = list(sha256.values())
         runs = plan_runs(source, files[name], hashes)
         named = digest(*(part for run in runs for part in (run.key, *(f.name for f in run.files))))

@@ -241,9 +241,7 @@ def member_of(file: RawFile, item: Record | Bad) -> str | None:
     return item.file.removeprefix(f"{file.path.name}!/") if item.file.startswith(f"{file.path.name}!/") else None
 
 
-def document_row(
-    source: Source, fields: dict[str, Any], file: RawFile, member: str | None = None
-) -> tuple[dict[str, Any], int]:
+def document_row(source: Source, fields: dict[str, Any], file: RawFile, member: str | None = None) -> tuple[dict[str, Any], int]:
     """Repair and identity: one row of RUN without its origin, and the bytes of its text.
 
     The key is blake2b-96 of (source, kind, value), kind being source_id, path or text (then the value is the text's hash),
@@ -256,7 +254,9 @@ def document_row(
         else:
             messages = [{**m, "content": repair(m["content"])} for m in messages]
             text = chat_text(messages)
-    is_repaired = text != fields["text"] or fields.get("is_repaired", False)  # a lane that joins texts repairs each of them itself
+    is_repaired = text != fields["text"] or fields.get(
+        "is_repaired", False
+    )  # a lane that joins texts repairs each of them itself
     if messages is not None:
         messages = canonical_json(messages).decode()
     data = text.encode()

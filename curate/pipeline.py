@@ -112,9 +112,9 @@ class Curated:
 def check(recipe: Recipe) -> None:
     """What can be known before the first document: files are there, signals exist, bounds fit their type."""
     from curate import cuts, membership
+    from curate.recipe import licenses
     from curate.relate import contamination, priority, references
     from curate.rules import rules_of
-    from curate.recipe import licenses
     from curate.signals import signal_names
 
     licenses.check(recipe)

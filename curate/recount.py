@@ -27,7 +27,9 @@ def recount(recipe: Recipe, name: str) -> dict[str, int]:
         for item in read(file.path, source, recipe.limits, file.name, file.beside):
             if isinstance(item, Bad):
                 counts["n_quarantined"] += 1
-            elif sample is not None and not sample.has(document_row(source, item.fields, file, member_of(file, item))[0]["key"][:ID_BYTES]):
+            elif sample is not None and not sample.has(
+                document_row(source, item.fields, file, member_of(file, item))[0]["key"][:ID_BYTES]
+            ):
                 counts["n_outside_sample"] += 1
                 continue
             else:

@@ -115,7 +115,9 @@ def test_tools_and_calls_are_in_the_tokens(made):
 
     path = made.build / "manifest.json"
     read = steps.reader(path, made.recipe)
-    texts = "\n".join(json.dumps(step(made.build, range(i, i + 1), None, read, 0), ensure_ascii=False, default=str) for i in range(8))
+    texts = "\n".join(
+        json.dumps(step(made.build, range(i, i + 1), None, read, 0), ensure_ascii=False, default=str) for i in range(8)
+    )
     assert "TOOLS [{" in texts and 'CALL ilm {\\"koht\\": \\"Tartu\\"}' in texts.replace("\\\\", "\\")
 
 

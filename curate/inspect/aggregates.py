@@ -151,7 +151,8 @@ q AS (SELECT source, count(*) AS quarantined, sum(lost_bytes) AS lost_bytes FROM
 k AS (SELECT source, count_if(keep) AS kept, count_if(NOT keep) AS dropped,
         count_if(NOT keep AND reason IS NOT NULL) AS with_reason
       FROM decisions GROUP BY source),
-t AS (SELECT t.source, sum(n_tokens) AS tokens, sum(n_tokens) FILTER (lower(coalesce(d.license, 'unknown')) IN ('unknown', 'licenseref-unknown')) AS unknown_license_tokens
+t AS (SELECT t.source, sum(n_tokens) AS tokens, sum(n_tokens)
+        FILTER (lower(coalesce(d.license, 'unknown')) IN ('unknown', 'licenseref-unknown')) AS unknown_license_tokens
       FROM tokens t JOIN documents d ON d.id = t.id AND d.source = t.source GROUP BY t.source),
 counted AS (
   SELECT c.source, c.priority, c.records, coalesce(documents, 0) AS documents, coalesce(quarantined, 0) AS quarantined,

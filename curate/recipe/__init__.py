@@ -74,7 +74,10 @@ class Recipe(RecipeModel):
         filled = self.filled(text, where)
         if is_url(filled):
             raise CurateError(
-                "this must be a file on this machine", where=where or text, found=filled, next="copy it here: only what is read is fetched"
+                "this must be a file on this machine",
+                where=where or text,
+                found=filled,
+                next="copy it here: only what is read is fetched",
             )
         return self.base / Path(local(filled)).expanduser()
 
@@ -126,7 +129,9 @@ class Recipe(RecipeModel):
             named += [(f"decontaminate.against.{name}.read", one.read) for name, one in of_eval.items()]
         else:
             named.append(("decontaminate.against", of_eval))
-        patterns = [(where, self.filled(pattern, where)) for where, read in named for pattern in read if not pattern.startswith("preset:")]
+        patterns = [
+            (where, self.filled(pattern, where)) for where, read in named for pattern in read if not pattern.startswith("preset:")
+        ]
         found = [Place(where, url) for where, url in patterns if is_url(url)]
         return [*found, *(place for source in self.sources.values() for place in source.of_hub)]
 

@@ -89,7 +89,9 @@ def with_lists(mixture: Mixture, path: Callable[[str, str], Path]) -> Mixture:
                 where[value] = condition.model_copy(update={"equals": names, "file": None})
         return one.model_copy(update={"where": where})
 
-    return mixture.model_copy(update={"components": {name: node(one, f"mixture.components.{name}") for name, one in mixture.components.items()}})
+    return mixture.model_copy(
+        update={"components": {name: node(one, f"mixture.components.{name}") for name, one in mixture.components.items()}}
+    )
 
 
 def scale(q: Quantity, share: Fraction) -> Quantity:

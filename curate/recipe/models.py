@@ -73,7 +73,9 @@ class Cut(Strict):
 
     kind: Literal["pii", "secrets", "lines", "boilerplate_lines", "repeated_substrings"]
     of: Names = []  # of pii, secrets and lines: which kinds; of boilerplate_lines: line, paragraph (empty: both)
-    as_: Literal["typed", "constant", "removed"] = Field("typed", alias="as")  # of pii: [EMAIL], [PII], or nothing; of secrets: [TOKEN], [SECRET]
+    as_: Literal["typed", "constant", "removed"] = Field(
+        "typed", alias="as"
+    )  # of pii: [EMAIL], [PII], or nothing; of secrets: [TOKEN], [SECRET]
     sources: Names | None = None  # None: all
     # Of boilerplate_lines and repeated_substrings only:
     min_documents: int | None = Field(None, ge=2)  # stands in so many documents of ...
@@ -106,7 +108,9 @@ class Rule(Strict):
     equals: Annotated[list[str | float] | None, BeforeValidator(listed)] = None  # one of these
     # Thirds as in CCNet (Wenzek et al. 2020): head up to the source's 30th percentile of the signal, middle up to the 60th, tail.
     keep: Annotated[list[Literal["head", "middle", "tail"]] | None, BeforeValidator(listed)] = None
-    missing: Literal["fail", "pass"] = "fail"  # what becomes of a document without a value; "pass" of DOMAIN_SIGNALS, OF_SOME_LANGUAGES
+    missing: Literal["fail", "pass"] = (
+        "fail"  # what becomes of a document without a value; "pass" of DOMAIN_SIGNALS, OF_SOME_LANGUAGES
+    )
     sources: list[str] | None = None  # None: all
     datatrove: DatatroveFilter | None = None  # the filter whose verdict the signal is
     origin: str = "recipe"

@@ -61,7 +61,9 @@ class Source(Strict):
     parallel: Parallel | None = None
     preference: Preference | None = None
     render: Render | None = None  # of type instruction_text
-    provenance: dict[str, str] | None = None  # of all rows of text that was made or retrieved; fields: provenance.<key> of single ones
+    provenance: dict[str, str] | None = (
+        None  # of all rows of text that was made or retrieved; fields: provenance.<key> of single ones
+    )
     code: Code | None = None
     csv: Csv | None = None  # options of readers: of a format, whatever the type
     xml: Xml | None = None

@@ -49,7 +49,9 @@ def tasks(
     shards = layout(sources, documents)
     return stage, [
         Task(
-            ((stage, "all"),), _write, (stage, shards, dict(signatures), near, url, dict(references), tuple(prompted)),
+            ((stage, "all"),),
+            _write,
+            (stage, shards, dict(signatures), near, url, dict(references), tuple(prompted)),
             max(1, n_documents(shards)),
         )
     ]

@@ -108,7 +108,9 @@ def measurers(recipe: Recipe, source: Source) -> list[Measurer]:
         found.append(formulas.measurer())
     found += [ocr.measurer()] if _asked(recipe, source, ocr.FAMILY) else []
     if source.type == "conversation":
-        found.append(conversation.measurer(_spec(recipe.language_id[0] if recipe.language_id else LanguageId(), recipe), source.words))
+        found.append(
+            conversation.measurer(_spec(recipe.language_id[0] if recipe.language_id else LanguageId(), recipe), source.words)
+        )
     taken: dict[str, str] = {}
     for family in (*(m.family for m in found), *repeats.FAMILIES.values(), urls.DOMAINS):
         for name in (family.name, *(c.name for c in family.columns if c.name != family.name), *(r.name for r in family.ratios)):

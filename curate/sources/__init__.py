@@ -29,7 +29,12 @@ LOOKED_AT = 10_000  # records of the first file searched for a mapped field befo
 
 
 def read(
-    path: Path, source: Source, limits: Limits, name: str = "", beside: str = "", piece: Piece | None = None,
+    path: Path,
+    source: Source,
+    limits: Limits,
+    name: str = "",
+    beside: str = "",
+    piece: Piece | None = None,
     scratch: Path | None = None,
 ) -> Iterator[Record | Bad]:
     """Every record of one file, mapped to document columns, and one `Bad` for whatever could not be read.

@@ -116,7 +116,11 @@ def check_fields(source: Source) -> None:
     if source.type == "conversation" and "text" in source.fields:
         mapped = "map messages, or prompt and completion"
         raise CurateError("the text of a conversation is derived from its messages", where=where, next=mapped)
-    if source.own is None and not {"messages", "instances"} & set(source.fields) and ("prompt" in source.fields) != ("completion" in source.fields):
+    if (
+        source.own is None
+        and not {"messages", "instances"} & set(source.fields)
+        and ("prompt" in source.fields) != ("completion" in source.fields)
+    ):
         raise CurateError("prompt and completion go together", where=where, found=", ".join(chat))
 
 
@@ -127,7 +131,9 @@ def needed_fields(source: Source) -> dict[str, tuple[str, ...]]:
     needed = {target: names[target] for target in (*made_of, "source_id", "license") if target in names}
     if source.type == "conversation" and not {"messages", "instances", *PROMPT} & set(source.fields):  # any form will do
         forms = ("messages", "instances", "prompt")
-        needed = {t: names[t] for t in ("source_id", "license") if t in names} | {"messages": tuple(n for t in forms for n in names[t])}
+        needed = {t: names[t] for t in ("source_id", "license") if t in names} | {
+            "messages": tuple(n for t in forms for n in names[t])
+        }
     if "source_id" not in source.fields:  # nothing is amiss where a default finds no id
         needed.pop("source_id", None)
     needed.pop("input", None)  # often empty

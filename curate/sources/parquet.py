@@ -56,7 +56,9 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
         if isinstance(path, Member):
             data = held(path, HELD_BYTES)
             if data is None:
-                yield Bad(path.name, -1, "too_large", f"a Parquet file of more than {HELD_BYTES} bytes in an archive: unpack it", size)
+                yield Bad(
+                    path.name, -1, "too_large", f"a Parquet file of more than {HELD_BYTES} bytes in an archive: unpack it", size
+                )
                 return
             head, source = data[:4], pa.BufferReader(data)
         else:

@@ -122,7 +122,9 @@ def propose(path: Path) -> Proposal:
         notes.append(f"{len(files) - len(used)} files of other formats are left out")
     for said in found["licenses"][:10]:
         expression, how = licenses.read(said)
-        notes += [f"licence {said[:80]!r} is not understood: license.spellings says what it is"] if expression is None and how else []
+        notes += (
+            [f"licence {said[:80]!r} is not understood: license.spellings says what it is"] if expression is None and how else []
+        )
     source = _block(path, kind, is_tree, suffixes, found) | options
     texts = _texts(source, rows)
     languages = _languages(texts)
@@ -181,13 +183,19 @@ def _choose(files: list[Path], kinds: dict[Path, str], size: dict[Path, int]) ->
     return kind, [file for file in files if kinds[file] == kind]
 
 
-def _look(files: list[Path], kind: str, size: dict[Path, int], options: dict[str, Any]) -> tuple[list[RawRow], dict[str, int], int, set[Path]]:
+def _look(
+    files: list[Path], kind: str, size: dict[Path, int], options: dict[str, Any]
+) -> tuple[list[RawRow], dict[str, int], int, set[Path]]:
     """The first records, what was bad among them, about how many stored bytes they took, and the files with bad records."""
     rows: list[RawRow] = []
     bad: collections.Counter[str] = collections.Counter()
     refused: set[Path] = set()
     read_bytes, held = 0.0, 0
-    source = Source(name="looked_at", read=["-"], license=License(declared=UNKNOWN_LICENSE), format=kind, **options) if options else None
+    source = (
+        Source(name="looked_at", read=["-"], license=License(declared=UNKNOWN_LICENSE), format=kind, **options)
+        if options
+        else None
+    )
     for file in files:
         n_bytes = 0
         for row in itertools.islice(raw_rows(file, kind, Limits().document_bytes, None, source), N_LOOKED_AT - len(rows) + 1):
@@ -272,7 +280,21 @@ def _languages(texts: list[str]) -> dict[str, int]:
 
 
 def _ordered(source: dict[str, Any]) -> dict[str, Any]:
-    keys = ("read", "format", "suffixes", "type", "language", "fields", "parallel", "preference", "render", "csv", "xml", "moses", "license")
+    keys = (
+        "read",
+        "format",
+        "suffixes",
+        "type",
+        "language",
+        "fields",
+        "parallel",
+        "preference",
+        "render",
+        "csv",
+        "xml",
+        "moses",
+        "license",
+    )
     return {key: source[key] for key in keys if key in source}
 
 

@@ -18,7 +18,10 @@ COPIES = "rehydration"  # presets of copies: tests/test_copies.py
 TEMPLATES = FOLDER / "templates"  # no bounds: test_templates.py
 RULES = (p for p in FOLDER.rglob("*.yaml") if p.stem != COPIES and TEMPLATES not in p.parents)
 NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in RULES)
-KINDS = {"code": ", type: code", "parallel": ", type: parallel, parallel: {languages: [en, et]}"}  # a preset's own name -> the sources it is for
+KINDS = {
+    "code": ", type: code",
+    "parallel": ", type: parallel, parallel: {languages: [en, et]}",
+}  # a preset's own name -> the sources it is for
 RECIPE = """
 kind: cpt
 name: p

@@ -333,7 +333,7 @@ def test_inspect_source_of_a_dataset_reads_the_beginning_and_proposes_its_commit
     found = look_at("o/web", config="ekk_Latn")
     size = len(files["data/ekk_Latn/train/000.parquet"])
     sent = sum(n for path, _, n in hub.sent if path.startswith("/cdn/"))
-    assert sent < 700_000 and size > 4_000_000
+    assert sent < size / 4  # less than the first of four row groups
     assert found.source["hub"] == "o/web" and found.source["revision"] == COMMIT and found.source["config"] == "ekk_Latn"
     assert (found.format, found.n_files, found.documents_estimate) == ("parquet", 2, round(20_000 / size * found.total_bytes))
     assert any("odc-by" in note for note in found.notes) and "read" not in found.source

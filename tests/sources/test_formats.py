@@ -174,7 +174,12 @@ def test_columns_that_change_between_files(tmp_path):
     files = list_files(changed, of)
     check_source(of, files, changed.limits)
     items = [read_all(file.path, of) for file in files]
-    assert [[(r.fields["source_id"], r.fields["text"]) for r in good] for good, _ in items] == [[], [("3", "c")], [("5", "e")], []]
+    assert [[(r.fields["source_id"], r.fields["text"]) for r in good] for good, _ in items] == [
+        [],
+        [("3", "c")],
+        [("5", "e")],
+        [],
+    ]
     assert [[b.cause for b in bad] for _, bad in items] == [["missing_text"] * 2, ["missing_text"], [], ["text_not_string"] * 2]
 
 

@@ -118,3 +118,28 @@ def test_nothing_there(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CurateError, match="no files"):
         propose(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("row", "fields", "options"),
+    [
+        ({"id": "1", "et": LONG, "en": "An ordinary sentence."}, {}, {"type": "parallel", "parallel": {"languages": ["en", "et"]}}),
+        ({"translation": {"et": LONG, "ru": LONG}}, {}, {"type": "parallel", "parallel": {"languages": ["et", "ru"]}}),
+        ({"sentence_et": LONG, "sentence_en": LONG}, {"et": "sentence_et", "en": "sentence_en"},
+         {"type": "parallel", "parallel": {"languages": ["en", "et"]}}),
+        ({"prompt": LONG, "chosen": LONG, "rejected": "Ei."}, {}, {"type": "preference", "preference": {"of": "pairs"}}),
+        ({"original": "Ma lähen koolis.", "corrections": ["Ma lähen kooli."]}, {}, {"type": "preference", "preference": {"of": "corrections"}}),
+        ({"context": [{"role": "user", "content": LONG}], "response1": LONG, "response2": "Jah.", "overall_preference": 2}, {},
+         {"type": "preference", "preference": {"of": "compared"}}),
+        ({"prompt": LONG, "responses": {"b": LONG, "a": "Ei."}}, {},
+         {"type": "preference", "preference": {"of": "answers", "order": ["a", "b"]}}),
+        ({"text": LONG, "qa": [{"question": "Mis?", "answer": "Lause."}]}, {}, {"type": "instruction_text", "render": "qa_after_text"}),
+        ({"text": LONG * 3, "title_et": "Lause", "title_en": "Sentence"}, {}, {}),  # a text with its title in two languages
+    ],
+)  # fmt: skip
+def test_what_goes_in_twos(row, fields, options, tmp_path):
+    proposal = propose(pack(tmp_path / "a.jsonl", lines(*[row] * 5)))
+    found = block(proposal)
+    assert {key: found[key] for key in ("type", "parallel", "preference", "render") if key in found} == options
+    assert found.get("fields", {}) == fields and proposal.samples
+    assert n_read(tmp_path, proposal) == 5

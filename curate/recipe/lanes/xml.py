@@ -12,7 +12,9 @@ class Xml(Strict):
     """
 
     record: str = ""
-    nested: bool = False  # records inside a record belong to it; else a record that begins inside another shows that one lost its end
+    nested: bool = (
+        False  # records inside a record belong to it; else a record that begins inside another shows that one lost its end
+    )
     fields: dict[str, str] = {}
     skip: Names = []  # elements left out of every text, by name
     inline: Names = []  # elements that do not start a line of their own

@@ -25,7 +25,7 @@ def lane(source: Source, limit: int) -> Mapper:
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
         html, mapped = pick(row, names["html"]), others(row)
-        if isinstance(html, str) and html is row.get("text") and "html" not in source.fields and not _is_page(html):
+        if isinstance(html, str) and row.get("text") == html and "html" not in source.fields and not _is_page(html):
             return mapped | {"text": checked(string(html, "text"), limit)}
         if not isinstance(html, str | bytes):
             raise Refused(
