@@ -64,7 +64,9 @@ def test_one_pass_publishes_every_family_and_the_signatures(tmp_path: Path) -> N
     tables, signatures, work = run(store, recipe(), documents(store, TEXTS, rows_per_group=2))
     assert len(work) == 1 and work[0].is_done and len(work[0].outputs) == len(tables) + 1
     families = {m.family.name: m.family for m in measurers(recipe(), recipe().sources["a"])}
-    assert families.keys() == tables.keys() >= FAMILIES.keys() - {"lines", "pii", "secrets"}  # measured where a cut or a rule asks
+    assert (
+        families.keys() == tables.keys() >= FAMILIES.keys() - {"lines", "pii", "secrets"}
+    )  # measured where a cut or a rule asks
     for name, table in tables.items():
         assert table.schema.equals(families[name].schema())
         assert table.column("id").to_pylist() == [f"{i:032x}" for i in range(5)]
