@@ -54,6 +54,7 @@ XML = "<all><head>x</head><body>" + f"<part><nr>1</nr><p>{LONG}</p></part>" * 4 
         ("a.tar", tar(), {}, 2),
         ("a.tar.gz", gzip.compress(tar()), {}, 2),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # not the bytes: gzip writes the time into them
 )
 def test_what_is_proposed_reads_the_data(tmp_path, name, data, expected, n):
     proposal = propose(pack(tmp_path / name, b"")) if not data else propose(_written(tmp_path / name, data))
