@@ -128,6 +128,17 @@ def absorb(h: np.uint64, x: np.uint64) -> np.uint64:
 
 
 @inner
+def hold(h: np.uint64, held: np.uint64, n_held: Int, x: np.uint64, size: Int) -> tuple[np.uint64, np.uint64, Int]:
+    """(hash, bytes held, how many) after `size` more bytes x: eight together are absorbed, fewer wait."""
+    held |= x << np.uint64(8 * n_held)
+    n_held += size
+    if n_held < 8:
+        return h, held, n_held
+    n_held -= 8
+    return absorb(h, held), x >> np.uint64(8 * (size - n_held)) if n_held else np.uint64(0), n_held
+
+
+@inner
 def encoded(code: Int) -> tuple[np.uint64, Int]:
     """(UTF-8 of a code point as a little-endian number, its bytes)."""
     if code < 0x80:
@@ -550,13 +561,8 @@ def lower_hash(data: np.ndarray, i: Int, stop: Int, lower_delta: np.ndarray) -> 
         c, width = decode(data, i)
         i += width
         x, size = encoded(c + lower_delta[c])
-        held |= x << np.uint64(8 * n_held)
-        n_held += size
         n += size
-        if n_held >= 8:
-            h = absorb(h, held)
-            n_held -= 8
-            held = x >> np.uint64(8 * (size - n_held)) if n_held else np.uint64(0)
+        h, held, n_held = hold(h, held, n_held, x, size)
     if n_held:
         h = absorb(h, held)
     return mix(h ^ np.uint64(n))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from curate.jit import inner, kernel
-from curate.text.kernels import _WORD, BASE, DIGIT, HAS_ALNUM, Int, absorb, decode, encoded, mix
+from curate.text.kernels import _WORD, BASE, DIGIT, HAS_ALNUM, Int, absorb, decode, encoded, hold, mix
 
 
 @inner
@@ -228,13 +228,8 @@ def folded_hashes(
             else:
                 in_number = False
             x, size = encoded(small)
-            held |= x << np.uint64(8 * n_held)
-            n_held += size
             n += size
-            if n_held >= 8:
-                h = absorb(h, held)
-                n_held -= 8
-                held = x >> np.uint64(8 * (size - n_held)) if n_held else np.uint64(0)
+            h, held, n_held = hold(h, held, n_held, x, size)
         if n_held:
             h = absorb(h, held)
         lower[word] = mix(h ^ np.uint64(n))
