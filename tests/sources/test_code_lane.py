@@ -18,30 +18,10 @@ from curate.sources.lanes.code.languages import kind_of, language_of, tables
 from curate.sources.lanes.code.licence import of_header
 from curate.sources.lanes.code.notebooks import script
 from curate.sources.records import Refused
+from tests.licenses import words
 from tests.sources.making import limits, lines, pack, read_all, recipe, source
 
-MIT = """MIT License
-
-Copyright (c) 2024 A. Tamm
-
-Permission is hereby granted, free of charge, to any person obtaining a copy
-of this software and associated documentation files (the "Software"), to deal
-in the Software without restriction, including without limitation the rights
-to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
-copies of the Software, and to permit persons to whom the Software is
-furnished to do so, subject to the following conditions:
-
-The above copyright notice and this permission notice shall be included in all
-copies or substantial portions of the Software.
-
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
-IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
-FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
-AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
-LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
-OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
-SOFTWARE.
-"""
+MIT = f"MIT License\n\nCopyright (c) 2024 A. Tamm\n\n{words.MIT}"
 
 
 def about(fields: dict) -> dict:
