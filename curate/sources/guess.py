@@ -1,6 +1,6 @@
 """Raw rows in, guesses about their fields out: which is the text, the id, the address, the licence, the conversation.
 
-Pure functions over the first records, for propose.py. Imports fields, turns.
+Pure functions over the first records, for propose.py. Imports fields, turns, guess_pairs, guess_text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from curate.sources.fields import CHAT_DEFAULTS, CODE_DEFAULTS, DEFAULTS, pick
 from curate.sources.guess_pairs import pairs_of
+from curate.sources.guess_text import text_field
 from curate.sources.lanes.code.languages import kind_of, language_of
 from curate.sources.lanes.math.latex import is_latex
 from curate.sources.records import Refused
@@ -22,7 +23,9 @@ PROMPTED = (
     ("instruction", "response", "context"), ("question", "answer", "context"), ("query", "response", None),
     ("input", "output", None),
 )  # fmt: skip
-LANGUAGE_CODE = re.compile(r"^[a-z]{2,3}([_-][A-Za-z]{2,8})?$")
+LANGUAGE_CODE = re.compile(r"^[a-z]{2,3}([_-][A-Za-z0-9]{1,12})*$")
+MOST_CODES = 0.9  # of the values of a field of languages: a corpus of many has some without a code
+SUM = re.compile(r"\d\s*[-+*/\u00d7\u00f7]\s*[$\u20ac]?\d[\d.,]*\s*=\s*(?:<<[^<>]*>>)?\s*[$\u20ac]?\d")
 ID_NAMES = (*DEFAULTS["source_id"], "doc_id", "document_id", "docid", "uid", "key", "hash", "sha")
 MOST = 0.5  # a field counts where at least so many of the rows have it
 
@@ -55,7 +58,7 @@ def fields_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         notes += pairs.notes
     else:
         kind, fields = _page_field(values, len(rows)) or _code_field(rows) or _text_fields(rows, values, lengths, notes)
-        kind = "math" if kind == "text" and _are_latex(rows, fields) else kind
+        kind = "math" if kind == "text" and (_are_latex(rows, fields) or _are_sums(rows, fields)) else kind
     fields |= _identity(values, len(rows), notes)
     if (url := _first(values, lambda n, v: n in DEFAULTS["url"]) or _first(values, _is_url)) and url not in DEFAULTS["url"]:
         fields["url"] = url
@@ -65,9 +68,7 @@ def fields_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             fields[target] = name
     return {
         "type": kind, "fields": fields, "options": pairs.options if pairs else {}, "notes": notes, "seen": lengths,
-        "language_field": None if kind == "code" else _first(
-            values, lambda n, v: "lang" in n.lower() and all(LANGUAGE_CODE.match(str(x)) for x in v)
-        ),
+        "language_field": None if kind == "code" else _first(values, lambda n, v: _is_language(n, v, len(rows))),
         "license_field": _first(values, lambda n, v: "licen" in n.lower() and all(isinstance(x, str | list) for x in v)),
         "licenses": sorted({x for n, v in values.items() if "licen" in n.lower() for x in v if isinstance(x, str)}),
     }  # fmt: skip
@@ -89,6 +90,12 @@ def _code_field(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, str]] | 
     return ("code", {}) if min(with_text, is_code) >= MOST * len(rows) and rows else None
 
 
+def _are_sums(rows: Sequence[dict[str, Any]], fields: dict[str, str]) -> bool:
+    """Do most texts calculate with numbers?"""
+    texts = [pick(row, (fields["text"],) if "text" in fields else DEFAULTS["text"]) for row in rows[:100]]
+    return sum(isinstance(text, str) and SUM.search(text) is not None for text in texts) > MOST * len(texts)
+
+
 def _are_latex(rows: Sequence[dict[str, Any]], fields: dict[str, str]) -> bool:
     """Are most texts sources of LaTeX documents?"""
     texts = [pick(row, (fields["text"],) if "text" in fields else DEFAULTS["text"]) for row in rows[:100]]
@@ -103,7 +110,7 @@ def _is_markup(value: str | bytes) -> bool:
 def _text_fields(
     rows: Sequence[dict[str, Any]], values: dict[str, list], lengths: dict[str, float], notes: list[str]
 ) -> tuple[str, dict[str, str]]:
-    """(type, fields): a conversation where turns or a prompt and its completion stand, else the longest text on average."""
+    """(type, fields): a conversation where turns or a prompt and its completion stand, else a text."""
     for name, column in values.items():
         if len(column) >= MOST * len(rows) and all(_is_chat(value) for value in column[:100]):
             return "conversation", {} if name in CHAT_DEFAULTS["messages"] else {"messages": name}
@@ -116,15 +123,11 @@ def _text_fields(
     for prompt, completion, more in PROMPTED if not has_text else ():
         if all(len(values.get(name, ())) >= MOST * len(rows) and name in lengths for name in (prompt, completion)):
             return "conversation", {"prompt": prompt, "completion": completion} | ({"input": more} if more in lengths else {})
-    if not lengths:
+    if (name := text_field(values, lengths, len(rows), notes)) is None:
         notes.append("no field holds text")
         return "text", {}
-    longest = max(lengths, key=lambda name: lengths[name])
-    default = next((name for name in DEFAULTS["text"] if any(row.get(name) is not None for row in rows)), None)
-    if default and default != longest:
-        means = f"{lengths[longest]:.0f} and {lengths.get(default, 0):.0f} characters"
-        notes.append(f"{longest} is longer than {default} on average: {means}")
-    return "text", {} if longest == default else {"text": longest}
+    default = next((one for one in DEFAULTS["text"] if any(row.get(one) is not None for row in rows)), None)
+    return "text", {} if name == default else {"text": name}
 
 
 def _is_chat(value: Any) -> bool:
@@ -153,6 +156,12 @@ def _identity(values: dict[str, list], n_rows: int, notes: list[str]) -> dict[st
         if name in DEFAULTS["source_id"]:
             notes.append(f"{name} repeats among the first {n_rows} records: {len(set(found))} values; `id: content` ignores it")
     return {}
+
+
+def _is_language(name: str, column: list, n_rows: int) -> bool:
+    """Of most rows, not of a few: WARC records rarely have a Content-Language."""
+    codes = sum(LANGUAGE_CODE.match(str(value)) is not None for value in column)
+    return "lang" in name.lower() and len(column) >= MOST * n_rows and codes >= MOST_CODES * len(column)
 
 
 def _is_url(name: str, column: list) -> bool:

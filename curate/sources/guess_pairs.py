@@ -1,6 +1,6 @@
 """Raw rows in, guesses out about texts that go in twos: translations, preferences, passages with their questions.
 
-Pure functions over the first records, for guess.py. Imports langid's codes.
+Pure functions over the first records, for guess.py. Imports langid's codes, guess_text.
 """
 
 from __future__ import annotations
@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from curate.langid.codes import is_language_code
+from curate.langid.codes import is_language_code, language_code
+from curate.sources.guess_text import is_about
 
 MOST = 0.5  # a field counts where at least so many of the rows have it
 CORRECTED = ("corrections", "correction", "corrected")
 ANSWERS = ("answers", "responses", "completions")
 QA = ("qa", "qas", "qa_pairs")
+MACHINE = ("_mt", "_hyp", "_translated", "_translation")  # ends of names of what a machine translated
+SCORES = (
+    "score",
+    "laser_score",
+    "laser",
+    "bicleaner",
+    "comet",
+    "cometkiwi",
+    "z_mean",
+)  # last parts of names of a quality estimate
 
 
 class Found(NamedTuple):
@@ -56,20 +67,50 @@ def _answers(rows: Sequence[dict[str, Any]]) -> Found | None:
 
 
 def _translation(has: set[str], values: dict[str, list]) -> Found | None:
-    """Two fields that are named by languages: et and en, translation.et and translation.en, text_et and text_en."""
+    """Two fields that are named by languages: et and en, translation.et and translation.en, text_et and text_en; or text and text_en,
+    where the rows say that they are in another language than that."""
     by_stem: dict[str, dict[str, str]] = {}
     for name in sorted(has):
-        stem, code = _parted(name)
+        stem, code = _parted(name.removesuffix(_machine(name)))
         if is_language_code(code) and code != "id" and _mean_chars(values[name]):
             by_stem.setdefault(stem, {})[code] = name
+    for stem, found in by_stem.items():
+        own = _language_of(values)
+        if len(found) == 1 and stem in has and _mean_chars(values[stem]) and own and own not in map(language_code, found):
+            found[own] = stem
     sides = next((found for found in by_stem.values() if len(found) == 2), None)
-    if sides is None or max(_mean_chars(values[name]) for name in values) > max(
-        _mean_chars(values[name]) for name in sides.values()
-    ):
+    longest = max((_mean_chars(values[name]) for name in values if not is_about(name)), default=0.0)
+    if sides is None or longest > max(_mean_chars(values[name]) for name in sides.values()):
         return None  # what is longer than they are is the text
     first, second = sorted(sides, key=lambda code: (code not in ("en", "eng"), code))  # from English, as most are translated
     fields = {code: name for code, name in sides.items() if name not in (code, f"translation.{code}")}
-    return Found("parallel", fields, {"parallel": {"languages": [first, second]}})
+    if score := next(
+        (name for last in SCORES for name in sorted(has) if name.rpartition(".")[2] == last and _is_number(values[name])), None
+    ):
+        fields["score"] = score
+    notes = [f"parallel.languages is from {first} to {second}: turn it round, or set reverse:, for the other direction"]
+    notes += [f"{name} is a machine's translation by its name: better as the side that is read than as the one that is learnt"
+              for name in sides.values() if _machine(name)]  # fmt: skip
+    return Found("parallel", fields, {"parallel": {"languages": [first, second]}}, tuple(notes))
+
+
+def _machine(name: str) -> str:
+    """The end of a name that says a machine translated."""
+    return next((end for end in MACHINE if name.lower().endswith(end) and _parted(name.removesuffix(end))[0]), "")
+
+
+def _language_of(values: dict[str, list]) -> str | None:
+    """The language that all rows say they are in."""
+    said = next((values[name] for name in ("lang", "language") if values.get(name)), [])
+    codes = {language_code(value) if isinstance(value, str) else "" for value in said}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def _is_number(column: list) -> bool:
+    try:
+        return bool([float(value) for value in column])
+    except (TypeError, ValueError):
+        return False
 
 
 def _mean_chars(column: list) -> float:

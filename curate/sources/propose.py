@@ -17,11 +17,15 @@ from typing import Any
 
 from curate import licenses
 from curate.errors import CurateError
+from curate.langid.codes import language_code
 from curate.recipe import License, Limits, Source, preset
 from curate.recipe.templates import expand
 from curate.sources import Bad, raw_rows
+from curate.sources import guess_evaluation as evaluation
+from curate.sources.fields import DEFAULTS, pick
 from curate.sources.formats import BY_SUFFIX, FORMATS
 from curate.sources.guess import fields_of
+from curate.sources.guess_notes import notes_of
 from curate.sources.lanes import lane_of
 from curate.sources.lanes.code.languages import kind_of, language_of
 from curate.sources.parquet import n_rows
@@ -38,6 +42,9 @@ LOOK_BYTES = 256 << 20  # of records held while looking
 LANGUAGE_CHARS = 20_000  # of a text shown to the language model
 NOT_PLAIN = {"no", "yes", "on", "off", "true", "false", "null", "y", "n", "~"}  # words YAML 1.1 reads as something else
 UNKNOWN_LICENSE = "LicenseRef-unknown"
+EVALUATION = "evaluation"  # the type of what is no source
+MOST = 0.5
+TEMPLATED = ("preference", "instruction_text")
 
 
 @dataclass
@@ -64,8 +71,10 @@ class Proposal:
         return {**self.__dict__, "yaml": self.yaml()}
 
     def yaml(self) -> str:
-        """The block as text; it loads under `sources:` of a recipe."""
+        """The block as text; it loads under `sources:` of a recipe, that of evaluation data under `decontaminate:`."""
         name = re.sub(r"[^a-z0-9_]+", "_", Path(strip_compression(Path(self.path).name)).stem.lower()).strip("_") or "source"
+        if self.type == EVALUATION:
+            return f"decontaminate:\n  against:\n    {name}: {_flow(self.source)}\n"
         lines = [f"  {name}:"]
         for key, value in self.source.items():
             comment = ""
@@ -109,7 +118,17 @@ def propose(path: Path) -> Proposal:
     if "moses" in options:  # the other side is read with it
         used = [file for file in used if _suffix(file) == f".{options['moses']['languages'][0]}"]
     rows, bad, read_bytes, refused = _look(used, kind, size, options)
-    found = fields_of([row.values for row in rows] or [{"text": ""}])
+    if not rows and set(bad) == {"nul_character"}:
+        raise CurateError(
+            "nothing here is text", where=str(path), found=f"U+0000 in {len(refused)} of {len(used)} files",
+            allowed=", ".join(sorted(FORMATS)), next="if it is one of these formats, say so in the recipe: format: NAME",
+        )  # fmt: skip
+    values = [row.values for row in rows]
+    if not is_tree and values and (why := evaluation.reason(path, values)) is not None:
+        return _evaluation(path, kind, used, size, rows, bad, read_bytes, why)
+    found = fields_of(values or [{"text": ""}])
+    if kind == "warc" and found["type"] == "text":  # of which no record is a page
+        found["type"] = "web"
     if is_tree:  # suffixes under which nothing but binary files was seen are not proposed
         looked_at = used[: len(rows) + len(refused)]
         binary = {_suffix(file) for file in refused} - {_suffix(file) for file in looked_at if file not in refused}
@@ -126,15 +145,17 @@ def propose(path: Path) -> Proposal:
             [f"licence {said[:80]!r} is not understood: license.spellings says what it is"] if expression is None and how else []
         )
     source = _block(path, kind, is_tree, suffixes, found) | options
+    if (said := _said_language(found, values)) and found["type"] in TEMPLATED:  # whose templates are chosen by it
+        source["language"] = said
     texts = _texts(source, rows)
     languages = _languages(texts)
-    if languages and not found["language_field"] and found["type"] != "code" and next(iter(languages)) != "und":
-        source["language"] = next(iter(languages))
+    if languages and not found["language_field"] and found["type"] not in ("code", "parallel"):
+        source, more = _with_language(source, languages)
+        notes += more
+    notes += notes_of(path, kind, found["type"], values, texts)
+    notes += [hint] if not is_tree and (hint := evaluation.hint(path)) else []
     total = sum(size[file] for file in used)
-    if kind == "parquet":
-        estimate = sum(n_rows(file) for file in used)
-    else:
-        estimate = len(used) if FORMATS[kind].is_one else round(len(rows) * total / read_bytes) if read_bytes else 0
+    estimate = _estimate(used, kind, len(rows), total, read_bytes)
     return Proposal(
         path=str(path), format="tree" if is_tree else kind, compression=sorted({_compression(file) for file in used}),
         n_files=len(used), total_bytes=total, type=found["type"], source=_ordered(source), looked_at=len(rows),
@@ -142,6 +163,55 @@ def propose(path: Path) -> Proposal:
         fields_seen={name: round(n, 1) for name, n in sorted(found["seen"].items(), key=lambda item: -item[1])},
         samples=[_one_line(text) for text in texts[:N_SAMPLES]],
     )  # fmt: skip
+
+
+def _evaluation(
+    path: Path, kind: str, used: list[Path], size: dict[Path, int], rows: list[RawRow], bad: dict[str, int], read_bytes: int, why: str
+) -> Proposal:  # fmt: skip
+    """Items to look for in what is trained on."""
+    values = [row.values for row in rows]
+    seen = fields_of(values)
+    text = seen["fields"].get("text") or next((name for name in DEFAULTS["text"] if name in seen["seen"]), None)
+    named, parts = evaluation.parts_of_items(values, text)
+    block: dict[str, Any] = {"read": _patterns(path, kind, False, sorted({_suffix(file) for file in used}))}
+    block |= {"format": kind} if path.is_file() and BY_SUFFIX.get(_suffix(path)) != kind else {}
+    block |= {"fields": named} if named else {}
+    notes = [
+        f"looks like evaluation data: {why}. Never train on it, or it measures nothing: it is proposed as a target of decontaminate"
+    ]
+    notes += [f"{part}: {name}" for part, name in parts.items()]
+    if kind not in ("jsonl", "parquet"):
+        notes.append(f"decontaminate.against reads jsonl and parquet, no {kind}: convert it")
+    total = sum(size[file] for file in used)
+    texts = [str(pick(row, (name,))) for row in values for name in [next(iter(parts.values()), "").split(", ")[0]] if name]
+    return Proposal(
+        path=str(path), format=kind, compression=sorted({_compression(file) for file in used}), n_files=len(used), total_bytes=total,
+        type=EVALUATION, source=block, looked_at=len(rows), documents_estimate=_estimate(used, kind, len(rows), total, read_bytes),
+        languages=_languages(texts), bad=bad, licenses=seen["licenses"][:10], notes=notes,
+        fields_seen={name: round(n, 1) for name, n in sorted(seen["seen"].items(), key=lambda item: -item[1])},
+        samples=[_one_line(text) for text in texts[:N_SAMPLES]],
+    )  # fmt: skip
+
+
+def _estimate(used: list[Path], kind: str, n_looked_at: int, total: int, read_bytes: int) -> int:
+    if kind == "parquet":
+        return sum(n_rows(file) for file in used)
+    return len(used) if FORMATS[kind].is_one else round(n_looked_at * total / read_bytes) if read_bytes else 0
+
+
+def _said_language(found: dict[str, Any], values: list[dict[str, Any]]) -> str | None:
+    """The one language that the rows say they are in."""
+    name = found["language_field"]
+    said = {language_code(str(value)) for row in values if (value := pick(row, (name,))) is not None} if name else set()
+    return said.pop() if len(said) == 1 else None
+
+
+def _with_language(source: dict[str, Any], languages: dict[str, int]) -> tuple[dict[str, Any], list[str]]:
+    """The language of most texts; a note where no language is."""
+    name, n = next(iter(languages.items()))
+    if name == "und" or n <= MOST * sum(languages.values()):
+        return source, ["no language is that of most texts: map fields.language, or make sources by language"]
+    return {**source, "language": name}, []
 
 
 def _named(file: Path) -> str:
@@ -232,7 +302,7 @@ def _block(path: Path, kind: str, is_tree: bool, suffixes: list[str], found: dic
     if found["type"] != "text":
         source["type"] = found["type"]
     fields = dict(found["fields"])
-    if found["language_field"]:
+    if found["language_field"] and found["type"] != "parallel":  # whose rows have two
         fields["language"] = found["language_field"]
     if fields:
         source["fields"] = fields

@@ -16,7 +16,7 @@ from curate.errors import CurateError
 from curate.recipe.places import COMMIT, Place, is_url, local
 from curate.sources.formats import BY_SUFFIX
 from curate.sources.places import Remote, Unreachable, listed, opened
-from curate.sources.propose import Proposal, propose
+from curate.sources.propose import EVALUATION, Proposal, propose
 from curate.sources.stream import Blocks, compression_of, strip_compression
 
 LOOK_BYTES = 1 << 20  # stored bytes of a file of lines
@@ -58,6 +58,8 @@ def _of_place(text: str, place: Place) -> Proposal:
         *([f"only the beginning of {sizes} was looked at: {first.path.rpartition('/')[2]}"] if was_cut else []),
     ]
     source = {**_read(text, place), **{key: value for key, value in found.source.items() if key != "read"}}
+    if found.type == EVALUATION and place.hub:  # sets to look for are files, so far
+        source = {**found.source, "read": [remote.url for remote in remotes]}
     if place.hub:
         from curate.sources.places import hub
 

@@ -1,4 +1,4 @@
-"""A file whose name does not say it in, its format and what its reader must be told out; for propose.py. Imports stream."""
+"""A file whose name does not say it in, its format and what its reader must be told out; for propose.py. Imports langid's codes, stream."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from curate.langid.codes import is_language_code
 from curate.sources.readers.arrow import is_arrow
 from curate.sources.stream import Blocks, strip_compression
 
@@ -22,6 +23,8 @@ def format_of_content(file: Path, head: bytes) -> str | None:
         return "parquet"
     if is_arrow(head):
         return "arrow"
+    if re.match(rb"WARC/\d|filedesc://", head):
+        return "warc"
     start = head[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     for mark, name in ((rb"<mediawiki[\s>]", "mediawiki"), (rb"<tmx[\s>]", "tmx"), (rb"<\?xml", "xml")):
         if start.startswith(b"<") and re.search(mark, start):
@@ -37,13 +40,12 @@ def other_language(file: Path) -> list[str] | None:
     """[et, en] for `x.et` beside `x.en`, where these two alone are there."""
     bare = strip_compression(file.name)
     own = LANGUAGE_SUFFIX.search(bare)
-    if own is None:
+    if own is None or not is_language_code(own[1]):
         return None
     stem = bare[: own.start()]
     beside = {strip_compression(path.name) for path in file.parent.iterdir() if path.name.startswith(f"{stem}.")}
-    others = sorted(
-        {found[1] for name in beside if (found := LANGUAGE_SUFFIX.search(name)) and name == f"{stem}.{found[1]}"} - {own[1]}
-    )
+    named = [(name, match[1]) for name in beside if (match := LANGUAGE_SUFFIX.search(name))]
+    others = sorted({code for name, code in named if name == f"{stem}.{code}" and is_language_code(code)} - {own[1]})
     return [own[1], others[0]] if len(others) == 1 else None
 
 
