@@ -61,6 +61,8 @@ CODE_DEFAULTS = {
 }
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
+Tried = list[tuple[str, tuple[str, ...]]]  # target, fields tried for it
+LAYOUTS, LAYOUT_CHARS = 256, 4096  # kept by `of_layout`: rows of a file mostly have the same keys
 
 
 def field_names(source: Source) -> dict[str, tuple[str, ...]]:
@@ -148,7 +150,9 @@ def mapper(source: Source, limit: int) -> Mapper:
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
         text = checked(string(pick(row, names), "text"), limit)
-        return others(row) | {"text": text}
+        mapped = others(row)
+        mapped["text"] = text
+        return mapped
 
     return fields
 
@@ -157,14 +161,19 @@ def scalars(source: Source) -> Mapper:
     """The function from raw rows to every column of COLUMNS, those filled that say where a document is from; the lane makes the others."""
     names = field_names(source)
     found = [(t, names[t]) for t in ("source_id", "url", "language", "license", "date", "title", "extra") if t in names]
+    tried_in = of_layout(found)
+    empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     given, told = source.provenance or {}, {}
     if source.type != "conversation":  # whose lane knows more of it
         told = {t.partition(".")[2]: names[t] for t in names if t.startswith("provenance.")}
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
-        mapped: dict[str, Any] = dict.fromkeys(COLUMNS)
-        for target, tried in found:
+        mapped = empty.copy()
+        for target, tried in tried_in(row):
             if (value := pick(row, tried)) is not None:
+                if type(value) is str and target != "extra":
+                    mapped[target] = clean(value) or None
+                    continue
                 try:
                     mapped[target] = clean(_extra(value) if target == "extra" else as_string(value))
                 except RecursionError:
@@ -175,6 +184,23 @@ def scalars(source: Source) -> Mapper:
         return mapped
 
     return fields
+
+
+def of_layout(found: Tried) -> Callable[[dict[str, Any]], Tried]:
+    """The function from a row to what of `found` its keys may answer, remembered by its keys."""
+    known: dict[tuple[str, ...], Tried] = {}
+
+    def tried_in(row: dict[str, Any]) -> Tried:
+        keys = tuple(row)
+        if (there := known.get(keys)) is None:
+            there = [(target, left) for target, tried in found if (left := tuple(n for n in tried if n in row or "." in n))]
+            if sum(map(len, keys)) + len(keys) <= LAYOUT_CHARS:  # else a file of ever new keys would fill the memory
+                if len(known) >= LAYOUTS:
+                    known.clear()
+                known[keys] = there
+        return there
+
+    return tried_in
 
 
 def pick(row: dict[str, Any], names: Sequence[str]) -> Any:
@@ -271,7 +297,7 @@ def checked(text: str, limit: int) -> str:
     """A document's text, refused where it is blank, too long or cannot be stored."""
     if not text or text.isspace():
         raise Refused("empty_text", f"{len(text)} white space characters")
-    n = len(clean(text).encode())
+    n = len(_stored(text))
     if n > limit:
         raise Refused("too_large", f"a text of {n} bytes")
     return text
@@ -279,12 +305,27 @@ def checked(text: str, limit: int) -> str:
 
 def clean(value: str | None) -> str:
     """`value`, refused where it cannot be stored: U+0000, half a surrogate pair."""
-    if not value:
-        return value  # type: ignore[return-value]
-    if "\0" in value:
-        raise Refused("nul_character", f"U+0000 at character {value.index(chr(0))}")
+    if value:
+        _stored(value)
+    return value  # type: ignore[return-value]
+
+
+def _stored(value: str) -> bytes | str:
+    """`value` in UTF-8, or itself where it is ASCII, which has as many bytes; refused as `clean` says."""
+    if value.isascii():
+        if "\0" in value:
+            raise _nul(value)
+        return value
     try:
-        value.encode()
+        data = value.encode()
     except UnicodeEncodeError as error:
+        if "\0" in value:
+            raise _nul(value) from None
         raise Refused("lone_surrogate", f"U+{ord(value[error.start]):04X} at character {error.start}") from None
-    return value
+    if b"\0" in data:  # looked for in bytes, 10 times faster than in characters of two bytes
+        raise _nul(value)
+    return data
+
+
+def _nul(value: str) -> Refused:
+    return Refused("nul_character", f"U+0000 at character {value.index(chr(0))}")

@@ -123,8 +123,12 @@ def rows_of(path: Path, batch: pa.RecordBatch, first_row: int) -> Iterator[RawRo
     for i, values in enumerate(rows):
         if values is None:
             yield Bad(path.name, -1, "invalid_utf8", f"row {first_row + i}", 0)
-        else:
-            yield RawRow(values, -1, sum(len(v) for v in values.values() if isinstance(v, str | bytes)))
+            continue
+        n = 0
+        for value in values.values():
+            if type(value) is str or type(value) is bytes:
+                n += len(value)
+        yield RawRow(values, -1, n)
 
 
 def _row_or_none(batch: pa.RecordBatch, i: int) -> dict[str, Any] | None:
