@@ -32,7 +32,9 @@ __all__ = [
     "candidates_for",
     "identify",
     "identity",
+    "known",
     "language_code",
+    "relative",
     "segments",
 ]
 
@@ -85,6 +87,32 @@ def identify(data: np.ndarray, offsets: np.ndarray, spec: Spec) -> Languages:
     return _per_document(labels, scores, doc_ptr)
 
 
+def known(spec: Spec) -> tuple[str, ...]:
+    """Codes of the languages that an identifier tells apart."""
+    return bayes.labels() if spec.backend == "py3langid" else fasttext_model.codes(_model(spec))
+
+
+def relative(data: np.ndarray, offsets: np.ndarray, spec: Spec, declared: Sequence[str]) -> np.ndarray:
+    """float32 (n,) in [0, 1], rounded to 1e-4: the score of each document's declared language per score of the best one, 1 where it is the
+    best. 0 where no window says anything or the identifier does not know the language. Rivals are the spec's candidates, or all that the
+    identifier knows; declared languages are always among them."""
+    own = [language_code(code) for code in declared]
+    everything = known(spec)
+    wanted = {language_code(c) for c in spec.candidates} | set(own) if spec.candidates else set(everything)
+    doc_ptr, start, end = windows(data, offsets, spec.windows, spec.window_bytes)
+    candidates = tuple(sorted(wanted & set(everything)))
+    if spec.backend == "py3langid":
+        labels, scores = bayes.scores(data, start, end, candidates)
+    else:
+        labels, scores = fasttext_model.scores(data, start, end, _model(spec), candidates)
+    sums, _, _ = _summed(labels, scores, doc_ptr)
+    place = {label: i for i, label in enumerate(labels) if label not in NOT_A_LANGUAGE}
+    column = np.array([place.get(code, -1) for code in own], np.int64)
+    mine = np.where(column >= 0, sums[np.arange(len(own)), column], 0.0)
+    best = sums.max(axis=1, initial=0.0)
+    return np.round(np.divide(mine, best, out=np.zeros(len(own)), where=best > 0), 4).astype(np.float32)
+
+
 def segments(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(doc_ptr (n_docs + 1,), bounds (n_segments + 1,)) int64: documents cut into whole lines of MIN_SEGMENT_BYTES or more together.
 
@@ -108,17 +136,9 @@ def windows(data: np.ndarray, offsets: np.ndarray, n: int, n_bytes: int) -> tupl
 
 
 def _per_document(labels: Sequence[str], scores: np.ndarray, doc_ptr: np.ndarray) -> Languages:
-    """Sum windows (n_windows, n_labels) into documents.
-
-    A window without evidence does not count: a row of zeros, or one whose best label is no language.
-    """
+    """Sum windows (n_windows, n_labels) into documents."""
     n_docs = len(doc_ptr) - 1
-    doc_of = np.repeat(np.arange(n_docs), np.diff(doc_ptr))
-    if none := [i for i, label in enumerate(labels) if label in NOT_A_LANGUAGE]:
-        scores = np.where(np.isin(scores.argmax(axis=1), none)[:, None], 0.0, scores)
-        scores[:, none] = 0.0
-    sums = np.zeros((n_docs, len(labels)))
-    np.add.at(sums, doc_of, scores)
+    sums, scores, doc_of = _summed(labels, scores, doc_ptr)
     evidence = scores.any(axis=1)
     n_windows = np.bincount(doc_of[evidence], minlength=n_docs)
     best = sums.argmax(axis=1)
@@ -128,6 +148,20 @@ def _per_document(labels: Sequence[str], scores: np.ndarray, doc_ptr: np.ndarray
     score = np.round(np.minimum(mean, 1.0), 4).astype(np.float32)
     n_agreeing = np.bincount(doc_of[agreeing], minlength=n_docs)
     return Languages(language, score, n_windows.astype(np.int64), n_agreeing.astype(np.int64))
+
+
+def _summed(labels: Sequence[str], scores: np.ndarray, doc_ptr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sums (n_docs, n_labels), the windows' scores that count, document of each window).
+
+    A window without evidence does not count: a row of zeros, or one whose best label is no language.
+    """
+    doc_of = np.repeat(np.arange(len(doc_ptr) - 1), np.diff(doc_ptr))
+    if none := [i for i, label in enumerate(labels) if label in NOT_A_LANGUAGE]:
+        scores = np.where(np.isin(scores.argmax(axis=1), none)[:, None], 0.0, scores)
+        scores[:, none] = 0.0
+    sums = np.zeros((len(doc_ptr) - 1, len(labels)))
+    np.add.at(sums, doc_of, scores)
+    return sums, scores, doc_of
 
 
 def _model(spec: Spec) -> Path:

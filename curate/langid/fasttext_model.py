@@ -20,12 +20,17 @@ def _codes(path: Path) -> dict[str, str]:
     return label_codes(fasttext_files.labels(path))
 
 
+def codes(path: Path) -> tuple[str, ...]:
+    """Every language of the model, sorted."""
+    return tuple(sorted(set(_codes(path).values())))
+
+
 @cache
 def _labels(path: Path, candidates: tuple[str, ...]) -> tuple[str, ...]:
-    known = sorted(set(_codes(path).values()))
+    known = codes(path)
     if unknown := sorted(set(candidates) - set(known)):
         raise CurateError(f"this model does not know the language {unknown[0]!r}", where=str(path), allowed=", ".join(known))
-    return candidates or tuple(known)
+    return candidates or known
 
 
 def scores(

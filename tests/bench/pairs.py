@@ -13,8 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import zstandard
 
+from curate import langid, text
 from curate.inspect import preferences
 from curate.inspect.corpus import open_corpus, rows
 from curate.inspect.stats import stats
@@ -30,6 +32,7 @@ VARIANTS = {  # preset -> identifier
                          "lid.176": f"{{backend: fasttext, model: '{DATA}/lid/lid.176.ftz'}}"},
     "opusfilter/parallel": {"lid.176": f"{{backend: fasttext, model: '{DATA}/lid/lid.176.ftz'}}"},
 }  # fmt: skip
+BY_RATIO = ", set: {min_n_sides_in_language: 0}}, {signal: lower_side_language_ratio, min: 0.1, sources: [tatoeba, mlqe, flores]}"
 RECIPE = """
 kind: cpt
 name: pairs
@@ -50,7 +53,7 @@ sources:
   estqa: {{read: "{{data}}/eval/estqa-train-v1.0.jsonl.zst", type: instruction_text, language: et, render: qa_after_text,
     fields: {{question: meta.question, answer: meta.answers}}, license: {{from_field: license}}}}
 language_id: [{identifier}]
-rules: [{{preset: {preset}, sources: [{parallel}]}}]
+rules: [{{preset: {preset}, sources: [{parallel}]{more}]
 dedup: {{near: null, exact: text}}
 mixture: {{total: 1k tokens, sequence_length: 64, components: {{a: {{from: [tatoeba], role: parallel, budget: 1k tokens}}}}}}
 limits: {{quarantine: 5 %}}
@@ -68,7 +71,7 @@ def flores(to: Path) -> None:
     to.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_), encoding="utf-8")
 
 
-def built(folder: Path, preset: str, identifier: str) -> Path:
+def built(folder: Path, preset: str, identifier: str, more: str = "}") -> Path:
     """A build up to decisions; the store is shared, so that only what an identifier changes is measured again."""
     given = {
         "data": DATA,
@@ -78,6 +81,7 @@ def built(folder: Path, preset: str, identifier: str) -> Path:
         "preset": preset,
         "identifier": identifier,
         "parallel": ", ".join(PARALLEL),
+        "more": more,
     }
     (folder / "recipe.yaml").write_text(RECIPE.format(**given))
     command.build(folder / "recipe.yaml", folder, "--until", "decide")
@@ -138,6 +142,26 @@ def disagreements(build: Path) -> None:
     print()
 
 
+def declared_table() -> None:
+    """What share of sentences in some language passes as Estonian: by name, and by bounds of lower_side_language_ratio."""
+    print("## lid.176: sentences that pass as Estonian; named et, and with the score of et at a share of the best one's\n")
+    spec = langid.Spec("fasttext", DATA / "lid" / "lid.176.ftz")
+    texts: dict[str, list[str]] = {}
+    for name, wanted in (("parallel/tatoeba_et_en", ""), ("parallel/mlqe_et_en", ""), ("lid/lingua_test", "sentences")):
+        with open(DATA / f"{name}.jsonl.zst", "rb") as file:
+            for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8", newline="\n"):
+                row = json.loads(line)
+                if wanted in row["source"]:
+                    texts.setdefault(f"{name.partition('/')[2]} {row['lang']}", []).append(row["text"])
+    bounds, lines = (0.05, 0.1, 0.2, 0.5), []
+    for name, own in texts.items():
+        data, offsets = text.buffers(pa.array(own, pa.large_string()))
+        ratio = langid.relative(data, offsets, spec, ["et"] * len(own))
+        named = (langid.identify(data, offsets, spec).language == "et").sum()
+        lines.append([name, len(own), named, *((ratio >= bound).sum() for bound in bounds)])
+    table(["", "sentences", "named et", *(f">= {bound}" for bound in bounds)], lines)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -150,6 +174,12 @@ def main() -> None:
                     read_table(build, data)
                 filter_table(build, data, f"{preset}, languages by {label}")
                 disagreements(build)
+                if preset == "llammas/parallel" and label != "py3langid":
+                    build = built(folder, preset, identifier, BY_RATIO)
+                    filter_table(
+                        build, stats(build), f"{preset}, declared language at .1 of the best one's score or more by {label}"
+                    )
+        declared_table()
         print("## Preferences (signals of the last identifier)\n")
         print("\n".join(preferences.lines(data["preferences"])))
 

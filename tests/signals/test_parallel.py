@@ -6,15 +6,19 @@ import difflib
 import json
 import math
 import string
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from curate import langid
+from curate import langid, text
 from curate.recipe import Recipe
 from curate.signals import Batch, measurers, parallel
+from curate.signals.parallel import alike
 from tests.sources.making import recipe
 
 SPEC = langid.Spec(candidates=("de", "en", "et", "fi", "ru"))
@@ -42,6 +46,10 @@ def test_by_hand():
         "lower_side_mean_word_chars": 3.0, "higher_side_mean_word_chars": 4.0,  # 18 of 6 words, 20 of 5
         "lower_side_script_ratio": 1.0,
         "terminal_punctuation_penalty": 2,  # 2 against 1, and the first has one beyond one
+        "lower_side_letter_ratio": pytest.approx(0.6522),  # 15 of 23, 17 of 25
+        "n_sides_with_html": 0, "n_side_repetitions": 0,
+        "common_substring_ratio": pytest.approx(0.1739),  # " mat": 4 of 23
+        "side_similarity_ratio": pytest.approx(1 - levenshtein("Kass istus 3 matil…  Jah!", "The cat sat on 30 mats.") / 25, abs=1e-4),
         "numerals_ratio": 1.0, "is_same_on_both_sides": 0, "pair_score": pytest.approx(0.1235),
     }  # fmt: skip
 
@@ -178,3 +186,88 @@ def test_measured_for_parallel_sources_only_with_the_recipes_identifier(tmp_path
         "p": ["parallel"], "t": [], "q": ["preference"]}  # fmt: skip
     (mine,) = [m for m in measurers(loaded, loaded.sources["p"]) if m.family.name == "parallel"]
     assert mine.settings["languages"] == ["et", "liv"] and mine.settings["backend"] == "py3langid" and mine.reads == ("parts",)
+
+
+def levenshtein(a: str, b: str) -> int:
+    """The table, row by row."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("abõ中 ", max_size=40), st.text("abõ中 ", max_size=40))
+def test_edit_distance_and_common_runs_against_their_definitions(a, b):
+    assert alike.edit_distance(a, b) == levenshtein(a, b)
+    runs = {a[i:j] for i in range(len(a)) for j in range(i + 1, len(a) + 1)}
+    longest = max((len(run) for run in runs if run in b), default=0)
+    shorter = min(len(a), len(b))
+    assert alike.common_substring_ratio(a, b) == (longest / shorter if shorter else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        (("kitten", "sitting"), {"side_similarity_ratio": 0.5714, "common_substring_ratio": 0.5}),  # 3 edits of 7; "itt" of 6
+        (("abcdefghij", "abcdefghiX"), {"side_similarity_ratio": 0.9, "common_substring_ratio": 0.9}),  # OpusFilter drops at 0.9
+        (("sama", "sama"), {"side_similarity_ratio": 1.0, "common_substring_ratio": 1.0}),
+        (("abc", "xyz"), {"side_similarity_ratio": 0.0, "common_substring_ratio": 0.0}),
+        (("abcd 中文 x", "12345"), {"lower_side_letter_ratio": 0.0}),
+        (("abc 1234", "abcd"), {"lower_side_letter_ratio": 0.375}),  # 3 letters of 8
+        (("abc 1", "abcd e"), {"lower_side_letter_ratio": 0.6}),
+        (("<b>Tere</b>", "Hello"), {"n_sides_with_html": 1}),
+        (('<a href="x>y">a</a>', "<br/>"), {"n_sides_with_html": 2}),
+        (("a < b ja c > d, 3 <4", "I <3 you; </p>; <!-- x -->; <a href="), {"n_sides_with_html": 0}),
+        (("jah jah jah", "yes"), {"n_side_repetitions": 2}),  # three times: at OpusFilter's threshold
+        (("jah jah", "yes yes"), {"n_side_repetitions": 0}),
+        (("ha" * 5, "x"), {"n_side_repetitions": 0}),  # "hah" is not followed by "hah"; of "haha" there are two and a half
+        (("ha" * 6, "x"), {"n_side_repetitions": 2}),  # "haha" three times
+        (("12.12.12.12.", "x" * 9), {"n_side_repetitions": 3}),  # 12. four times; xxx three times
+    ],
+)
+def test_likeness_letters_markup_and_repetitions(pair, expected):
+    (one,) = measured([pair])
+    assert {name: round(one[name], 4) for name in expected} == expected
+
+
+def test_the_score_of_the_declared_language_beside_the_best(monkeypatch):
+    """Estonian short sentences get .3 where Finnish gets .6; a Finnish sentence .02 of .9."""
+    made = {"et": (0.3, 0.02, 0.9), "fi": (0.6, 0.9, 0.0), "en": (0.0, 0.0, 0.0)}
+
+    def scores(data, start, end, path, candidates):
+        assert candidates == ("en", "et", "fi")  # all: fastText's first five would not do
+        return candidates, np.array([[made[code][i] for code in candidates] for i in range(3)])
+
+    monkeypatch.setattr(langid.fasttext_model, "scores", scores)
+    monkeypatch.setattr(langid.fasttext_model, "codes", lambda path: ("en", "et", "fi"))
+    data, offsets = text.buffers(pa.array(["a", "b", "c"], pa.large_string()))
+    spec = langid.Spec("fasttext", Path("m"))
+    assert langid.relative(data, offsets, spec, ["est_Latn", "et", "et"]).tolist() == pytest.approx([0.5, 0.0222, 1.0])
+    assert langid.relative(data, offsets, spec, ["fi", "vro", "en"]).tolist() == [1.0, 0.0, 0.0]  # vro: not known
+
+
+def test_declared_languages_are_rivals_even_where_the_recipe_leaves_them_out():
+    pairs = [("See on üsna tavaline eestikeelne lause ilmast.", "Das ist ein ganz gewöhnlicher deutscher Satz über das Wetter.")]
+    (one,) = measured(pairs, ("et", "de"))
+    assert one["lower_side_language_ratio"] == 1.0
+    (one,) = measured(pairs, ("et", "lv"))  # SPEC has no Latvian
+    assert one["lower_side_language_ratio"] < 0.01
+    assert measured([("12", "34")])[0]["lower_side_language_ratio"] == 0.0
+
+
+def test_short_sentences_stay_and_sentences_of_neighbours_go(data):
+    """docs/parallel.md's figures: lid.176 names another language than Estonian for 338 of 1,000 Tatoeba sentences."""
+    spec = langid.Spec("fasttext", data / "lid" / "lid.176.ftz")
+    short = [et for et, _ in pairs_of(data, "tatoeba_et_en", "text", "text_en")]
+    raw = zstandard.ZstdDecompressor().stream_reader((data / "lid" / "lingua_test.jsonl.zst").read_bytes()).read()
+    rows = [json.loads(line) for line in raw.decode().split("\n") if line]
+    finnish = [row["text"] for row in rows if row["lang"] == "fi" and "sentences" in row["source"]]
+    ratio = {}
+    for name, texts in (("et", short), ("fi", finnish)):
+        data_, offsets = text.buffers(pa.array(texts, pa.large_string()))
+        ratio[name] = langid.relative(data_, offsets, spec, ["et"] * len(texts))
+    assert (ratio["et"] == 1).sum() == 662 and (ratio["et"] >= 0.1).sum() > 880
+    assert (ratio["fi"] >= 0.1).sum() < 0.01 * len(finnish)

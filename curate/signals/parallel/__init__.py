@@ -2,7 +2,7 @@
 
 The measures are OpusFilter's (Aulamo et al. 2020, ACL demos, 2020.acl-demos.20; opusfilter/filters.py), so that its published bounds
 hold: words are what white space parts, and a bound on both sides is one on the shorter, longer, lower or higher of them. Its names stand
-in the meanings. Imports langid, text and the kernel.
+in the meanings. Imports langid, text, alike and the kernel.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 import functools
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ import pyarrow as pa
 
 from curate import langid, text
 from curate.signals.family import Batch, Column, Columns, Family, Measurer, Ratio, read_only
+from curate.signals.parallel import alike
 from curate.signals.parallel import kernels as k
 from curate.text import unicode
 
-FAMILY = Family("parallel", 1, (
+# version 2: score of the declared language beside the best one's; OpusFilter's five other filters that need no model
+FAMILY = Family("parallel", 2, (
     Column("n_shorter_side_chars", "code points", "of the side with fewer; LengthFilter, unit char"),
     Column("n_longer_side_chars", "code points", "of the side with more"),
     Column("n_shorter_side_words", "words", "of the side with fewer, between white space; LengthFilter, unit word"),
@@ -38,6 +41,18 @@ FAMILY = Family("parallel", 1, (
     Column("n_sides_in_language", "sides", "sides that are in the language they are declared to be", "int64", 0, 2),
     Column("lower_side_language_score", "probability", "score of the declared language, of the side where it is lower; 0 where another "
            "was found; LanguageIDFilter wants more than its threshold", "float32", 0, 1),
+    Column("lower_side_language_ratio", "ratio", "score of the declared language per score of the best one, of the side where it is lower; 1 where "
+           "both sides are in their languages, 0 where nothing says or the identifier does not know one. Short sentences are often taken for a "
+           "neighbour with little confidence: their ratio stays well above that of a sentence in another language", "float32", 0, 1),
+    Column("lower_side_letter_ratio", "ratio", "letters per code point, white space counted, of the side where it is lower; AlphabetRatioFilter, "
+           "which counts marks and letter numbers as well", "float32", 0, 1),
+    Column("n_sides_with_html", "sides", "sides with an opening HTML tag; HtmlTagFilter wants none", "int64", 0, 2),
+    Column("common_substring_ratio", "ratio", f"code points of the longest run that both sides have, per code point of the shorter; of the first "
+           f"{alike.MOST_CHARS}; LongestCommonSubstringFilter wants less than its threshold", "float32", 0, 1),
+    Column("side_similarity_ratio", "ratio", f"1 - edit distance of the sides per code point of the longer; of the first {alike.MOST_CHARS}; "
+           "SimilarityFilter wants less than its threshold", "float32", 0, 1),
+    Column("n_side_repetitions", "repetitions", "of 3 to 100 characters that stand there three times or more one after the other, the first not "
+           "counted, of the side with more; RepetitionFilter wants fewer than its threshold"),
     Column("terminal_punctuation_penalty", "marks", "difference of the numbers of . ? ! and U+2026 on both sides, and how many each has "
            "beyond one; TerminalPunctuationFilter bounds -ln(1 + this), so that its -2 is at most 6"),
     Column("numerals_ratio", "ratio", "how alike the digits 1 to 9 of both sides are in their order (difflib's ratio); 1 where neither "
@@ -99,8 +114,14 @@ def measure(languages: tuple[str, str], masks: tuple[int, ...], spec: langid.Spe
         "higher_side_mean_word_chars": _rounded(mean.max(axis=1)),
         "lower_side_script_ratio": _rounded(in_script.min(axis=1)),
         **_languages(languages, langid.identify(data, offsets, spec)),
+        "lower_side_language_ratio": _lower(langid.relative(data, offsets, spec, list(languages) * len(parts))),
+        "lower_side_letter_ratio": _lower(counts[:, k.LETTERS] / np.maximum(counts[:, k.CHARS], 1)),
+        "n_sides_with_html": _of_sides(alike.has_tag, sides, np.int64).sum(axis=1),
+        "common_substring_ratio": _of_pairs(alike.common_substring_ratio, sides),
+        "side_similarity_ratio": _of_pairs(alike.similarity_ratio, sides),
+        "n_side_repetitions": _of_sides(alike.n_repetitions, sides, np.int64).max(axis=1),
         "terminal_punctuation_penalty": np.abs(marks[:, 0] - marks[:, 1]) + np.maximum(marks - 1, 0).sum(axis=1),
-        "numerals_ratio": _rounded(np.array([numerals_ratio(a, b) for a, b in zip(sides[::2], sides[1::2], strict=True)], float)),
+        "numerals_ratio": _of_pairs(numerals_ratio, sides),
         "is_same_on_both_sides": (hashes[:, 0] == hashes[:, 1]).all(axis=1).astype(np.int64),
         "pair_score": scores(part.get("score") for part in parts),
     }
@@ -126,6 +147,19 @@ def _languages(declared: tuple[str, str], found: langid.Languages) -> Columns:
         "n_sides_in_language": fits.sum(axis=1).astype(np.int64),
         "lower_side_language_score": np.where(fits, score, np.float32(0)).min(axis=1),
     }
+
+
+def _of_sides(function: Callable[[str], Any], sides: list[str], dtype: type) -> np.ndarray:
+    """(n_pairs, 2)."""
+    return np.array([function(side) for side in sides], dtype).reshape(-1, 2)
+
+
+def _of_pairs(function: Callable[[str, str], float], sides: list[str]) -> np.ndarray:
+    return _rounded(np.array([function(a, b) for a, b in zip(sides[::2], sides[1::2], strict=True)], float))
+
+
+def _lower(of_sides: np.ndarray) -> np.ndarray:
+    return _rounded(of_sides.reshape(-1, 2).min(axis=1))
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
