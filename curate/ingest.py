@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from curate import engine, licenses
 from curate.errors import CurateError
 from curate.recipe import DECIDE_ROWS, Limits, Recipe, Source
-from curate.schema import DOCUMENTS
+from curate.schema import DOCUMENTS, map_said
 from curate.sources import Bad, RawFile, Record, pieces, read
 from curate.sources.fields import COLUMNS, chat_text
 from curate.sources.formats import ARCHIVE, FORMATS
-from curate.sources.lanes import NAMED
+from curate.sources.lanes import NAMED, VERSIONS
 from curate.sources.pieces import Hashed, Piece
 from curate.sources.repair import PROSE, repair
 from curate.sources.stream import strip_compression
@@ -143,6 +143,8 @@ def settings_of(recipe: Recipe, source: Source) -> dict[str, Any]:
     kept["license"] = {key: value for key, value in kept["license"].items() if value is not None or key != "spellings"}
     if source.license.from_field is not None or source.type == "code":
         kept["licenses"] = licenses.VERSION  # what a row's or a file's words are read as
+    if source.type in VERSIONS:
+        kept["lane"] = VERSIONS[source.type]
     share: Quantity = recipe.sample
     sample = None if share.value >= 1 else [str(share), recipe.seed]
     return {**kept, "document_bytes": recipe.limits.document_bytes, "sample": sample}
@@ -252,7 +254,7 @@ def document_row(source: Source, fields: dict[str, Any], file: RawFile, member: 
         if messages is None:
             text = repair(text)
         else:
-            messages = [{**m, "content": repair(m["content"])} for m in messages]
+            messages = [map_said(m, lambda text, before: text if before else repair(text)) for m in messages]  # arguments are code
             text = chat_text(messages)
     is_repaired = text != fields["text"] or fields.get(
         "is_repaired", False

@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Limits, Source
-from curate.sources.beside import in_archive, wants_beside
+from curate.sources.beside import InArchive, follows, parts_of, wants_beside
 from curate.sources.fields import check_fields, columns_read, needed_fields, pick
 from curate.sources.formats import ARCHIVE, FORMATS, Asked, reader
-from curate.sources.lanes import BESIDE, FILE, NAMED, lane_of
+from curate.sources.lanes import BESIDE, FILE, NAMED, PARTS, lane_of, records_of
 from curate.sources.lanes.instruction_text import grouped_questions
 from curate.sources.licences import settle
 from curate.sources.listing import RawFile, format_of, list_files
@@ -43,24 +44,37 @@ def read(
     yet. At most about `limits.document_bytes` of one record is held. Never raises for what a file contains.
     """
     fields, kind = lane_of(source, limits.document_bytes), format_of(path, source)
-    of_file = {FILE: name or path.name, BESIDE: beside} if source.type in NAMED and FORMATS[kind].is_one else {}
-    says = in_archive(path, source.type) if kind == ARCHIVE and wants_beside(source) else None
+    of_file: dict[str, Any] = {}
+    if source.type in NAMED and FORMATS[kind].is_one:
+        own, parts = parts_of(path, name, beside)
+        of_file = {FILE: name or path.name, BESIDE: own, PARTS: parts}
+    inside = (
+        InArchive(path, source, limits.document_bytes)
+        if kind == ARCHIVE and (wants_beside(source) or follows(source, True))
+        else None
+    )
     rows = raw_rows(path, kind, limits.document_bytes, columns_read(source), source, name, piece)
     if source.group is not None:
         by_group = grouped_questions if source.type == "instruction_text" else grouped
         rows = by_group(path, rows, source, limits.document_bytes, scratch)
+    own_name, license_, records = path.name, source.license, records_of(source)
     for row in rows:
         if isinstance(row, Bad):
             yield row
             continue
-        for key, value in of_file.items():
-            row.values.setdefault(key, value)
-        if says is not None and FILE in row.values:
-            row.values[BESIDE] = says(row.values[FILE])
-        try:
-            yield Record(settle(fields(row.values), source.license), row.file or path.name, row.byte_offset)
-        except Refused as refused:
-            yield Bad(row.file or path.name, row.byte_offset, refused.cause, refused.detail, row.n_bytes)
+        if of_file:
+            for key, value in of_file.items():
+                row.values.setdefault(key, value)
+        if inside is not None and FILE in row.values:
+            if inside.is_part(row.values[FILE]):
+                continue
+            inside.fill(row.values)
+        several = records(row.values)
+        for values in several:
+            try:
+                yield Record(settle(fields(values), license_), row.file or own_name, row.byte_offset)
+            except Refused as refused:
+                yield Bad(row.file or own_name, row.byte_offset, refused.cause, refused.detail, row.n_bytes // len(several))
 
 
 def raw_rows(

@@ -5,7 +5,8 @@ packages (package.json, pyproject.toml, Cargo.toml, composer.json), then LICENSE
 licence files in one folder are joined by AND, since nobody says which part is under which; metadata says it where it is a choice.
 
 Macros. Files named macros, preamble, commands, definitions and the like (.tex, .sty), from the folder of the file up likewise: their
-simple definitions. Imports licenses, recipe, formats, the lanes' macros.
+simple definitions. Parts. What a LaTeX source reads by \\input is read with it (lanes/math/inputs.py): of a tree, `RawFile.beside` holds their
+names and hashes behind PARTS_BELOW. Imports licenses, recipe, formats, the lanes' macros and inputs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from curate.errors import CurateError
 from curate.recipe import License, Source
-from curate.sources.formats import Asked
+from curate.sources.formats import FORMATS, Asked
+from curate.sources.lanes import BESIDE, FILE, PARTS
+from curate.sources.records import RawRow
+from curate.store import file_sha256
+
+if TYPE_CHECKING:
+    from curate.sources.listing import RawFile
 
 LICENSE_NAME = re.compile(
     r"(?:un)?licen[cs]es?(?:[_.-].+)?|(?:mit|apache|bsd|l?gpl)[_-]licen[cs]e(?:\..+)?|copying(?:[_.-].+)?", re.IGNORECASE
@@ -33,6 +41,8 @@ MACRO_NAME = re.compile(
 MACRO_ENDS = (".tex", ".sty", ".ltx")
 MOST_BYTES = 256 << 10  # the longest licence text is 35 kB; a longer file is a list of notices
 
+MOST_PARTS_BYTES = 256 << 20  # of LaTeX sources of one archive held for \input; an archive of more keeps its parts apart
+PARTS_BELOW = "\0parts\n"
 MOST_FOLDERS = 100_000  # of an archive whose licences are held; one of more is not looked at further
 _NAMES = ("LICENSE", "LICENCE", "COPYING", "UNLICENSE", "License", "license", "Copying", "copying")
 IN_ARCHIVES = (  # ends of the names looked for in archives
@@ -74,19 +84,99 @@ class Folders:
         return found
 
 
+def follows(source: Source, is_archive: bool) -> bool:
+    """Are the parts of a LaTeX source read with it?"""
+    asked = "archives" if source.math is None else source.math.inputs
+    return source.type == "math" and (asked == "follow" or (asked == "archives" and is_archive))
+
+
+def with_parts(listed: list[RawFile], limit: int) -> list[RawFile]:
+    """The files of a tree without those that others read; `beside` of a file that reads some says which."""
+    from curate.sources.lanes.math import inputs
+
+    names = {
+        file.name: file
+        for file in listed
+        if FORMATS[file.format].is_one and file.name.endswith(inputs.ENDS) and 0 <= file.size <= limit
+    }
+    seen = {name: inputs.look(text) for name, file in names.items() if (text := _strict(file.path)) is not None}
+    planned = inputs.plan(seen, limit)
+    parts = {part for found in planned.values() for part in found}
+    kept = []
+    for file in listed:
+        if file.name in parts and file.name not in planned:
+            continue
+        if file.name in planned:
+            lines = [f"{file_sha256(names[part].path)} {part}" for part in planned[file.name]]
+            file = file._replace(beside=f"{file.beside}{PARTS_BELOW}" + "\n".join(lines))
+        kept.append(file)
+    return kept
+
+
+def parts_of(path: Path, name: str, beside: str) -> tuple[str, dict[str, str]]:
+    """(`beside` without the parts, name -> text of every part) of a file as `with_parts` left it. Raises CurateError where one has changed."""
+    own, _, lines = beside.partition(PARTS_BELOW)
+    top = Path(path.as_posix().removesuffix(name))
+    texts = {}
+    for line in filter(None, lines.split("\n")):
+        sha256, _, part = line.partition(" ")
+        text = _strict(top / part)
+        if text is None or file_sha256(top / part) != sha256:
+            raise CurateError("this file changed while it was read", where=str(top / part), next="run again when it is complete")
+        texts[part] = text
+    return own, texts
+
+
+class InArchive:
+    """What the members of one archive are read with, by their names in it. A second reader looks for it first."""
+
+    def __init__(self, path: Path, source: Source, limit: int) -> None:
+        from curate.sources.lanes.math import inputs
+
+        wants = wants_beside(source)
+        self._says = in_archive(path, source.type) if wants else lambda name: ""
+        self._texts: dict[str, str] = _sources_in(path, limit, source) if follows(source, True) else {}
+        seen = {name: inputs.look(text) for name, text in self._texts.items()}
+        self._planned = inputs.plan(seen, limit)
+        self._parts = {part for found in self._planned.values() for part in found} - set(self._planned)
+        used = self._parts.union(*self._planned.values())
+        self._texts = {name: text for name, text in self._texts.items() if name in used}
+
+    def is_part(self, name: str) -> bool:
+        """Is the member read with another one?"""
+        return name in self._parts
+
+    def fill(self, values: dict[str, Any]) -> None:
+        """The keys of a raw row that say what its member is read with."""
+        values[BESIDE] = self._says(values[FILE])
+        if found := self._planned.get(values[FILE]):
+            values[PARTS] = {part: self._texts[part] for part in found}
+
+
+def _sources_in(path: Path, limit: int, source: Source) -> dict[str, str]:
+    """Name -> text of the LaTeX sources of an archive; empty where they are too many to hold."""
+    from curate.sources.lanes.math import inputs
+
+    wanted = source.model_copy(update={"suffixes": list(inputs.ENDS), "format": "tree"})
+    texts: dict[str, str] = {}
+    held = 0
+    for row in _rows_of(path, Asked(limit, source=wanted)):
+        texts[row.values[FILE]] = row.values["text"]
+        held += row.n_bytes
+        if held > MOST_PARTS_BYTES:
+            return {}
+    return texts
+
+
 def in_archive(path: Path, kind: str) -> Callable[[str], str]:
     """The same for the members of an archive, by their names in it; a second reader looks for what they are read with first."""
-    from curate.sources.lanes import FILE
-    from curate.sources.readers.archives import read_archive
-    from curate.sources.records import RawRow
-
     wanted = Source(
         name="beside", read=["-"], format="tree", type="code", license=License(declared="LicenseRef-none"),
         suffixes=list(IN_ARCHIVES if kind == "code" else MACRO_ENDS),
     )  # fmt: skip
     texts: dict[str, dict[str, str]] = {}
-    for row in read_archive(path, Asked(MOST_BYTES, source=wanted)):
-        if isinstance(row, RawRow) and FILE in row.values and len(texts) < MOST_FOLDERS:
+    for row in _rows_of(path, Asked(MOST_BYTES, source=wanted)):
+        if len(texts) < MOST_FOLDERS:
             folder, _, name = row.values[FILE].rpartition("/")
             if (name in METADATA or is_license_file(name)) if kind == "code" else MACRO_NAME.fullmatch(name):
                 texts.setdefault(folder, {})[name] = row.values["text"]
@@ -106,6 +196,15 @@ def in_archive(path: Path, kind: str) -> Callable[[str], str]:
         return ""
 
     return beside_member
+
+
+def _rows_of(path: Path, asked: Asked) -> Iterator[RawRow]:
+    """The members of an archive that can be read, each with its name."""
+    from curate.sources.readers.archives import read_archive
+
+    for row in read_archive(path, asked):
+        if isinstance(row, RawRow) and FILE in row.values:
+            yield row
 
 
 def is_license_file(name: str) -> bool:
@@ -158,6 +257,15 @@ def _texts(folder: Path, wanted: Callable[[str], bool]) -> dict[str, str]:
     except OSError:
         return {}
     return {name: text for name in names if (text := _text(folder / name)) is not None}
+
+
+def _strict(path: Path) -> str | None:
+    """A text that the reader of texts takes too; None: it would not."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if "\0" in text else text
 
 
 def _text(path: Path) -> str | None:

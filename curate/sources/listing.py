@@ -14,7 +14,7 @@ from typing import NamedTuple
 from curate.errors import CurateError
 from curate.recipe import Recipe, Source
 from curate.recipe.places import Place, is_url
-from curate.sources.beside import Folders, wants_beside
+from curate.sources.beside import Folders, follows, wants_beside, with_parts
 from curate.sources.formats import ARCHIVE, BY_SUFFIX, FORMATS
 from curate.sources.readers.moses import other_side
 from curate.sources.stream import strip_compression
@@ -57,10 +57,10 @@ def list_files(recipe: Recipe, source: Source) -> list[RawFile]:
         shared = Path(os.path.commonpath([str(base) for base in bases]))
         names = {file: file.relative_to(shared).as_posix() for file in found}
     listed = sorted((_look_at(file, name, source) for file, name in names.items()), key=lambda f: f.name)
-    if not wants_beside(source):
-        return listed
-    besides = {base: Folders(base, source.type) for base in set(found.values())}
-    return [f._replace(beside=besides[found[f.path]].says(f.path)) if FORMATS[f.format].is_one else f for f in listed]
+    if wants_beside(source):
+        besides = {base: Folders(base, source.type) for base in set(found.values())}
+        listed = [f._replace(beside=besides[found[f.path]].says(f.path)) if FORMATS[f.format].is_one else f for f in listed]
+    return with_parts(listed, recipe.limits.document_bytes) if follows(source, False) else listed
 
 
 def format_of(path: Path, source: Source) -> str:

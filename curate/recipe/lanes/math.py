@@ -12,4 +12,7 @@ class Math(Strict):
         "clean"  # sources of LaTeX documents become readable text around untouched formulas, or stay
     )
     macros: Literal["expand", "keep"] = "expand"  # simple \newcommand and \def of a LaTeX source, in text and formulas
+    # What a main file (with \\begin{document}) reads by \\input, \\include, \\subfile and \\import is read with it, and is no document of its own:
+    # in archives, which are papers; in trees too; nowhere.
+    inputs: Literal["archives", "follow", "keep"] = "archives"
     delimiters: Literal["keep", "dollars"] = "keep"  # dollars: \( \) become $ $, \[ \] become $$ $$

@@ -7,6 +7,8 @@ It is a function of the row alone: no state, no clock, no network. Types without
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 from curate.recipe import Source
 from curate.sources.fields import Mapper, mapper
@@ -18,7 +20,19 @@ LANES: dict[str, str] = {"conversation": "conversation", "code": "code", "math":
 # Types whose documents depend on the name of the file they are (a language on .py) and on files beside it (its licence, its macros): rows of formats
 # of one document a file carry both under these keys, and a renamed file is read again.
 NAMED = ("code", "math")
-FILE, BESIDE = "\0file", "\0beside"
+FILE, BESIDE, PARTS = "\0file", "\0beside", "\0parts"  # PARTS: name -> text of the files that a LaTeX source reads
+# Of lanes whose documents have changed since VERSION of ingest: raise it when a lane makes another document of the same row.
+VERSIONS = {
+    "math": 2,  # definitions, endnotes, plain TeX, \\input
+    "conversation": 2,  # tool calls and reasoning are in the text; a task of several instances is as many documents
+}
+
+
+def records_of(source: Source) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+    """The function from a row to the records it is: mostly one, of a task with several instances one each."""
+    if source.type != "conversation":
+        return lambda row: [row]
+    return importlib.import_module("curate.sources.lanes.conversation").records_of(source)  # type: ignore[no-any-return]
 
 
 def lane_of(source: Source, limit: int) -> Mapper:

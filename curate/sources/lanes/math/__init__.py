@@ -1,6 +1,7 @@
 """Mathematics: a row or a file in, one document out. LaTeX sources become readable text, formulas stay as they are; other texts stay whole.
 
-What is a LaTeX source is told by the name or the text (latex.is_latex). In `extra` under "math": that it was one, and the file's path.
+What is a LaTeX source is told by the name or the text (latex.is_latex). In `extra` under "math": that it was one, the file's path, and the
+files it was read with (inputs.py).
 `delimiters: dollars` gives all formulas one kind of marks, which is a choice about text and so off unless asked. Imports fields, recipe.
 """
 
@@ -14,8 +15,9 @@ import numpy as np
 from curate.recipe import Source
 from curate.recipe.lanes.math import Math
 from curate.sources.fields import Mapper, checked, mapper
-from curate.sources.lanes import BESIDE, FILE
+from curate.sources.lanes import BESIDE, FILE, PARTS
 from curate.sources.lanes.code import with_extra
+from curate.sources.lanes.math.inputs import joined
 from curate.sources.lanes.math.latex import is_latex, readable
 from curate.sources.records import Refused
 from curate.text import symbols
@@ -29,6 +31,9 @@ def lane(source: Source, limit: int) -> Mapper:
         mapped = plain(row)
         path = row.get(FILE)
         about: dict[str, Any] = {"path": path}
+        if parts := row.get(PARTS):
+            mapped["text"] = checked(joined(path, {**parts, path: mapped["text"]}), limit)
+            about["parts"] = list(parts)
         if asked.latex == "clean" and is_latex(mapped["text"], path):
             text = readable(mapped["text"], expand=asked.macros == "expand", beside=row.get(BESIDE) or "")
             if not re.search(r"\w", text):

@@ -1,4 +1,4 @@
-"""A LaTeX source in, readable text around untouched formulas out. Pure; imports macros and text.symbols.
+"""A LaTeX or TeX source in, readable text around untouched formulas out. Pure; imports macros, declarations, plain_tex and text.symbols.
 
 Dropped: comments, the preamble (but for title and author), bibliography, index, labels, layout. Kept: formulas byte for byte (after
 macros), environments of theorems, proofs and lists by their names, tables and code listings as they stand, captions, footnotes in
@@ -12,10 +12,13 @@ import re
 
 import numpy as np
 
-from curate.sources.lanes.math import macros
+from curate.sources.lanes.math import macros, plain_tex
+from curate.sources.lanes.math.declarations import without_definitions, without_lengths
+from curate.sources.lanes.math.groups import group
 from curate.text import symbols
 
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*(?:\n[ \t]*(?=[^\s]))?")
+_NAME_COMMENT = re.compile(r"(\\[A-Za-z@]+)%[^\n]*\n[ \t]*(?=[A-Za-z])")  # its end is that of the command's name
 _VERBATIM = ("verbatim", "Verbatim", "lstlisting", "minted", "alltt", "comment")
 _AS_IS = (
     "tabular",
@@ -38,11 +41,12 @@ _HEADINGS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsect
 _HEADING = re.compile(rf"\\({'|'.join(_HEADINGS)})\*?\s*(?=[\[{{])")
 # Commands that go with all their arguments: they say nothing to a reader.
 _GONE = re.compile(
-    r"\\(?:label|vspace|hspace|vskip|hskip|includegraphics|bibliographystyle|bibliography|addbibresource|printbibliography|input|include|usepackage|"
-    r"RequirePackage|pagestyle|thispagestyle|setlength|addtolength|setcounter|addtocounter|newcounter|numberwithin|newtheorem|theoremstyle|"
+    r"\\(?:label|vspace|hspace|includegraphics|bibliographystyle|bibliography|addbibresource|printbibliography|input|include|subfile|subfileinclude|import|subimport|"
+    r"InputIfFileExists|usepackage|documentclass|documentstyle|LoadClass|ProvidesPackage|ProvidesClass|ProvidesFile|NeedsTeXFormat|RequirePackage|pagestyle|thispagestyle|setlength|addtolength|setcounter|addtocounter|newcounter|numberwithin|newtheorem|theoremstyle|"
     r"index|symlabel|indexdef|indexsee|indexfoot|phantomsection|addcontentsline|tableofcontents|maketitle|makeindex|printindex|hypersetup|graphicspath|"
-    r"captionsetup|geometry|definecolor|color|pagenumbering|markboth|markright|fancyhead|fancyfoot|enlargethispage|includeonly|"
-    r"linespread|thanks|email|address|affiliation|orcid|subjclass|keywords|date|ead|institute)\b\*?(?=[\s\[{\\}]|$)"
+    r"captionsetup|geometry|definecolor|colorlet|color|pagecolor|nopagecolor|pagenumbering|markboth|markright|fancyhead|fancyfoot|enlargethispage|includeonly|"
+    r"linespread|fontsize|fontseries|fontshape|fontfamily|fontencoding|rule|hypersetup|theendnotes|"
+    r"cleartooddpage|ThisLLCornerWallPaper|ThisULCornerWallPaper|ThisCenterWallPaper|thanks|email|address|affiliation|orcid|subjclass|keywords|date|ead|institute)\b\*?(?=[\s\[{\\}]|$)"
 )
 _LAYOUT = re.compile(
     r"\\(?:centering|raggedright|raggedleft|noindent|indent|newpage|clearpage|cleardoublepage|pagebreak|linebreak|nolinebreak|smallskip|medskip|"
@@ -56,8 +60,22 @@ _REFERENCE = re.compile(r"~?\\(?:eq|page|auto|name|c|C|Cref|cref|autoref)?ref\*?
 _CITE = re.compile(r"~?\\(?:no)?[Cc]ite[A-Za-z]*\*?\s*(?:\[[^\[\]]*\]\s*){0,2}\{[^{}]*\}")
 _LINK = re.compile(r"\\href\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _URL = re.compile(r"\\(?:url|nolinkurl|path)\s*\{([^{}]*)\}")
-_FOOTNOTE = re.compile(r"\\footnote(?:text)?\s*(?:\[[^\[\]]*\])?(?=\{)")
+_FOOTNOTE = re.compile(
+    r"\\(?:footnote(?:text)?|endnote(?:text)?|sidenote|marginnote|tablefootnote|marginpar)\s*(?:\[[^\[\]]*\])?(?=\{)"
+)
+# Commands whose first arguments say how something looks, and how many those are.
+_LOOKS = {
+    "makebox": 0, "framebox": 0, "mbox": 0, "fbox": 0, "parbox": 1, "raisebox": 1, "resizebox": 2, "resizebox*": 2, "scalebox": 1,
+    "rotatebox": 1, "textcolor": 1, "colorbox": 1, "fcolorbox": 2, "hypertarget": 1, "hyperlink": 1, "hyperref": 0, "foreignlanguage": 1,
+    "multicolumn": 2, "multirow": 2, "texorpdfstring": 0, "adjustbox": 1, "savebox": 1,
+}  # fmt: skip
+_LOOK = re.compile(rf"\\({'|'.join(sorted(map(re.escape, _LOOKS), key=len, reverse=True))})(?![A-Za-z@])\s*(?=[\[{{(])")
+_PLACED = re.compile(
+    r"\\begin\s*\{(?:figure|table|wrapfigure|wraptable|SCfigure|algorithm|minipage|multicols|subfigure|subtable|tabbing|adjustwidth|spacing|scope|list|"
+    r"enumerate|itemize|description|thebibliography|otherlanguage|CJK|sidewaystable|sidewaysfigure|floatingfigure)\*?\}(?=\s*[\[{])"
+)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([A-Za-z]+\*?)\}[ \t]*")
+_THEOREM = re.compile(r"\\newtheorem\*?\s*\{([A-Za-z]+\*?)\}\s*(?:\[[A-Za-z]*\])?\s*\{([^{}\\$\n]{1,60})\}")
 _WITH_NAME = (  # environments whose name a reader sees
     "theorem", "thm", "lemma", "lem", "proposition", "prop", "corollary", "cor", "definition", "defn", "def", "proof", "remark", "rem", "rmk",
     "example", "eg", "exercise", "ex", "claim", "conjecture", "problem", "solution", "note", "axiom", "abstract", "question", "answer", "notation",
@@ -92,10 +110,10 @@ _HELD = re.compile("\ue000(\\d+)\ue001")
 
 
 def is_latex(text: str, path: str | None = None) -> bool:
-    """Is this the source of a LaTeX document or of a part of one, not prose with formulas in it?"""
+    """Is this the source of a document of LaTeX, plain TeX or AMS-TeX, or of a part of one, not prose with formulas in it?"""
     if path and re.search(r"\.(?:tex|ltx|latex)$", path, re.IGNORECASE):
         return True
-    return _SOURCE.search(text[:200_000]) is not None
+    return _SOURCE.search(text[:200_000]) is not None or plain_tex.is_plain(text)
 
 
 def readable(text: str, expand: bool = True, beside: str = "") -> str:
@@ -104,15 +122,19 @@ def readable(text: str, expand: bool = True, beside: str = "") -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate({0xE000: None, 0xE001: None})
     held: list[str] = []
     text = _hold_environments(text, _VERBATIM, held)
+    text = _NAME_COMMENT.sub(r"\1 ", text)
     text = _COMMENT.sub(r"\1", text)
-    if expand:
-        text = macros.expand(text, beside)
+    is_plain = plain_tex.is_plain(text)
+    if is_plain:
+        text = plain_tex.to_latex(text)
+    theorems = dict(_THEOREM.findall(text))
+    text = without_definitions(macros.expand(text, beside) if expand else text)  # macros may have written out definitions
     text = _body(text)
     for name in _DROPPED:
         text = re.sub(rf"\\begin\s*\{{{re.escape(name)}\}}.*?(?:\\end\s*\{{{re.escape(name)}\}}|\Z)", "\n", text, flags=re.DOTALL)
     text = _hold_formulas(text, held)
     text = _hold_environments(text, _AS_IS, held)
-    text = _prose(text)
+    text = _prose(plain_tex.without_layout(text) if is_plain else text, theorems)
     for _ in range(3):  # a formula inside a table, a table inside a listing
         if "\ue000" not in text:
             break
@@ -130,7 +152,7 @@ def _body(text: str) -> str:
     heads = []
     for name in ("title", "author"):
         match = re.search(rf"\\{name}\s*(?:\[[^\]]*\])?\s*(?=\{{)", text)
-        stop = macros.group(text, match.end()) if match else -1
+        stop = group(text, match.end()) if match else -1
         if match and stop > 0:
             heads.append(("# " if name == "title" else "") + " ".join(text[match.end() + 1 : stop - 1].split()))
             if match.start() > begin.end():
@@ -169,17 +191,22 @@ def _hold_formulas(text: str, held: list[str]) -> str:
     return "".join([*kept, data[at:].decode()])
 
 
-def _prose(text: str) -> str:
+def _prose(text: str, theorems: dict[str, str]) -> str:
+    """`theorems`: environment -> the name its \\newtheorem gives it."""
     text = _sections(text)
-    text = _without_groups(text, _GONE)
+    text = _without_groups(text, _PLACED, begin=True)
+    text = re.sub(r"\\input[ \t]+[\w./+-]+", "", text)
+    text = without_lengths(_without_groups(text, _GONE))
+    text = _without_looks(text)
     text = _LINK.sub(r"\2 (\1)", text)
     text = _URL.sub(r"\1", text)
     text = _CITE.sub("", text)
+    text = re.sub(r"\\(?:foot|end)notemark\s*(?:\[[^\[\]]*\])?(?![A-Za-z])", "", text)
     text = _REFERENCE.sub(r" [\1]", text)
     text = _footnotes(text)
     text = re.sub(r"\\caption(?:of\s*\{[^{}]*\})?\s*(?:\[[^\[\]]*\])?(?=\{)", "\n\n", text)
     text = re.sub(r"\\item\s*\[([^\[\]]*)\]", r"\n- \1", text)
-    text = _ENVIRONMENT.sub(_environment, text)
+    text = _ENVIRONMENT.sub(lambda match: _environment(match, theorems), text)
     text = _ACCENT.sub(_accented, text)
     text = _LETTER.sub(lambda match: _LETTERS[match[1]], text)
     text = _LAYOUT.sub("", text)
@@ -201,8 +228,8 @@ def _sections(text: str) -> str:
             continue
         start = match.end()
         if text.startswith("[", start):
-            start = macros.group(text, start, "[", "]")
-        end = macros.group(text, start) if start > 0 else -1
+            start = group(text, start, "[", "]")
+        end = group(text, start) if start > 0 else -1
         if end < 0:
             continue
         title = " ".join(text[start + 1 : end - 1].split())
@@ -211,20 +238,41 @@ def _sections(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
-def _without_groups(text: str, command: re.Pattern[str]) -> str:
-    """Commands of the pattern go, with the groups behind them."""
+def _without_groups(text: str, command: re.Pattern[str], begin: bool = False) -> str:
+    """Commands of the pattern go, with the groups behind them; `begin`: the groups alone."""
     kept: list[str] = []
     at = 0
     for match in command.finditer(text):
         if match.start() < at:
             continue
-        kept.append(text[at : match.start()])
+        kept.append(text[at : match.end() if begin else match.start()])
         at = match.end()
         while (opening := re.compile(r"[ \t]*(?:\n[ \t]*)?([\[{])").match(text, at)) is not None:
-            end = macros.group(text, opening.end() - 1, opening[1], "]" if opening[1] == "[" else "}")
+            end = group(text, opening.end() - 1, opening[1], "]" if opening[1] == "[" else "}")
             if end < 0:
                 break
             at = end
+    return "".join([*kept, text[at:]])
+
+
+def _without_looks(text: str) -> str:
+    """Boxes, colours and the like go with what says how they look; what stands in them stays in its braces."""
+    kept: list[str] = []
+    at = 0
+    for match in _LOOK.finditer(text):
+        if match.start() < at:
+            continue
+        end, n_left = match.end(), _LOOKS[match[1]]
+        while (opening := re.compile(r"[ \t]*(?:\n[ \t]*)?([\[({])").match(text, end)) is not None and (
+            n_left or opening[1] != "{"
+        ):
+            closes = group(text, opening.end() - 1, opening[1], {"[": "]", "(": ")", "{": "}"}[opening[1]])
+            if closes < 0:
+                break
+            n_left -= opening[1] == "{"
+            end = closes
+        kept.append(text[at : match.start()])
+        at = end
     return "".join([*kept, text[at:]])
 
 
@@ -232,7 +280,7 @@ def _footnotes(text: str) -> str:
     kept: list[str] = []
     at = 0
     for match in _FOOTNOTE.finditer(text):
-        end = macros.group(text, match.end())
+        end = group(text, match.end())
         if match.start() < at or end < 0:
             continue
         kept += (text[at : match.start()], f" ({text[match.end() + 1 : end - 1].strip()})")
@@ -240,10 +288,12 @@ def _footnotes(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
-def _environment(match: re.Match[str]) -> str:
+def _environment(match: re.Match[str], theorems: dict[str, str]) -> str:
     name = match[2].rstrip("*").lower()
     if match[1] == "end":
         return "\n\n"
+    if match[2] in theorems:
+        return f"\n\n{theorems[match[2]].strip()}. "
     return f"\n\n{_LONG.get(name, name).capitalize()}. " if name in _WITH_NAME else "\n\n"
 
 

@@ -1,17 +1,20 @@
 """Simple macros of a LaTeX source: definitions in, the text without them and with their uses written out, out. Pure.
 
 Taken: \\newcommand, \\renewcommand, \\providecommand (with up to nine arguments, the first optional), \\def with plain #1#2 parameters,
-\\DeclareMathOperator; nothing that looks at what it is given (\\if, \\csname, \\let, \\expandafter, catcodes). What is not taken stays as
-it is, definition and uses. Bounded: MOST_MACROS definitions, MOST_DEPTH levels, and a text that grows at most MOST_GROWTH-fold.
+\\DeclareMathOperator; nothing that looks at what it is given (\\if, \\csname, \\let, \\expandafter, catcodes). Of what is not taken the
+definition goes and the uses stay. Bounded: MOST_MACROS definitions, MOST_DEPTH levels, and a text that grows at most MOST_GROWTH-fold.
+Imports groups, declarations.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
-MOST_MACROS, MOST_DEPTH, MOST_BODY, MOST_BRACKET = 2_000, 8, 1_000, 1_000
+from curate.sources.lanes.math.declarations import without_definitions
+from curate.sources.lanes.math.groups import group
+
+MOST_MACROS, MOST_DEPTH, MOST_BODY = 2_000, 8, 1_000
 MOST_GROWTH = 4
 
 _DEFINES = re.compile(
@@ -22,7 +25,6 @@ _NAME = re.compile(r"\{?\s*\\([A-Za-z]+|[^A-Za-z\s])\s*\}?")
 _TRICKS = re.compile(
     r"\\(?:if\w*|else|fi|csname|expandafter|catcode|let|futurelet|@ifnextchar|makeatletter|def|newcommand|unskip|ensuremath\b(?!))"
 )
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _PARAMETER = re.compile(r"#([1-9])")
 _BLANK = re.compile(r"[ \t]*\n?[ \t]*")
 
@@ -34,11 +36,12 @@ class Macro(NamedTuple):
 
 
 def expand(text: str, beside: str = "") -> str:
-    """The text with its simple macros written out and their definitions left away. `beside`: definitions of files it is read with."""
+    """The text with its simple macros written out and all definitions left away. `beside`: definitions of files it is read with."""
     rest, own = _without_definitions(text)
     macros = {**(_without_definitions(beside)[1] if beside else {}), **own}
+    rest = without_definitions(rest)
     if not macros:
-        return text
+        return rest
     use = re.compile(r"\\(" + "|".join(sorted((_pattern(name) for name in macros), key=len, reverse=True)) + ")")
     limit = MOST_GROWTH * len(text) + 10_000
     for _ in range(MOST_DEPTH):
@@ -59,37 +62,6 @@ def definitions(text: str) -> str:
         if one is not None:
             found.append(" ".join(text[match.start() : at].split()))
     return "\n".join(found)
-
-
-def group(text: str, at: int, opening: str = "{", closing: str = "}") -> int:
-    """Place after the end of the group that opens at `at`; -1 where it does not close, or nothing opens there. A group in brackets holds
-    at most MOST_BRACKET characters."""
-    if not text.startswith(opening, at):
-        return -1
-    if opening == "{":
-        return _pairs(text).get(at, -1)
-    inner = at + 1
-    while inner < min(len(text), at + MOST_BRACKET):
-        c = text[inner]
-        if c == closing:
-            return inner + 1
-        if c == "}":
-            return -1
-        inner = _pairs(text).get(inner, len(text)) if c == "{" else inner + (2 if c == "\\" else 1)
-    return -1
-
-
-@lru_cache(maxsize=2)
-def _pairs(text: str) -> dict[int, int]:
-    """Place of every opening brace that closes -> place after its closing one."""
-    found: dict[int, int] = {}
-    opened: list[int] = []
-    for match in _BRACE.finditer(text):
-        if match[0] == "{":
-            opened.append(match.start())
-        elif match[0] == "}" and opened:
-            found[opened.pop()] = match.end()
-    return found
 
 
 def _pattern(name: str) -> str:
