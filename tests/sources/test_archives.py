@@ -7,6 +7,7 @@ import io
 import os
 import random
 import tarfile
+import warnings
 import zipfile
 
 import pyarrow as pa
@@ -141,8 +142,94 @@ def test_a_truncated_archive_is_one_row(tmp_path, name):
     assert [(b.file, b.cause) for b in bad] == [(name, "truncated")] and 0 < bad[0].lost_bytes <= len(whole)
     ids = [r.fields["source_id"] for r in good]
     assert ids == [f"{i}-{j}" for i in range(20) for j in range(50)][: len(ids)]
-    if name in ("a.tar", "a.tar.gz"):
+    if name in ("a.tar", "a.tar.gz", "a.zip"):
         assert len(ids) > 400
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_zip_without_its_directory(tmp_path, how, streamed):
+    """Members are read by their own headers, also where lengths stand behind the data, up to the last whole line of the last one."""
+    rng = random.Random(5)
+    rows = [{"id": str(i), "text": "".join(rng.choices("abcdefgh", k=300))} for i in range(60)]
+    sink = io.BytesIO()
+    if streamed:
+        sink.seekable = lambda: False  # zipfile then writes lengths behind the data
+        sink.tell = lambda: (_ for _ in ()).throw(OSError())
+    with zipfile.ZipFile(sink, "w", how) as archive:
+        archive.writestr("x/0.txt", "õun " * 100)
+        archive.writestr("pilt.png", rng.randbytes(3000))
+        archive.writestr("1.jsonl", lines(*rows[:30]))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("1.jsonl", lines(*rows[30:]))
+    whole = sink.getvalue()
+    ends = [whole.index(b"PK\x01\x02"), whole.rindex(b"PK\x03\x04")]
+    cut = tmp_path / "a.zip"
+    cut.write_bytes(whole[: ends[0]])
+    good, bad = read_all(cut)
+    names = ["a.zip!/x/0.txt"] + ["a.zip!/1.jsonl"] * 30 + ["a.zip!/1~2.jsonl"] * 30
+    if streamed and how == zipfile.ZIP_STORED:  # nothing says where such a member ends
+        assert good == [] and bad[-1].cause == "truncated"
+        return
+    assert [r.file for r in good] == names and good[0].fields["text"] == "õun " * 100
+    assert [r.fields["text"] for r in good[1:]] == [row["text"] for row in rows]
+    assert [(b.file, b.byte_offset, b.cause, b.lost_bytes) for b in bad] == [("a.zip", ends[0], "truncated", 0)]
+    middle = (ends[0] + ends[1]) // 2
+    cut.write_bytes(whole[:middle])
+    good, bad = read_all(cut)
+    assert [r.file for r in good] == names[: len(good)] and 35 < len(good) < 50
+    assert [(b.file, b.cause) for b in bad] == [("a.zip", "truncated")]
+    assert ends[1] < bad[0].byte_offset <= middle and 0 < bad[0].lost_bytes < 1000
+
+
+def test_damage_in_a_zip_without_its_directory(tmp_path):
+    """Of a member whose bytes changed its own row says so; a header that is gone costs its member; a wrong length no neighbour."""
+    whole = zipped(
+        tmp_path / "b.zip", {f"{i}.txt": f"{i}".encode() * 500 + random.Random(i).randbytes(9).hex().encode() for i in range(5)}
+    )
+    data = bytearray(whole.read_bytes())
+    data = data[: data.index(b"PK\x01\x02")]
+    places = [i for i in range(len(data)) if data[i : i + 4] == b"PK\x03\x04"]
+    broken = bytearray(data)
+    broken[places[1] : places[1] + 4] = b"XXXX"
+    (tmp_path / "a.zip").write_bytes(broken)
+    good, bad = read_all(tmp_path / "a.zip", document_bytes=10_000)
+    assert [r.file[-5] for r in good] == ["0", "2", "3", "4"]
+    assert [(b.cause, b.byte_offset, b.lost_bytes) for b in bad] == [("truncated", places[1], places[2] - places[1])]
+    broken = bytearray(data)
+    broken[places[2] + 18 : places[2] + 22] = (1 << 30).to_bytes(4, "little")  # its stored length
+    broken[places[3] + 14] ^= 1  # a CRC
+    (tmp_path / "a.zip").write_bytes(broken)
+    good, bad = read_all(tmp_path / "a.zip", document_bytes=10_000)
+    assert [r.file[-5] for r in good] == ["0", "1", "2", "4"]
+    assert [(b.file, b.cause) for b in bad] == [("a.zip!/3.txt", "unreadable"), ("a.zip", "truncated")] and "CRC" in bad[0].detail
+
+
+def test_a_zip_without_its_directory_is_no_bomb(tmp_path, monkeypatch):
+    for module in ("stream", "readers.archives", "readers.local_zip"):
+        monkeypatch.setattr(f"curate.sources.{module}.FREE_BYTES", 1 << 20)
+        monkeypatch.setattr(f"curate.sources.{module}.MAX_EXPANSION", 100)
+    path = zipped(tmp_path / "a.zip", {"0.txt": b"x", "1.txt": b"x" * (30 << 20), "2.txt": b"y"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"PK\x01\x02")])
+    good, bad = texts(path)
+    assert good == [("a.zip!/0.txt", "x")] and bad == [("a.zip!/1.txt", "unreadable"), ("a.zip", "bomb")]
+
+
+def test_members_without_names_or_of_equal_names(tmp_path):
+    """An empty name (found by the fuzz suite) and 3,000 equal ones, which would cost their square."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3000):
+            archive.writestr("a.txt", "x")
+    data = (tmp_path / "a.zip").read_bytes()
+    good, bad = texts(tmp_path / "a.zip")
+    assert (
+        bad == [] and [file for file, _ in good[:3]] == ["a.zip!/a.txt", "a.zip!/a~2.txt", "a.zip!/a~3.txt"] and len(good) == 3000
+    )
+    at = data.index(b"PK\x01\x02")
+    (tmp_path / "a.zip").write_bytes(data[: at + 28] + b"\0\0" + data[at + 30 :])  # the length of the first name in the directory
+    read_all(tmp_path / "a.zip")
 
 
 def test_a_text_that_is_cut_is_no_document(tmp_path):

@@ -7,6 +7,7 @@ passed over, as are members of other formats than those asked for. Imports the o
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import tarfile
 import zipfile
@@ -18,6 +19,7 @@ from typing import BinaryIO, cast
 from curate.recipe import Source
 from curate.sources.formats import ARCHIVE, BY_SUFFIX, FORMATS, Asked, reader
 from curate.sources.lanes import FILE, NAMED
+from curate.sources.readers.local_zip import CUT, Local, LocalFile, local_members
 from curate.sources.records import Bad, RawRow
 from curate.sources.stream import FREE_BYTES, MAX_EXPANSION, Expansion, Member, Stream, strip_compression
 
@@ -25,6 +27,7 @@ BLOCK = tarfile.BLOCKSIZE
 MAGIC, MAGIC_AT = b"ustar", 257  # in every header
 MAX_HEADER = 1 << 20  # bytes of a long name or of extended headers; longer ones are passed over
 MAX_NAME = 1000
+MOST_MEMBERS = 1 << 20  # of a zip file without a directory (a guess): 30 bytes make a header
 HIDDEN = ("__pycache__", "__MACOSX")
 DATA_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, MemoryError)
@@ -85,11 +88,7 @@ def _zip(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
         size = path.stat().st_size
         archive = zipfile.ZipFile(path)
     except ZIP_DAMAGE as error:
-        is_there = path.is_file()
-        with_head = is_there and path.open("rb").read(2) == b"PK"
-        yield Bad(
-            path.name, 0, "truncated" if with_head else "unreadable", f"no directory at its end: {error}", size if is_there else 0
-        )
+        yield from _without_directory(path, asked, f"no directory at its end: {error}")
         return
     expansion = Expansion()
     with archive:
@@ -110,17 +109,74 @@ def _zip(path: Path, asked: Asked) -> Iterator[RawRow | Bad]:
             yield from _member(member, inside, asked)
 
 
+def _without_directory(path: Path, asked: Asked, said: str) -> Iterator[RawRow | Bad]:
+    """A zip file that lost its end: its members by their own headers, then one Bad for the bytes that nothing was made of."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        yield Bad(path.name, 0, "unreadable", error.strerror or str(error), 0)
+        return
+    with file:
+        is_zip = file.read(2) == b"PK"
+        size = file.seek(0, io.SEEK_END)
+        expansion = Expansion()
+        found: dict[str, Local] = {}
+        used_names: dict[str, int] = {}
+        for local in itertools.islice(local_members(file, size), MOST_MEMBERS):
+            found[_unlike(local.name, used_names)] = local
+        opened: dict[str, LocalFile] = {}
+
+        def member(inside: str) -> Member:
+            def open_it() -> BinaryIO:
+                opened[inside] = LocalFile(file, found[inside], expansion)
+                return cast(BinaryIO, opened[inside])
+
+            return Member(f"{path.name}!/{inside}", found[inside].n_bytes, open_it, expansion)
+
+        lost_from, lost, at = size, 0, 0
+        for inside, local in found.items():
+            if local.at > at:
+                lost_from, lost = min(lost_from, at), lost + local.at - at
+            at = local.after
+            if local.name.endswith("/"):
+                continue
+            one = member(inside)
+            one.with_name = lambda name: member(other) if (other := name.partition("!/")[2]) in found else None
+            expansion.n_in += local.end - local.start
+            kept = 0
+            for row in _member(one, inside, asked):
+                if isinstance(row, Bad) and row.detail == CUT:  # the end is said once, for the whole archive
+                    used = opened[inside]
+                    kept = (used.at - local.start) * max(row.byte_offset, 0) // max(used.n_out, 1)
+                else:
+                    yield row
+            if local.is_cut:
+                lost_from, lost = min(lost_from, local.start + kept), lost + local.end - local.start - kept
+            if expansion.is_bomb:
+                yield Bad(path.name, 0, "bomb", f"its members unpack to more than {expansion.n_out} bytes", size)
+                return
+        yield Bad(path.name, min(lost_from, at), "truncated" if is_zip else "unreadable", said, lost + size - at)
+
+
+def _unlike(name: str, used: dict[str, int]) -> str:
+    """A harmless name that was not given before. `used`: name -> the number that tells the next of its kind apart."""
+    found = base = harmless(name)
+    folder, slash, own = base.rpartition("/")
+    stem, dot, suffixes = own.partition(".")
+    while found in used:  # the suffixes stay behind, for they tell the format
+        found = f"{folder}{slash}{stem}~{used[base]}{dot}{suffixes}"
+        used[base] += 1
+    used[found] = 2
+    return found
+
+
 def _of_zip(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Harmless name -> member; equal names are told apart, folders and links left out."""
     found: dict[str, zipfile.ZipInfo] = {}
+    used: dict[str, int] = {}
     for info in archive.infolist():
-        if info.is_dir() or info.external_attr >> 28 == 0xA:
-            continue
-        name = base = harmless(info.filename)
-        n = 2
-        while name in found:
-            name, n = f"{base}~{n}", n + 1
-        found[name] = info
+        if not info.filename.endswith("/") and info.external_attr >> 28 != 0xA:  # an empty name has no is_dir()
+            found[_unlike(info.filename, used)] = info
     return found
 
 
