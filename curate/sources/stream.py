@@ -31,6 +31,9 @@ PLAIN_BLOCK = 1 << 18
 # bzip2 and xz are told how much to give (OUT_BLOCK).
 FEED = {"gzip": 1 << 14, "zstd": 1 << 10, "bzip2": 1 << 14, "xz": 1 << 14}
 OUT_BLOCK = 1 << 20
+GATHERED = (
+    1 << 16
+)  # unpacked bytes given on at once at least, for what a small feed makes costs a reader as much as a large block
 XZ_MEMORY = 512 << 20  # xz -9 needs 65 MiB; a dictionary of 1.5 GiB is an attack, or a mistake
 MARK_EVERY = 1 << 14  # stored bytes between two marks of `Blocks`: the grain of `lost_bytes`
 # A bomb: more than so many times its stored bytes, past the first 4 GiB (guesses: our most compressible real file expands 40-fold).
@@ -109,7 +112,7 @@ class Blocks:
                     self.problem = ("truncated", "the file ends in its first bytes") if is_cut else (
                         "unreadable", f"the name says {claimed}, the content is not")  # fmt: skip
                     return
-                yield from self._plain(file, head) if kind == "plain" else self._unpack(file, head, kind)
+                yield from self._plain(file, head) if kind == "plain" else _gathered(self._unpack(file, head, kind))
         except OSError as error:
             self.problem = ("unreadable", error.strerror or str(error))
 
@@ -216,6 +219,21 @@ def held(path: Path | Member, most: int) -> bytes | None:
     if found.problem:
         raise OSError(found.problem[1])
     return b"".join(blocks)
+
+
+def _gathered(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of at least GATHERED, but the last."""
+    pieces: list[bytes] = []
+    n = 0
+    for block in blocks:
+        pieces.append(block)
+        n += len(block)
+        if n >= GATHERED:
+            joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces, n = [], 0
+            yield joined
+    if pieces:
+        yield b"".join(pieces)
 
 
 def _decoder(kind: str) -> Any:
