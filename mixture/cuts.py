@@ -1,7 +1,7 @@
 """Cuts applied: a text (or the messages of a conversation) and its cuts in, what is trained on out. The only place that applies them.
 
 In: cuts.parquet of a shard (schema.CUTS): bytes of the document's text, by (row, start), without overlaps. The text of a conversation
-is its contents that are not empty, joined by blank lines (curate.sources.fields.chat_text): cuts are mapped back to the contents.
+is what its messages say, joined by blank lines (curate.schema.said): cuts are mapped back to contents, reasoning and arguments.
 Imports schema and store.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.schema import CUTS
+from curate.schema import CUTS, map_said
 from curate.store import canonical_json
 
-JOIN = b"\n\n"  # of the contents of a conversation
+JOIN = b"\n\n"  # between what messages say
 
 
 class Cut(NamedTuple):
@@ -69,19 +69,19 @@ def apply(text: bytes, cuts: Sequence[Cut]) -> bytes:
 
 
 def apply_to_messages(messages: list[dict[str, Any]], cuts: Sequence[Cut]) -> list[dict[str, Any]]:
-    """The messages with their contents cut. A message that nothing is left of keeps its place and role, with the content "".
+    """The messages with what they say cut. A message that nothing is left of keeps its place and role, with the content "".
 
-    A cut that reaches over several contents leaves its replacement in the first one it takes something of. Raises ValueError where a
-    cut lies beyond the contents: then the cuts are not those of this document.
+    A cut that reaches over several texts leaves its replacement in the first one it takes something of. Names of tools stay, and arguments
+    that were JSON and would be none any more become {}. Raises ValueError where a cut lies beyond the text: then the cuts are not those of this
+    document.
     """
-    found, first = [], 0
-    left = list(cuts)
-    for message in messages:
-        content = message["content"].encode()
-        if not content:
-            found.append(message)
-            continue
-        last = first + len(content)
+    left, first = list(cuts), 0
+
+    def change(text: str, before: str) -> str:
+        nonlocal left, first
+        data = text.encode()
+        first += len(before.encode())
+        last = first + len(data)
         own: list[Cut] = []
         rest: list[Cut] = []
         for cut in left:
@@ -91,8 +91,19 @@ def apply_to_messages(messages: list[dict[str, Any]], cuts: Sequence[Cut]) -> li
                 cut = cut._replace(replacement=b"")
             if cut.end > last:
                 rest.append(cut)
-        found.append({**message, "content": apply(content, own).decode()})
         first, left = last + len(JOIN), rest
+        made = apply(data, own).decode()
+        return "{}" if before and own and _is_json(text) and not _is_json(made) else made
+
+    found = [map_said(message, change) for message in messages]
     if any(cut.end > first - len(JOIN) for cut in left):
         raise ValueError(f"a cut ends at byte {left[-1].end} of a conversation of {max(first - len(JOIN), 0)} bytes")
     return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import CurateError
-from curate.manifest import read_manifest
+from curate.manifest import read_manifest, rows_consumed
 from curate.recipe import Continue, Recipe
 from curate.store import file_sha256
 from mixture import kernels
@@ -97,7 +97,7 @@ def _rows_of(path: Path, manifest: dict[str, Any], where: str) -> int:
     """Rows that a receipt says entered the model."""
     try:
         receipt = json.loads(path.read_bytes())
-        rows, stream = receipt["sequences"], receipt["manifest"]["stream"]
+        streams = [of["manifest"]["stream"] for of in receipt["streams"]]
     except FileNotFoundError:
         raise CurateError(
             "there is no such receipt", where=f"{where}.receipt", found=str(path),
@@ -105,9 +105,9 @@ def _rows_of(path: Path, manifest: dict[str, Any], where: str) -> int:
         ) from None  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise CurateError("this is no receipt of a run", where=str(path), found=repr(error)) from error
-    if stream != manifest["roots"]["stream"]:
+    if manifest["roots"]["stream"] not in streams:
         raise CurateError(
-            "this receipt is of another stream than the manifest", where=f"{where}.receipt", found=f"stream root {stream[:8]}",
+            "this receipt is of another stream than the manifest", where=f"{where}.receipt", found=f"stream root {', '.join(stream[:8] for stream in streams)}",
             allowed=f"stream root {manifest['roots']['stream'][:8]}",
         )  # fmt: skip
     if receipt.get("differences"):
@@ -115,7 +115,7 @@ def _rows_of(path: Path, manifest: dict[str, Any], where: str) -> int:
             "what this run consumed is not what its manifest planned", where=str(path), found="; ".join(receipt["differences"])[:200],
             next="rows: N, as far as the receipt agrees",
         )  # fmt: skip
-    return int(rows)
+    return rows_consumed(receipt, manifest)
 
 
 def _complete(manifests: list[dict[str, Any]]) -> None:

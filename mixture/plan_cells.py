@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 
 from curate.errors import CurateError
-from curate.manifest import read_manifest
+from curate.manifest import read_manifest, rows_consumed
 from curate.recipe import Mixture, PhaseSpec, Recipe
 from mixture import plan_rows
 from mixture.budget import NOTHING, Infeasible, Stock, plan
@@ -77,7 +77,7 @@ def consumed_of(recipe: Recipe) -> dict[str, int]:
         if rows is None:
             receipt = recipe.path(old.receipt or "", f"mixture.continues.{i}.receipt")
             try:
-                rows = int(json.loads(receipt.read_text())["sequences"])
+                rows = rows_consumed(json.loads(receipt.read_text()), manifest)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise CurateError("this is no receipt of a run", where=str(receipt), found=repr(error)) from error
         for component in manifest["components"]:

@@ -44,6 +44,7 @@ KEPT = pa.schema([
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
+UNKNOWN = "unknown"  # language or licence of a document that states none
 BLOCK = 1 << 20  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
 
 

@@ -23,7 +23,7 @@ from curate.schema import SELECTION
 from curate.store import digest, table_root, write_json
 from mixture.hashes import count_learned, row_hashes
 from mixture.pack import Packed, concat, pack
-from mixture.selection import Documents, Use
+from mixture.selection import UNKNOWN, Coded, Documents, Use
 from mixture.stream import CHUNK, expect_leaps, map_tokens
 
 T = TypeVar("T")
@@ -138,13 +138,22 @@ def write_sequences(
     chunks["document"], chunks["more"] = np.arange(chunks.size), layout.more
     hashes, n_loss = _read_rows(layout, chunks, tokens, masks, progress)
     components = np.array([use.component for use in layout.uses], np.uint16)
-    write_json(folder / "shards.json", {"token_bytes": token_bytes, "shards": listed})
+    languages, of_document = named_languages(docs.language)
+    write_json(folder / "shards.json", {"token_bytes": token_bytes, "languages": languages, "shards": listed})
     save(folder / "row_ptr.npy", layout.row_ptr)
     save(folder / "chunks.npy", chunks)
     save(folder / "component.npy", components[layout.row_use])
+    save(folder / "language.npy", of_document[layout.document])
     save(folder / "order.npy", order)
     save(folder / "row_hash.npy", hashes)
     return hashes, n_loss
+
+
+def named_languages(column: Coded) -> tuple[list[str], np.ndarray]:
+    """(names, sorted; int16 (n,) place of every document's in them). A document of no language has UNKNOWN."""
+    spoken = [*column.values, UNKNOWN]
+    names = sorted(set(spoken))
+    return names, np.array([names.index(name) for name in spoken], np.int16)[column.code]
 
 
 def _read_rows(

@@ -20,7 +20,7 @@ from curate.recipe import PhaseSpec, Recipe
 from curate.store import digest, file_sha256, read_json, table_root
 from mixture import budget, order, pack
 from mixture.account import Counts
-from mixture.selection import Coded, Documents, Part
+from mixture.selection import UNKNOWN, Coded, Documents, Part
 from mixture.sequences import Layout
 
 GROUP = "/"  # leaves of a group are named group/leaf
@@ -79,7 +79,7 @@ def per_epoch(
 def _by_value(column: Coded, tokens: np.ndarray) -> dict[str, int]:
     """Trained tokens by value, most first; no value is "unknown"."""
     total: dict[str, int] = {}
-    for name, n in zip([*column.values, "unknown"], tokens.tolist(), strict=True):
+    for name, n in zip([*column.values, UNKNOWN], tokens.tolist(), strict=True):
         if n:
             total[name] = total.get(name, 0) + n
     return dict(sorted(total.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -40,6 +40,7 @@ class Row(NamedTuple):
     labels: np.ndarray  # int64 (L,)
     position_ids: np.ndarray  # int32 (L,), from 0 in every chunk, and in the padding
     document: np.ndarray  # int32 (L,), number of the chunk in the row, -1 on padding
+    language: np.ndarray  # int16 (L,), index into Stream.languages, -1 on padding
     n_tokens: int
     n_loss_tokens: int  # labels that count
     component: int
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     labels: np.ndarray
     position_ids: np.ndarray
     document: np.ndarray
+    language: np.ndarray
     n_tokens: np.ndarray
     n_loss_tokens: np.ndarray
     component: np.ndarray
@@ -92,15 +94,17 @@ class Stream:
         self.held_out_length: int = self.manifest["held_out"].get("sequence_length", self.phases[0].sequence_length)
         base = Path(manifest_path).parent
         folder = base / "sequences"
-        self._row_ptr, self._chunks, self._component, self._order, self._hashes = (
-            _array(folder / name) for name in ("row_ptr.npy", "chunks.npy", "component.npy", "order.npy", "row_hash.npy")
+        names = ("row_ptr", "chunks", "component", "language", "order", "row_hash")
+        self._row_ptr, self._chunks, self._component, self._language, self._order, self._hashes = (
+            _array(folder / f"{name}.npy") for name in names
         )
-        expect_leaps(self._row_ptr, self._chunks, self._component, self._hashes)
+        expect_leaps(self._row_ptr, self._chunks, self._component, self._language, self._hashes)
         if self._row_ptr.size != self.n_sequences + self.n_held_out + 1 or self._order.size != self.n_sequences:
             raise CurateError(
                 "sequences and manifest do not belong together", where=str(folder), next="curate verify", exit_code=1
             )
         listed = _json(folder / "shards.json")
+        self.languages: list[str] = listed["languages"]
         self._dtype = np.dtype(f"<u{listed['token_bytes']}")
         self._shards = [(base / s["path"], s["n_tokens"], s["has_loss"]) for s in listed["shards"]]
         self._open: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
@@ -158,23 +162,29 @@ class Stream:
         """Sequence number of stream index `i`."""
         return int(self._order[i])
 
+    def row_hash_of(self, i: int) -> bytes:
+        """The stored hash of row `i` of the stream."""
+        return self._hashes[int(self._order[i])].tobytes()
+
     def _sequences(self, sequences: np.ndarray, length: int, n_empty: int = 0) -> Batch:
         """Sequences by number, in rows of `length`, then empty rows."""
         n, shape = sequences.size, (sequences.size + n_empty, length)
         ids, labels = np.empty(shape, np.uint32), np.empty(shape, np.int64)
-        positions, document = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        positions, document, language = np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.int16)
         counts = np.zeros((2, n + n_empty), np.int64)  # tokens, labels
         ramp = np.arange(length, dtype=np.int32)
         first, stop = (self._row_ptr[sequences + k].tolist() for k in (0, 1))
         for i in range(n + n_empty):
             own = self._chunks[first[i] : stop[i]].tolist() if i < n else []
             counts[:, i] = self._fill(own, ramp, ids[i], labels[i], positions[i], document[i])
+            spoken = self._language[first[i] : stop[i]] if i < n else np.empty(0, np.int16)
+            language[i] = np.append(spoken, -1)[document[i]]  # -1, the padding, takes the last
         component = np.full(n + n_empty, -1)
         component[:n] = self._component[sequences]
         hashes = [known.tobytes() for known in self._hashes[sequences]] + [b""] * n_empty
         if self.verify:
             self._check(sequences, ids, document, hashes)
-        return Batch(ids, labels, positions, document, counts[0], counts[1], component, hashes)
+        return Batch(ids, labels, positions, document, language, counts[0], counts[1], component, hashes)
 
     def _fill(
         self,
@@ -231,7 +241,7 @@ class Stream:
 
 def _only(batch: Batch) -> Row:
     """The row of a batch of one."""
-    arrays = (batch.input_ids[0], batch.labels[0], batch.position_ids[0], batch.document[0])
+    arrays = (batch.input_ids[0], batch.labels[0], batch.position_ids[0], batch.document[0], batch.language[0])
     return Row(*arrays, int(batch.n_tokens[0]), int(batch.n_loss_tokens[0]), int(batch.component[0]), batch.row_hash[0])
 
 

@@ -2,24 +2,33 @@
 
 `step-000120/` appears by one rename after every file in it is on disk; what is read back is checked against its list of hashes.
 There is no random state in it: every draw of the trainer is a function of (seed, step, row). Nor a scheduler: the rate is a
-function of the step. May import curate.errors, curate.store; torch, transformers.
+function of the step. The optimizer lies in torch's distributed format, its state by the names of the weights, which any number of
+processes reads again, each its part. May import curate.errors, curate.store, train.model; torch, accelerate, transformers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+import torch.distributed.checkpoint as dcp
+from accelerate import Accelerator
+from torch.distributed.checkpoint import state_dict as states
 
 from curate.errors import CurateError
 from curate.store import file_sha256, read_json, write_json
+from train.model import Scorer
 
 LIST = "checkpoint.json"
+OPTIMIZER = "optimizer"
+EXTENDED = "stream_roots"  # a list that may grow at its end
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,12 @@ class Checkpoint:
     run: dict
     receipt: dict
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.load_state_dict(torch.load(self.path / "optimizer.pt", map_location="cpu", weights_only=True))
+    def load_optimizer(self, scorer: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Into an optimizer over the same weights, on any number of processes."""
+        state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
+        with _alone_or_not() as alone:
+            dcp.load(state, checkpoint_id=self.path / OPTIMIZER, no_dist=alone)
+        states.set_optimizer_state_dict(scorer, optimizer, state["optimizer"])
 
 
 def name_of(step: int) -> str:
@@ -41,55 +54,72 @@ def name_of(step: int) -> str:
 
 
 def save(
-    folder: Path, step: int, cursor: int, model: PreTrainedModel, optimizer: torch.optim.Optimizer, *,
+    folder: Path, step: int, cursor: int, scorer: Scorer, optimizer: torch.optim.Optimizer, accelerator: Accelerator, *,
     receipt: dict, identity: dict, run: dict, tokenizer: Sequence[Path], keep: int,
 ) -> Path:  # fmt: skip
-    """Write `folder/step-N`, then remove all but the `keep` newest. Only one process of a run calls this."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary, final = folder / f".{name_of(step)}.{os.getpid()}", folder / name_of(step)
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-    for file in tokenizer:
-        shutil.copyfile(file, temporary / file.name)
-    write_json(temporary / "receipt.json", receipt)
-    files = [
-        {"name": str(file.relative_to(temporary)), "bytes": file.stat().st_size, "sha256": file_sha256(file)}
-        for file in sorted(temporary.rglob("*"))
-        if file.is_file()
-    ]
-    write_json(temporary / LIST, {"step": step, "cursor": cursor, "identity": identity, "run": run, "files": files})
-    for path in [*temporary.rglob("*"), temporary]:
-        _to_disk(path)
-    if final.exists():  # a damaged one that this run went back behind
-        _remove(final)
-    temporary.rename(final)
-    _to_disk(folder)
-    for old in sorted(s for s in _steps(folder) if s <= step)[:-keep]:
-        _remove(folder / name_of(old))
+    """Write `folder/step-N`, then remove all but the `keep` newest. Every process of a run calls this."""
+    temporary, final = folder / f".{name_of(step)}.writing", folder / name_of(step)
+    speaks = accelerator.is_main_process
+    if speaks:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
+    with _alone_or_not() as alone:
+        dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
+    weights = _gathered(scorer, accelerator)
+    if speaks:
+        scorer.model.save_pretrained(temporary, **weights)  # type: ignore[operator]
+        for file in tokenizer:
+            shutil.copyfile(file, temporary / file.name)
+        write_json(temporary / "receipt.json", receipt)
+        files = [
+            {"name": str(file.relative_to(temporary)), "bytes": file.stat().st_size, "sha256": file_sha256(file)}
+            for file in sorted(temporary.rglob("*"))
+            if file.is_file()
+        ]
+        write_json(temporary / LIST, {"step": step, "cursor": cursor, "identity": identity, "run": run, "files": files})
+        for path in [*temporary.rglob("*"), temporary]:
+            _to_disk(path)
+        if final.exists():  # a damaged one that this run went back behind
+            _remove(final)
+        temporary.rename(final)
+        _to_disk(folder)
+        for old in sorted(s for s in _steps(folder) if s <= step)[:-keep]:
+            _remove(folder / name_of(old))
+    accelerator.wait_for_everyone()
     return final
 
 
-def newest(folder: Path, identity: dict, say: Callable[[str], None]) -> Checkpoint | None:
+@contextlib.contextmanager
+def _alone_or_not() -> Iterator[bool]:
+    """Whether there is one process only, which torch warns of though told so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield not torch.distributed.is_initialized()
+
+
+def _gathered(scorer: Scorer, accelerator: Accelerator) -> dict[str, Any]:
+    """The whole weights on the main process, where they are shared out among the processes; else nothing."""
+    if not any(hasattr(p, "full_tensor") for p in scorer.parameters()):
+        return {}
+    options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole = states.get_model_state_dict(scorer, options=options)
+    return {"state_dict": {name.removeprefix("model."): value for name, value in whole.items()}}
+
+
+def newest(folder: Path, identity: dict, say: Callable[[str], None], allow: Collection[str] = ()) -> Checkpoint | None:
     """The newest whole checkpoint, or None where there is none yet. Older ones are tried, aloud, when a newer one is damaged.
 
-    Raises CurateError when it was made from something else than `identity` says, or when all are damaged.
+    Raises CurateError when it was made from something else than `identity` says, but for the keys in `allow`, or when all are damaged.
     """
     steps = sorted(_steps(folder), reverse=True)
     for step in steps:
         path = folder / name_of(step)
         try:
-            found = _read(path)
-        except CurateError as error:
+            return read(path, identity, say, allow)
+        except _DamagedError as error:
             say(f"{path} is damaged ({error.what}); trying the one before it")
-            continue
-        if differences := _differences(found.pop("identity"), identity):
-            raise CurateError(
-                "this checkpoint belongs to another training: " + "; ".join(differences), where=str(path),
-                next=f"give the old values back to go on with it, or train anew: --set save.to=FOLDER, or remove {folder}"
-                + (" (the mixture was built again, from other input or another recipe)" if "stream_root" in str(differences) else ""),
-            )  # fmt: skip
-        return Checkpoint(path, found["step"], found["cursor"], found["run"], read_json(path / "receipt.json"))
     if steps:
         raise CurateError(
             "no checkpoint here is whole", where=str(folder), found=f"{len(steps)} damaged", exit_code=1,
@@ -98,32 +128,58 @@ def newest(folder: Path, identity: dict, say: Callable[[str], None]) -> Checkpoi
     return None
 
 
+def read(path: Path, identity: dict, say: Callable[[str], None], allow: Collection[str] = ()) -> Checkpoint:
+    """A checkpoint whose files are all as they were written. Raises CurateError as `newest` does."""
+    found = _read(path)
+    differences = _differences(found.pop("identity"), identity)
+    refused = [text for key, text in differences if key not in allow]
+    if refused:
+        raise CurateError(
+            "this checkpoint belongs to another training: " + "; ".join(refused), where=str(path),
+            next="give the old values back to go on with it, or train anew: --set save.to=FOLDER, or remove "
+            + str(path.parent) + ("" if EXTENDED in str(differences) else ", or name what may differ: --set 'allow=[KEY]'")
+            + (" (the mixture was built again, from other input or another recipe)" if EXTENDED in str(differences) else ""),
+        )  # fmt: skip
+    for _, text in differences:
+        say(f"allowed: {text}")
+    return Checkpoint(path, found["step"], found["cursor"], found["run"], read_json(path / "receipt.json"))
+
+
 def clean(folder: Path) -> None:
     """Remove what an interrupted save left behind."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
+class _DamagedError(CurateError):
+    pass
+
+
 def _read(path: Path) -> dict:
     try:
         found = read_json(path / LIST)
     except FileNotFoundError:
-        raise CurateError(f"{LIST} is missing", where=str(path), exit_code=1) from None
+        raise _DamagedError(f"{LIST} is missing", where=str(path), exit_code=1) from None
+    except CurateError as error:
+        raise _DamagedError(f"{LIST} is unreadable", where=str(path), exit_code=1) from error
     for file in found["files"]:
         at = path / file["name"]
         if not at.is_file() or at.stat().st_size != file["bytes"] or file_sha256(at) != file["sha256"]:
-            raise CurateError(f"{file['name']} is not what was written", where=str(path), exit_code=1)
+            raise _DamagedError(f"{file['name']} is not what was written", where=str(path), exit_code=1)
     return found
 
 
-def _differences(saved: dict, wanted: dict, at: str = "") -> list[str]:
-    said: list[str] = []
+def _differences(saved: dict, wanted: dict) -> list[tuple[str, str]]:
+    """(key, a sentence) of everything that differs; a list of streams that goes on from the old one does not."""
+    said: list[tuple[str, str]] = []
     for key in sorted({*saved, *wanted}):
         was, now = saved.get(key), wanted.get(key)
+        if key == EXTENDED and was and now and now[: len(was)] == was:
+            continue
         if isinstance(was, dict) and isinstance(now, dict):
-            said += _differences(was, now, f"{at}{key}.")
+            said += [(key, f"{key}.{text}") for _, text in _differences(was, now)]
         elif was != now:
-            said.append(f"{at}{key} was {_short(was)} and is now {_short(now)}")
+            said.append((key, f"{key} was {_short(was)} and is now {_short(now)}"))
     return said
 
 

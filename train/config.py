@@ -1,15 +1,12 @@
-"""The run file: YAML in, a checked `RunFile` out; then, beside a manifest, a `Plan` in whole rows and steps.
+"""The run file: YAML in, a checked `RunFile` out.
 
 Every mistake is one CurateError naming file, line and key, before torch is loaded. Paths start where the command runs.
-May import curate.errors, curate.recipe, curate.units, mixture.batches, train.schedule.
+May import curate.errors, curate.recipe, curate.units, train.schedule (the names of curves).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +17,9 @@ from curate.recipe import Strict, Where, validate
 from curate.recipe.files import apply_set, load_extended
 from curate.recipe.strict import read_quantity
 from curate.units import Quantity
-from mixture.batches import Phase, Steps, in_tokens
-from train.schedule import Kind, Schedule
+from train.schedule import Kind, Shape
 
-LOGITS_BYTES = 2**28  # micro_batch auto: at most this many bytes of fp32 logits in one forward pass (guess)
+Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio", "mlflow"]
 
 
 def _units(*units: str) -> BeforeValidator:
@@ -39,37 +35,98 @@ def _after(value: object) -> object:
     return value if value == "end_of_manifest" else read_quantity(value, ("steps",))
 
 
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+
+
 class ModelSpec(Strict):
     init: str | dict[str, Any]  # folder, hub id, config.json of a fresh model, or that config in place
     revision: str | None = None
     tokenizer: str | None = None  # folder or tokenizer.json, where neither build nor model brings the manifest's
-    dtype: Literal["fp32", "bf16"] = "fp32"  # of the calculation; weights and optimizer are always fp32
-    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    dtype: Literal["fp32", "bf16"] = "fp32"  # of the calculation
+    weights: Literal["fp32", "bf16"] = "fp32"  # of what is trained, its gradients and the optimizer's state
+    attention: str = "auto"  # auto | sdpa | eager | flex_attention | flash_attention_2 | flash_attention_3 | a kernel of the hub
+    checkpointing: bool = False  # gradient checkpointing: activations are computed again in the backward pass
+    compile: bool = False  # torch.compile, layer by layer
     seed: int = Field(default=0, ge=0, lt=2**63)  # first weights of a fresh model
 
 
+class Full(Strict):
+    """Patterns are of parameter names, as in fnmatch: 'model.layers.0.*'."""
+
+    freeze: Names = ()
+    train_only: Names = ()
+
+
+class Lora(Strict):
+    """peft's LoraConfig, by its own words where it has them."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Names = ("all-linear",)  # module names, or all-linear: all but the head
+    exclude: Names = ()
+    train_also: Names = ()  # modules trained whole: embed_tokens, lm_head
+    rslora: bool = False  # alpha / sqrt(r) in place of alpha / r
+    dora: bool = False
+    quantize: Literal["none", "nf4"] = "none"  # QLoRA: the frozen weights in four bits (bitsandbytes)
+
+
+class Adapt(Strict):
+    full: Full | None = None
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Adapt:
+        if (self.full is None) == (self.lora is None):
+            raise ValueError("one of full, lora")
+        return self
+
+
+def _adapt(value: object) -> object:
+    return {value: {}} if value in ("full", "lora") else value
+
+
 class Optimizer(Strict):
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "adamw_8bit", "adafactor", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
     clip: float | None = Field(default=1.0, gt=0)
+    rounding: Literal["nearest", "stochastic"] = "nearest"  # of weights in bf16 (torchao)
 
 
-class ScheduleSpec(Strict):
-    kind: Kind = "cosine"
-    peak_lr: float = Field(gt=0)
-    warmup: Length = Quantity(Fraction(0), "steps")
+class PhaseSchedule(Strict):
+    """A phase's own curve. Its peak is where the curve before it has come to, unless it says another."""
+
+    kind: Kind = "linear"
+    peak_lr: float | None = Field(default=None, gt=0)
+    warmup: Length | None = None
     decay: Length | None = None
-    floor: float = Field(default=0.0, ge=0)  # a learning rate, like peak_lr
+    floor: float = Field(default=0.0, ge=0)
+    shape: Shape = "linear"
+    power: float = Field(default=1.0, gt=0)
+    at: tuple[Length, ...] = ()
+    factor: float = Field(default=0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _fits_kind(self) -> ScheduleSpec:
+    def _fits_kind(self) -> PhaseSchedule:
         if (self.kind == "wsd") != (self.decay is not None):
             raise ValueError("decay: belongs to kind wsd, which needs it ('10 %', '500 steps')")
-        if self.floor > self.peak_lr:
+        if (self.kind == "step") != bool(self.at):
+            raise ValueError("at: belongs to kind step, which needs it (['80 %', '90 %'])")
+        if self.peak_lr is not None and self.floor > self.peak_lr:
             raise ValueError(f"floor {self.floor:g} is above peak_lr {self.peak_lr:g}")
         return self
+
+
+class ScheduleSpec(PhaseSchedule):
+    kind: Kind = "cosine"
+    peak_lr: float = Field(gt=0)
+    phases: dict[str, PhaseSchedule] = {}
 
 
 class Stop(Strict):
@@ -88,20 +145,26 @@ class Evaluate(Strict):
 
 
 class Track(Strict):
-    to: tuple[Literal["jsonl"], ...] = ("jsonl",)
+    to: tuple[Tracker, ...] = ("jsonl",)  # jsonl is always written
+    project: str = "veski"
+    energy: bool = False
 
 
 class RunFile(Strict):
     method: Literal["cpt"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    manifest: str
+    manifest: Names  # one, or several that are trained one after the other
     model: ModelSpec
+    adapt: Annotated[Adapt, BeforeValidator(_adapt)] = Adapt(full=Full())
     global_batch: Tokens
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = (
         "auto"  # sequences (of the first phase) in one forward pass on a device
     )
     optimizer: Optimizer = Optimizer()
     schedule: ScheduleSpec
+    start_from: str | None = None  # a checkpoint of another run of the same stream: its step, weights, optimizer and receipt
+    skip: tuple[Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], ...] = ()  # rows of the stream that are not trained
+    allow: Names = ()  # what may differ from the checkpoint that is gone on from, by the name its refusal gives
     stop: Stop = Stop()
     save: Save
     evaluate: Evaluate = Evaluate()
@@ -110,6 +173,16 @@ class RunFile(Strict):
 
     def canonical(self) -> dict:
         return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def manifests(self) -> list[Path]:
+        return [Path(manifest) for manifest in self.manifest]
+
+    @property
+    def skipped(self) -> list[range]:
+        """Stream indices that are left out, ends included in the file."""
+        pairs = [text.partition("-") for text in self.skip]
+        return [range(int(first), int(last or first) + 1) for first, _, last in pairs]
 
 
 def load_run(path: Path, sets: Sequence[str] = ()) -> RunFile:
@@ -126,11 +199,12 @@ def load_run(path: Path, sets: Sequence[str] = ()) -> RunFile:
 
 
 def _check_files(run: RunFile, where: Where, path: Path) -> None:
-    if not Path(run.manifest).is_file():
-        raise CurateError(
-            "there is no manifest here", where=where.get(("manifest",), str(path)), found=run.manifest,
-            next=f"curate build-mixture RECIPE --out {Path(run.manifest).parent}",
-        )  # fmt: skip
+    for manifest in run.manifests:
+        if not manifest.is_file():
+            raise CurateError(
+                "there is no manifest here", where=where.get(("manifest",), str(path)), found=str(manifest),
+                next=f"curate build-mixture RECIPE --out {manifest.parent}",
+            )  # fmt: skip
     init = run.model.init
     if isinstance(init, str) and not Path(init).exists():
         place = where.get(("model", "init"), where.get(("model",), str(path)))
@@ -141,53 +215,13 @@ def _check_files(run: RunFile, where: Where, path: Path) -> None:
             )  # fmt: skip
         if run.model.revision is None:
             raise CurateError("a model from the hub is pinned: model.revision is missing", where=place, found=init)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The run beside its manifest: everything in whole rows and steps. One schedule over the steps of all phases."""
-
-    steps: Steps  # of the whole stream; rows of a batch x sequence_length = global batch, in every phase
-    n_steps: int
-    save_every: int | None  # steps
-    held_out_every: int | None  # steps
-    schedule: Schedule
-
-
-def plan_run(run: RunFile, phases: Sequence[Phase]) -> Plan:
-    """Raises CurateError where the batch is not whole rows, or the manifest has fewer steps than asked."""
-    tokens = run.global_batch.count
-    stream = in_tokens(phases, tokens)
-    available = stream.n_steps
-    n_steps = available if run.stop.after == "end_of_manifest" else run.stop.after.count
-    if not 1 <= n_steps <= available:
+    if run.adapt.lora and run.model.weights == "bf16":
         raise CurateError(
-            "no row is trained twice: the manifest ends before", where="stop.after", found=f"{n_steps} steps",
-            allowed=f"1 to {available} steps, or end_of_manifest", next="ask the recipe for a larger total or more max_epochs",
+            "adapters are trained in fp32; the frozen weights take model.dtype", where=where.get(("model", "weights"), str(path)),
+            found="weights: bf16 with lora", allowed="weights: fp32 (the default)",
         )  # fmt: skip
-
-    def steps(q: Quantity | None) -> int:
-        if q is None:
-            return 0
-        if q.unit == "steps":
-            return q.count
-        return math.ceil(q.value / tokens) if q.unit == "tokens" else math.ceil(q.value * n_steps)
-
-    spec = run.schedule
-    schedule = Schedule(spec.kind, spec.peak_lr, spec.floor, n_steps, steps(spec.warmup), steps(spec.decay))
-    if schedule.n_warmup + schedule.n_decay > n_steps:
+    if run.optimizer.rounding == "stochastic" and (run.model.weights != "bf16" or run.optimizer.name == "muon"):
         raise CurateError(
-            "warmup and decay are longer than the run", where="schedule",
-            found=f"{schedule.n_warmup} + {schedule.n_decay} steps", allowed=f"{n_steps} steps together",
+            "stochastic rounding is of weights in bf16", where=where.get(("optimizer", "rounding"), str(path)),
+            found=f"model.weights {run.model.weights}, optimizer {run.optimizer.name}", allowed="model.weights: bf16 with adamw",
         )  # fmt: skip
-    save, held_out = steps(run.save.every), steps(run.evaluate.held_out_every)
-    return Plan(stream, n_steps, save or None, held_out or None, schedule)
-
-
-def micro_rows(settings: RunFile, plan: Plan, vocabulary: int, length: int, world: int) -> int:
-    """Rows of `length` tokens in one forward pass: as many tokens as asked for rows of the first phase, so that longer rows need no
-    more memory; or as many rows as keep the logits under LOGITS_BYTES."""
-    each = max(1, settings.global_batch.count // length // world)
-    if settings.micro_batch != "auto":
-        return max(1, min(each, settings.micro_batch * plan.steps.phases[0].sequence_length // length))
-    return max(1, min(each, LOGITS_BYTES // (4 * length * vocabulary)))

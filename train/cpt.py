@@ -3,35 +3,60 @@
 Step g trains global batch g of the stream (mixture.batches), whatever the number of processes or the micro batch; phases follow each
 other, each with rows of its own length. The gradient is of (sum of the losses of all loss tokens of the global batch) / (their number),
 over all processes. Resume is the step number.
-May import curate.errors, curate.manifest, mixture.stream, train.*; torch, accelerate. curate/cli.py calls `run`.
+May import curate.errors, train.*; torch, accelerate. curate/cli.py calls `run`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from transformers.utils.logging import disable_progress_bar
 
 from curate.errors import CurateError
-from curate.manifest import read_manifest
-from mixture.stream import Stream
-from train import checkpoint, isolation, tokenizer
-from train.batch import EMPTY, read
-from train.config import Plan, RunFile, load_run, micro_rows, plan_run
+from train import adapt, checkpoint, flops, optimizer, selfcheck, tokenizer
+from train.batch import Rows, read
+from train.config import RunFile, load_run
+from train.dropout import Draws, by_row
 from train.evaluate import HeldOut
-from train.model import build, config_of, identity_of, losses
-from train.receipt import Receipt, Watch, account, evidence, marks_of, verdict
+from train.finite import check_finite
+from train.head import IGNORED
+from train.model import Scorer, build, compile_layers, config_of, identity_of
+from train.receipt import Receipt, Watch, account, evidence, verdict
+from train.steps import Plan, micro_rows, plan_run
 from train.stop import Stop
-from train.watch import Watching
+from train.streams import Streams, open_streams
+from train.sums import Sums, Tally
+from train.watch import StepRecord, Watching
+
+
+@dataclass
+class Run:
+    """A run with everything that its loop needs; `start` steps are done."""
+
+    settings: RunFile
+    streams: Streams
+    plan: Plan
+    accelerator: Accelerator
+    sizes: dict[int, int]  # row length -> rows in one forward pass
+    tokenizer: tokenizer.Found
+    identity: dict
+    receipt: Receipt
+    start: int
+    last: checkpoint.Checkpoint | None
+    draws: Draws = field(default_factory=Draws)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.save.to)
 
 
 def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
@@ -39,138 +64,182 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     started = time.monotonic()
     disable_progress_bar()  # of transformers: one bar on the screen, ours
     settings = load_run(Path(run_file), sets)
-    manifest = read_manifest(Path(settings.manifest))
-    stream = Stream(Path(settings.manifest))
-    plan = plan_run(settings, stream.phases)
-    config = config_of(settings.model, manifest)
-    found = tokenizer.find(manifest, Path(settings.manifest), settings.model)
-    accelerator = _accelerator(plan)
-    folder, speaks = Path(settings.save.to), accelerator.is_main_process
-    lengths = [phase.sequence_length for phase in stream.phases]
-    sizes = {
-        length: micro_rows(settings, plan, config.vocab_size, length, accelerator.num_processes)
-        for length in (*lengths, stream.held_out_length)
-    }
-    identity = {
-        "stream_root": manifest["roots"]["stream"],
-        "tokenizer_sha256": manifest["tokenizer"]["sha256"],
-        "sequence_length": lengths[0] if len(lengths) == 1 else lengths,
-        "global_batch": settings.global_batch.count,
-        "model_config": identity_of(config),
-    }
-
-    watching = Watching(folder, settings.name, plan.n_steps, list(stream.components), speaks)
-    with watching, Stop(settings.stop.max_hours, started) as stop:
-        last = checkpoint.newest(folder, identity, watching.say)
-        if speaks:
-            checkpoint.clean(folder)
-        start = last.step if last else 0
-        marks = marks_of(manifest)
-        receipt = Receipt.from_json(last.receipt, marks) if last else Receipt(list(stream.components), marks)
-        if start >= plan.n_steps:
+    streams = open_streams(settings.manifests)
+    plan = plan_run(settings, streams.phases)
+    manifest, length = streams.manifests[0], max(phase.sequence_length for phase in streams.phases)
+    config = config_of(settings.model, manifest["tokenizer"], length)
+    found = tokenizer.find(manifest, settings.manifests[0], settings.model)
+    accelerator = _accelerator(settings, plan)
+    lengths = {phase.sequence_length for phase in streams.phases} | {streams.held_out_length}
+    world, device = accelerator.num_processes, accelerator.device.type
+    name = torch.cuda.get_device_name(accelerator.device) if device == "cuda" else device
+    counted = flops.count(config, length, settings.adapt, name)
+    with (
+        Watching(settings, plan, list(streams.components), list(streams.languages), accelerator, counted) as watching,
+        Stop(settings.stop.max_hours, started) as stop,
+    ):
+        identity = {
+            "stream_roots": [m["roots"]["stream"] for m in streams.manifests],
+            "tokenizer_sha256": manifest["tokenizer"]["sha256"],
+            "global_batch": settings.global_batch.count,
+            "model_config": identity_of(config),
+            "adapt": settings.adapt.model_dump(mode="json"),
+        }
+        last = _last(settings, identity, accelerator, watching)
+        start = _start(last, plan)
+        now = Run(
+            settings, streams, plan, accelerator, {n: micro_rows(settings, plan, n, world, device) for n in lengths}, found,
+            identity, Receipt(streams, last.receipt if last else None), start, last,
+        )  # fmt: skip
+        if start >= plan.n_steps and last:
             watching.say(
                 f"{settings.name} is complete: all {plan.n_steps} steps were done before. To train anew: --set save.to=FOLDER"
             )
-            return _finish(folder / checkpoint.name_of(start), receipt, manifest, watching)
+            return _finish(now, last.path, watching)
         if last:
             watching.say(f"going on from {last.path}: step {start} of {plan.n_steps}" + _changed(last.run, settings.canonical()))
             watching.event("resumed", step=start, path=str(last.path))
-
-        model = build(settings.model, config, last.path if last else None).to(accelerator.device)
-        optimizer = _optimizer(model, settings)
-        if last:
-            last.load_optimizer(optimizer)
-        watching.say(_summary(settings, plan, model, sizes, accelerator))
-        for number, length in enumerate(lengths):
-            if length not in lengths[:number]:
-                said = isolation.check(model, stream, settings.model.dtype, sizes[length], accelerator.device, number)
-                watching.say(said + (f" (phase {stream.phases[number].name})" if len(lengths) > 1 else ""))
-        watch = Watch(model)
-        wrapped, optimizer = accelerator.prepare(model, optimizer)
-        wrapped.train()
-        if found.problem:
-            watching.say(found.problem)
-        held_out = HeldOut(stream, accelerator, sizes[stream.held_out_length], found.tokenizer)
-
-        def measure_held_out(done: int) -> None:
-            if held_out.n_rows:
-                watching.held_out(done, held_out.measure(wrapped, accelerator, settings.model.dtype))
-
-        def save(done: int) -> Path:
-            path = folder / checkpoint.name_of(done)
-            if speaks:
-                checkpoint.save(
-                    folder, done, plan.steps.cursor(done), model, optimizer, keep=settings.save.keep,
-                    receipt=account(receipt, manifest), identity=identity, run=settings.canonical(), tokenizer=found.files,
-                )  # fmt: skip
-            accelerator.wait_for_everyone()
-            watching.event("saved", step=done, path=str(path))
-            return path
-
-        if not start:
-            measure_held_out(0)
-        for step in range(start, plan.n_steps):
-            clock = time.monotonic()
-            mine = plan.steps.share(step, accelerator.process_index, accelerator.num_processes)
-            size = sizes[lengths[mine.phase]]
-            if len(lengths) > 1 and step in (start, plan.steps.first_step(mine.phase)):
-                watching.phase(step, stream.phases[mine.phase].name, plan.steps.rows[mine.phase], lengths[mine.phase])
-            rows = read(stream, mine)
-            n_asked = int(accelerator.reduce(torch.tensor(rows.n_loss_tokens, device=accelerator.device), "sum"))
-            rate = plan.schedule.rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-
-            sums = []
-            for first in range(0, mine.size, size):
-                part = rows.part(first, size).to(accelerator.device)
-                torch.manual_seed(
-                    draw(settings.seed, step, mine.rows.start + first)
-                )  # dropout: the same however often one stopped
-                is_last = first + size >= mine.size
-                with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
-                    loss = losses(wrapped, part, settings.model.dtype)
-                    # accelerate averages gradients over processes: times their number, so that the sum remains
-                    accelerator.backward(loss.sum() * (accelerator.num_processes / max(1, n_asked)))
-                sums.append(loss.detach().sum(1))
-            norm = accelerator.clip_grad_norm_(wrapped.parameters(), settings.optimizer.clip or math.inf)
-            optimizer.step()
-            optimizer.zero_grad()
-
-            lines = _gather(accelerator, evidence(watch.take(), rows))
-            nats = _gather(accelerator, torch.cat(sums).double().cpu().numpy())
-            receipt.add(lines)
-            per_component = _by_component(list(stream.components), lines, nats)
-            _check_finite(per_component, float(norm), step, plan, folder)
-            done = step + 1
-            watching.step(done, per_component, rate, float(norm), int(lines[:, 2].sum()), time.monotonic() - clock)
-
-            why = stop.why(accelerator, done) if done < plan.n_steps else ""
-            if done == plan.n_steps or (plan.held_out_every and done % plan.held_out_every == 0):
-                measure_held_out(done)
-            if why or done == plan.n_steps or (plan.save_every and done % plan.save_every == 0):
-                path = save(done)
-            if why:
-                watching.event("stopped", step=done, why=why)
-                watching.say(f"stopped after step {done} of {plan.n_steps} ({why}), saved {path}")
-                watching.say("the same command goes on from there")
-                return 0
-    return _finish(path, receipt, manifest, watching)
+        model = build(settings.model, settings.adapt, config, None if settings.adapt.lora or not last else last.path)
+        scorer = Scorer(adapt.adapt(model, settings.adapt, last.path if last else None), settings.model.dtype)
+        try:
+            path = _train(now, scorer.to(accelerator.device), watching, stop)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(now, error) from error
+        return 0 if path is None else _finish(now, path, watching)
 
 
-def draw(seed: int, step: int, row: int) -> int:
-    """The seed of one micro batch: blake2b-64 of (run seed, step, stream index of its first row), 63 bits."""
-    data = b"".join(value.to_bytes(8, "little") for value in (seed, step, row))
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
+def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | None:
+    """All steps that are left; the last checkpoint, or None where the run was stopped before the end."""
+    settings, plan, accelerator, streams = run.settings, run.plan, run.accelerator, run.streams
+    drops = by_row(scorer.model, run.draws)
+    watching.say(_summary(run, scorer, drops))
+    if settings.model.compile:
+        compile_layers(scorer)
+    steps = optimizer.build(scorer, settings)
+    wrapped, prepared = accelerator.prepare(scorer, steps)
+    scorer, steps = accelerator.unwrap_model(wrapped), prepared.optimizer
+    for said in selfcheck.check(streams, run.sizes, run.tokenizer.tokenizer, scorer, wrapped, accelerator.device):
+        watching.say(said)
+    if run.last:
+        run.last.load_optimizer(scorer, steps)
+    watch = Watch(scorer.decoder)
+    held_out = HeldOut(streams, accelerator, run.sizes[streams.held_out_length], run.tokenizer.tokenizer)
+    n_bytes = run.tokenizer.tokenizer.byte_lengths if run.tokenizer.tokenizer else None
+    if run.tokenizer.problem:
+        watching.say(run.tokenizer.problem)
+    skipped = {row for rows in settings.skipped for row in rows}
 
+    def measure_held_out(done: int) -> None:
+        if held_out.n_rows:
+            watching.held_out(done, held_out.measure(wrapped, accelerator))
 
-def _accelerator(plan: Plan) -> Accelerator:
-    accelerator = Accelerator()
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise CurateError(
-            "sharded training is not built yet", found=str(accelerator.distributed_type),
-            allowed="one process, or plain data parallel",
+    def save(done: int) -> Path:
+        path = checkpoint.save(
+            run.folder, done, plan.steps.cursor(done), scorer, steps, accelerator, keep=settings.save.keep,
+            receipt=account(run.receipt, streams), identity=run.identity, run=settings.canonical(), tokenizer=run.tokenizer.files,
         )  # fmt: skip
+        watching.event("saved", step=done, path=str(path))
+        return path
+
+    if not run.start:
+        measure_held_out(0)
+    wrapped.train()
+    for step in range(run.start, plan.n_steps):
+        clock = Clock()
+        mine = plan.steps.share(step, accelerator.process_index, accelerator.num_processes)
+        phase = streams.phases[mine.phase]
+        if len(streams.phases) > 1 and step in (run.start, plan.steps.first_step(mine.phase)):
+            watching.phase(step, phase.name, plan.steps.rows[mine.phase], phase.sequence_length)
+        rows = read(streams, mine, skipped)
+        n_asked = int(accelerator.reduce(torch.tensor(rows.n_loss_tokens, device=accelerator.device), "sum"))
+        rate = plan.schedule.rate(step)
+        for group in steps.param_groups:
+            group["lr"] = rate
+        clock.lap("data")
+
+        nats = []
+        for first, part in _micro_batches(rows, run.sizes[phase.sequence_length], accelerator):
+            run.draws.begin(settings.seed, step, [mine.rows.start + first + k for k in range(len(part))])
+            is_last = first + len(part) >= mine.size
+            with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
+                # accelerate averages gradients over processes: times their number, so that the sum remains
+                each = torch.where(part.labels != IGNORED, accelerator.num_processes / max(1, n_asked), 0.0)
+                total, losses = wrapped(part.input_ids, part.position_ids, part.labels, each)
+                accelerator.backward(total)
+            nats.append(losses)
+        clock.lap("forward_backward", accelerator.device)
+        norm = float(accelerator.clip_grad_norm_(wrapped.parameters(), settings.optimizer.clip or math.inf))
+        prepared.step()
+        prepared.zero_grad()
+        clock.lap("optimizer", accelerator.device)
+
+        lines = _gather(accelerator, evidence(watch.take(phase.sequence_length), rows, len(streams.languages)))
+        tally = Tally.of(rows, torch.cat(nats), streams, n_bytes).summed(accelerator)
+        step_rows = plan.steps.share(step).rows
+        left_out = sorted(skipped.intersection(step_rows))
+        run.receipt.add(lines, left_out)
+        if left_out:
+            watching.event("skipped", step=step + 1, rows=left_out)
+        check_finite(tally, norm, step, rows, torch.cat(nats), accelerator, streams, run.folder)
+        clock.lap("account")
+        done = step + 1
+        watching.step(StepRecord(
+            done, phase.name, rate, norm, tally.components(streams), tally.languages(streams), int(lines[:, 2].sum()),
+            plan.steps.rows[mine.phase] * phase.sequence_length, clock.laps, _memory(accelerator.device),
+        ))  # fmt: skip
+
+        why = stop.why(accelerator, done) if done < plan.n_steps else ""
+        if done == plan.n_steps or (plan.held_out_every and done % plan.held_out_every == 0):
+            measure_held_out(done)
+        if why or done == plan.n_steps or (plan.save_every and done % plan.save_every == 0):
+            path = save(done)
+        if why:
+            watching.event("stopped", step=done, why=why)
+            watching.say(f"stopped after step {done} of {plan.n_steps} ({why}), saved {path}")
+            watching.say("the same command goes on from there")
+            return None
+    return path
+
+
+class Clock:
+    """Seconds of the parts of a step. On an accelerator a part ends when its work is done, so that time is put where it was spent."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.since = time.monotonic()
+
+    def lap(self, name: str, device: torch.device | None = None) -> None:
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.monotonic()
+        self.laps[name], self.since = self.laps.get(name, 0.0) + now - self.since, now
+
+
+def _micro_batches(rows: Rows, size: int, accelerator: Accelerator) -> Iterator[tuple[int, Rows]]:
+    """(place of its first row, rows on the device) of each forward pass."""
+    for first in range(0, len(rows), size):
+        yield first, rows.part(first, size).to(accelerator.device)
+
+
+def _accelerator(settings: RunFile, plan: Plan) -> Accelerator:
+    accelerator = Accelerator()
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise CurateError(
+            "DeepSpeed keeps weights and optimizer to itself, which no checkpoint of ours could hold", found="DeepSpeed",
+            allowed="one process, plain data parallel, or FSDP2: accelerate launch --config_file recipes/train/accelerate/fsdp2.yaml",
+        )  # fmt: skip
+    is_sharded = accelerator.distributed_type == DistributedType.FSDP
+    if is_sharded and not accelerator.is_fsdp2:
+        raise CurateError(
+            "sharding is FSDP2's", found="FSDP1", allowed="fsdp_version: 2", next="accelerate to-fsdp2 --config_file FILE"
+        )
+    if is_sharded and settings.optimizer.name in ("muon", "adamw_8bit"):
+        raise CurateError(
+            "this optimizer needs whole matrices",
+            where="optimizer.name",
+            found=settings.optimizer.name,
+            allowed="adamw, adafactor",
+        )
     for rows in plan.steps.rows:
         if rows % (world := accelerator.num_processes):
             raise CurateError(
@@ -180,15 +249,48 @@ def _accelerator(plan: Plan) -> Accelerator:
     return accelerator
 
 
-def _optimizer(model: torch.nn.Module, settings: RunFile) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only (norms and biases have one dimension)."""
-    spec = settings.optimizer
-    weights = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in weights if p.ndim >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.schedule.peak_lr, betas=spec.betas, eps=spec.eps)
+def _last(settings: RunFile, identity: dict, accelerator: Accelerator, watching: Watching) -> checkpoint.Checkpoint | None:
+    """Where the run goes on from. One process looks through the files, the others hear of it."""
+    found: list[checkpoint.Checkpoint | CurateError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            checkpoint.clean(Path(settings.save.to))
+            found = [checkpoint.newest(Path(settings.save.to), identity, watching.say, settings.allow)]
+            if found[0] is None and settings.start_from:
+                found = [checkpoint.read(Path(settings.start_from), identity, watching.say, settings.allow)]
+        except CurateError as error:
+            found = [error]
+    last = broadcast_object_list(found)[0]
+    if isinstance(last, CurateError):
+        raise last
+    return last
+
+
+def _start(last: checkpoint.Checkpoint | None, plan: Plan) -> int:
+    """Steps of this plan that are done: where its cursor is the checkpoint's (another batch may be allowed by name)."""
+    if last is None:
+        return 0
+    steps = plan.steps
+    low, high = 0, steps.n_steps
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if steps.cursor(middle) < last.cursor else (low, middle)
+    if steps.cursor(low) != last.cursor:
+        raise CurateError(
+            "no step of this global batch begins where the checkpoint ends", where="global_batch",
+            found=f"row {last.cursor} is inside step {low}", allowed="a batch whose rows divide that number",
+        )  # fmt: skip
+    return low
+
+
+def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> CurateError:
+    from train.oom import next_setting
+
+    first = run.streams.phases[0].sequence_length
+    return CurateError(
+        "the device's memory is too small for this", found=str(error).split(". ")[0], exit_code=1,
+        next=next_setting(run.settings, run.sizes[first], run.accelerator.num_processes),
+    )  # fmt: skip
 
 
 def _gather(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
@@ -196,34 +298,17 @@ def _gather(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
     return accelerator.gather(torch.from_numpy(values).to(accelerator.device)).cpu().numpy()
 
 
-def _by_component(names: list[str], lines: np.ndarray, nats: np.ndarray) -> dict[str, list[float]]:
-    """component -> [sum of nats, loss tokens] of one global batch."""
-    sums: dict[str, list[float]] = {}
-    for line, nat in zip(lines, nats, strict=True):
-        if line[1] != EMPTY:
-            pair = sums.setdefault(names[line[1]], [0.0, 0])
-            pair[0], pair[1] = pair[0] + float(nat), pair[1] + int(line[3])
-    return sums
+def _memory(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
-def _check_finite(losses_now: dict[str, list[float]], norm: float, step: int, plan: Plan, folder: Path) -> None:
-    bad = [name for name, (nats, _) in losses_now.items() if not math.isfinite(nats)]
-    if bad or not math.isfinite(norm):
-        rows = plan.steps.share(step).rows
-        raise CurateError(
-            f"step {step + 1} gave no finite number", where=f"stream rows {rows.start} to {rows.stop - 1}",
-            found=f"loss of {', '.join(bad)}" if bad else f"gradient norm {norm}", exit_code=1,
-            next=f"lower schedule.peak_lr or optimizer.clip; checkpoints from before are in {folder}",
-        )  # fmt: skip
-
-
-def _finish(path: Path, receipt: Receipt, manifest: dict, watching: Watching) -> int:
-    entered = account(receipt, manifest)
-    if watching.speaks:
+def _finish(run: Run, path: Path, watching: Watching) -> int:
+    entered = account(run.receipt, run.streams)
+    if run.accelerator.is_main_process:
         if said := watching.from_first_to_last():
             print(said)
-        print(verdict(entered, manifest))
-        print(f"checkpoint {path} (model, tokenizer, optimizer, receipt.json)")
+        print(verdict(entered, run.streams))
+        print(f"checkpoint {path} (model, tokenizer, optimizer, receipt.json)\nnext: curate report {run.folder}")
     return 1 if entered["differences"] else 0
 
 
@@ -237,13 +322,16 @@ def _each(numbers: Sequence[int]) -> str:
     return " and ".join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))
 
 
-def _summary(settings: RunFile, plan: Plan, model: torch.nn.Module, sizes: dict[int, int], accelerator: Accelerator) -> str:
-    n = sum(p.numel() for p in model.parameters())
-    world, steps = accelerator.num_processes, plan.steps
+def _summary(run: Run, scorer: Scorer, drops: int) -> str:
+    n, n_trained = adapt.trained(scorer)
+    world, steps = run.accelerator.num_processes, run.plan.steps
     sequences = " and ".join(f"{phase.n_rows:,} sequences of {phase.sequence_length} tokens" for phase in steps.phases)
-    rows, size = (_each(numbers) for numbers in (steps.rows, [sizes[phase.sequence_length] for phase in steps.phases]))
+    rows, size = (_each(numbers) for numbers in (steps.rows, [run.sizes[phase.sequence_length] for phase in steps.phases]))
+    vocabulary = scorer.causal.config.get_text_config().vocab_size
+    of = "" if n == n_trained else f", {n_trained:,} of them trained"
+    by_lot = f"\ndropout in {drops} places, drawn by step and row" if drops else ""
     return (
-        f"{settings.name}: {n:,} parameters on {accelerator.device}; {sequences}\n"
-        f"{plan.n_steps} steps of {rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
-        f"loss in nats per token; a blind guess among {model.config.vocab_size:,} tokens costs {math.log(model.config.vocab_size):.2f}"
+        f"{run.settings.name}: {n:,} parameters{of}, on {run.accelerator.device}; {sequences}\n"
+        f"{run.plan.n_steps} steps of {rows} sequences ({world} process{'es' * (world > 1)}, {size} in one forward pass)\n"
+        f"loss in nats per token; a blind guess among {vocabulary:,} tokens costs {math.log(vocabulary):.2f}{by_lot}"
     )

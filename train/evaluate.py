@@ -1,7 +1,7 @@
 """Held-out sequences of the manifest in; loss and bits per byte per component out. No gradient, no randomness.
 
-Bytes are those of the decoded tokens that have a label, special tokens left out (they are text to nobody, yet their bits count).
-May import mixture.stream (types), mixture.tokenizer, train.*; torch.
+Bytes are those of the tokens that have a label, special tokens left out (they are text to nobody, yet their bits count).
+May import mixture.tokenizer (types), train.*; torch.
 """
 
 from __future__ import annotations
@@ -13,54 +13,45 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from mixture.tokenizer import Tokenizer
-from train.batch import Rows, collate
-from train.loss import IGNORED
-from train.model import losses
+from train.batch import collate
+from train.sums import Tally
 
 if TYPE_CHECKING:
-    from mixture.stream import Stream
-
-
-def text_bytes(rows: Rows, tokenizer: Tokenizer) -> np.ndarray:
-    """(B,) UTF-8 bytes of each row's labelled tokens, decoded document by document."""
-    special = [control["id"] for control in tokenizer.controls.values()]
-    total = np.zeros(len(rows), np.int64)
-    for i, (labels, document) in enumerate(zip(rows.labels.numpy(), rows.document.numpy(), strict=True)):
-        for k in range(int(document.max(initial=-1)) + 1):
-            target = labels[(document == k) & (labels != IGNORED)]
-            target = target[~np.isin(target, special)]
-            total[i] += len(tokenizer.decode(target).encode())
-    return total
+    from mixture.tokenizer import Tokenizer
+    from train.streams import Streams
 
 
 class HeldOut:
-    """The held-out rows of this rank, read and decoded once."""
+    """The held-out rows of this rank, read once. Every rank has as many forward passes as the others: sharded weights need all of them."""
 
-    def __init__(self, stream: Stream, accelerator: Accelerator, size: int, tokenizer: Tokenizer | None) -> None:
-        mine = range(accelerator.process_index, stream.n_held_out, accelerator.num_processes)
-        rows = [stream.held_out(j) for j in mine]
-        starts = range(0, len(rows), size)
-        self.parts = [collate(rows[s : s + size], mine[s : s + size]) for s in starts]
-        self.bytes = [text_bytes(part, tokenizer) if tokenizer else np.zeros(len(part), np.int64) for part in self.parts]
-        self.components, self.n_rows = list(stream.components), stream.n_held_out
+    def __init__(self, streams: Streams, accelerator: Accelerator, size: int, tokenizer: Tokenizer | None) -> None:
+        self.streams, self.n_rows = streams, streams.n_held_out
+        self.byte_lengths = tokenizer.byte_lengths if tokenizer else None
+        world, rank = accelerator.num_processes, accelerator.process_index
+        mine = list(range(rank, self.n_rows, world))
+        rows = [streams.held_out(j) for j in mine]
+        self.parts = [collate(rows[s : s + size], mine[s : s + size]) for s in range(0, len(rows), size)]
+        self.n_passes = -(-(-(-self.n_rows // world)) // size)
 
-    def measure(self, model: torch.nn.Module, accelerator: Accelerator, dtype: str) -> dict[str, dict[str, float]]:
+    def measure(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, dict[str, float]]:
         """Per component {loss (nats per token), bits_per_byte, tokens}; components without held-out rows are left out."""
-        sums = np.zeros((len(self.components), 3))  # nats, labelled tokens, bytes
-        inner = accelerator.unwrap_model(model)
-        inner.eval()
+        total = np.zeros((len(self.streams.components) + len(self.streams.languages), 4))
+        was_training = model.training
+        model.eval()
         with torch.no_grad():
-            for part, n_bytes in zip(self.parts, self.bytes, strict=True):
-                nats = losses(inner, part.to(accelerator.device), dtype).sum(1).double().cpu().numpy()
-                asked = (part.labels != IGNORED).sum(1).numpy()
-                np.add.at(sums, part.component, np.stack([nats, asked, n_bytes], axis=1))
-        inner.train()
-        total = accelerator.reduce(torch.from_numpy(sums).to(accelerator.device), "sum").cpu().numpy()
-        result: dict[str, dict[str, float]] = {}
-        for name, (nats, tokens, n_bytes) in zip(self.components, total, strict=True):
-            if tokens:
-                result[name] = {"loss": nats / tokens, "tokens": int(tokens)}
-                if n_bytes:
-                    result[name]["bits_per_byte"] = nats / math.log(2) / n_bytes
-        return result
+            for k in range(self.n_passes):
+                part = self.parts[min(k, len(self.parts) - 1)] if self.parts else None
+                rows = (part or collate([self.streams.held_out(0)], [0])).to(accelerator.device)
+                _, losses = model(
+                    rows.input_ids, rows.position_ids, rows.labels, torch.zeros_like(rows.labels, dtype=torch.float32)
+                )
+                if k < len(self.parts):
+                    total += Tally.of(rows, losses, self.streams, self.byte_lengths).values
+        model.train(was_training)
+        sums = Tally(total).summed(accelerator).components(self.streams)
+        return {
+            name: {"loss": s.loss_sum / s.loss_tokens, "tokens": s.loss_tokens}
+            | ({"bits_per_byte": s.loss_sum / math.log(2) / s.n_bytes} if s.n_bytes else {})
+            for name, s in sums.items()
+            if s.loss_tokens
+        }

@@ -2,24 +2,28 @@
 
 The trap this room guards: transformers isolates packed documents from `position_ids` alone, only when there is neither a 2D
 mask nor a cache (masking_utils, 5.23). With a mask, or with use_cache left on, documents see each other and nothing warns.
-For sdpa and eager the detection works for any number of rows. May import curate.errors, train.*; torch, transformers.
+For sdpa, eager and flex the detection works for any number of rows; flash kernels get the documents' lengths, all rows in one.
+May import curate.errors, train.*; torch, transformers.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from curate.errors import CurateError
 from train.batch import Rows
-from train.config import ModelSpec
-from train.loss import token_loss
+from train.config import Adapt, ModelSpec
+from train.head import IGNORED, Scale, head_loss
 
 _VOLATILE = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def fresh_config(spec: ModelSpec) -> dict[str, Any] | None:
@@ -29,25 +33,25 @@ def fresh_config(spec: ModelSpec) -> dict[str, Any] | None:
     return json.loads(Path(spec.init).read_text()) if spec.init.endswith(".json") else None
 
 
-def config_of(spec: ModelSpec, manifest: dict) -> PretrainedConfig:
-    """The model's config, checked against the manifest; a fresh one gets its vocabulary from the manifest's tokenizer."""
-    fresh = fresh_config(spec)
-    vocabulary, length = manifest["tokenizer"]["vocab_size"], max(p["sequence_length"] for p in manifest["phases"])
+def config_of(spec: ModelSpec, tokenizer: dict, length: int) -> PretrainedConfig:
+    """The model's config, checked against the manifest's tokenizer and longest rows; a fresh one gets its vocabulary from there."""
+    fresh, vocabulary = fresh_config(spec), tokenizer["vocab_size"]
     if fresh is None:
         config = AutoConfig.from_pretrained(spec.init, revision=spec.revision)
     else:
         if "model_type" not in fresh:
             example = "{model_type: llama, hidden_size: 128, ...}"
             raise CurateError("a fresh model needs its model_type", where="model.init", allowed=example)
-        special = {f"{role}_token_id": manifest["tokenizer"]["special"].get(role) for role in ("bos", "eos", "pad")}
+        special = {f"{role}_token_id": tokenizer["special"].get(role) for role in ("bos", "eos", "pad")}
         defaults = {"vocab_size": vocabulary, "max_position_embeddings": length, **special}
         config = AutoConfig.for_model(**{**defaults, **fresh})
-    if config.vocab_size < vocabulary:
+    text = config.get_text_config()
+    if text.vocab_size < vocabulary:
         raise CurateError(
             "the model has fewer embedding rows than the manifest's tokenizer has tokens", where="model.init",
-            found=f"{config.vocab_size} rows", allowed=f"at least {vocabulary}",
+            found=f"{text.vocab_size} rows", allowed=f"at least {vocabulary}",
         )  # fmt: skip
-    if (known := getattr(config, "max_position_embeddings", None)) is not None and known < length:
+    if (known := getattr(text, "max_position_embeddings", None)) is not None and known < length:
         raise CurateError(
             "the manifest's sequences are longer than the model's positions", where="model.init",
             found=f"{known} positions", allowed=f"at least {length}",
@@ -60,29 +64,134 @@ def identity_of(config: PretrainedConfig) -> dict[str, Any]:
     return {key: value for key, value in json.loads(config.to_json_string(use_diff=False)).items() if key not in _VOLATILE}
 
 
-def build(spec: ModelSpec, config: PretrainedConfig, checkpoint: Path | None = None) -> PreTrainedModel:
-    """The model in fp32: from a checkpoint of ours, from pretrained weights, or fresh from `spec.seed`."""
-    if spec.attention == "sdpa" and not AutoModelForCausalLM._model_mapping[type(config)]._supports_sdpa:
+def build(spec: ModelSpec, adapt: Adapt, config: PretrainedConfig, weights: Path | None = None) -> PreTrainedModel:
+    """The model, from `weights` (a checkpoint of ours), pretrained or fresh from `spec.seed`; nothing of it adapted yet.
+
+    Trained weights are `spec.weights`, those frozen under adapters are `spec.dtype`, or four bits."""
+    settings: dict[str, Any] = {
+        "dtype": DTYPES[spec.dtype if adapt.lora else spec.weights], "attn_implementation": attention_of(spec, config)
+    }  # fmt: skip
+    if adapt.lora and adapt.lora.quantize == "nf4":
+        settings["quantization_config"] = _four_bits(spec)
+    if weights is not None:
+        model = AutoModelForCausalLM.from_pretrained(weights, **settings)
+    elif fresh_config(spec) is None:
+        model = AutoModelForCausalLM.from_pretrained(spec.init, revision=spec.revision, **settings)
+    else:
+        torch.manual_seed(spec.seed)
+        model = AutoModelForCausalLM.from_config(config, **settings)
+    if spec.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def attention_of(spec: ModelSpec, config: PretrainedConfig) -> str | None:
+    """transformers' name of the attention. auto: flash kernels where they are installed and there is a GPU, else what the model has."""
+    if spec.attention == "auto":
+        is_there = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
+        return "flash_attention_2" if is_there and spec.dtype == "bf16" else None
+    if "flash" in spec.attention and spec.dtype != "bf16":
+        raise CurateError(
+            "flash attention calculates in bf16", where="model.attention", found=f"dtype: {spec.dtype}", allowed="dtype: bf16"
+        )
+    known = AutoModelForCausalLM._model_mapping[type(config)]
+    if spec.attention == "sdpa" and not known._supports_sdpa:
         raise CurateError(f"{config.model_type} has no sdpa in transformers", where="model.attention", allowed="auto, eager")
-    # None lets transformers choose: sdpa where the model has it, else eager
-    settings = {"dtype": torch.float32, "attn_implementation": None if spec.attention == "auto" else spec.attention}
-    if checkpoint is not None:
-        return AutoModelForCausalLM.from_pretrained(checkpoint, **settings)
-    if fresh_config(spec) is None:
-        return AutoModelForCausalLM.from_pretrained(spec.init, revision=spec.revision, **settings)
-    torch.manual_seed(spec.seed)
-    return AutoModelForCausalLM.from_config(config, **settings)
+    if "/" not in spec.attention and spec.attention not in (
+        "sdpa",
+        "eager",
+        "flex_attention",
+        "flash_attention_2",
+        "flash_attention_3",
+    ):
+        raise CurateError(
+            "there is no such attention", where="model.attention", found=spec.attention,
+            allowed="auto, sdpa, eager, flex_attention, flash_attention_2, flash_attention_3, or a kernel of the hub (owner/name)",
+        )  # fmt: skip
+    return spec.attention
 
 
-def losses(model: torch.nn.Module, rows: Rows, dtype: str) -> torch.Tensor:
-    """-ln p of every label, (B, T) float32.
+def _four_bits(spec: ModelSpec) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise CurateError("four-bit weights need bitsandbytes", where="adapt.lora.quantize", next="pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
 
-    bf16 is autocast here and not accelerate's mixed_precision, which turns the whole logits into fp32 on the way out.
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=DTYPES[spec.dtype]
+    )
+
+
+class Scorer(torch.nn.Module):
+    """The model with its loss inside its forward pass, so that sharding and data parallelism see one call.
+
+    bf16 is autocast here: accelerate's mixed_precision would turn whole logits into fp32 on the way out.
     """
-    return token_loss(logits(model, rows, dtype), rows.labels)
+
+    def __init__(self, model: torch.nn.Module, dtype: str) -> None:
+        super().__init__()
+        self.model, self.dtype = model, DTYPES[dtype]
+        config = self.causal.config.get_text_config()
+        self.scale = Scale(_factor(config), getattr(config, "final_logit_softcapping", None))
+        self.is_flat = "flash" in (config._attn_implementation or "")
+
+    @property
+    def causal(self) -> PreTrainedModel:
+        """The transformers model, without peft's wrapper (its layers stay in place)."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model  # type: ignore[operator, return-value]
+
+    @property
+    def decoder(self) -> torch.nn.Module:
+        return self.causal.get_decoder()
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, each: Tensor) -> tuple[Tensor, Tensor]:
+        """(sum of each * loss, -ln p of every label float32 (B, T)). `each` (B, T): what a token's loss weighs."""
+        device = input_ids.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            hidden = self.hidden(input_ids, position_ids)
+            head = _whole(self.causal.get_output_embeddings())
+            dtype = self.dtype if self.dtype == torch.bfloat16 else head.weight.dtype
+            return head_loss(hidden, head.weight, labels, each, bias=head.bias, scale=self.scale, dtype=dtype)
+
+    def hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        """(B, T, d) before the head, documents isolated by their positions."""
+        if not self.is_flat:
+            return self.decoder(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        starts = torch.nonzero(position_ids.reshape(-1) == 0).squeeze(1)
+        bounds = torch.cat([starts, starts.new_tensor([position_ids.numel()])]).to(torch.int32)
+        longest = int((bounds[1:] - bounds[:-1]).max())
+        out = self.decoder(
+            input_ids=input_ids.reshape(1, -1), position_ids=position_ids.reshape(1, -1), use_cache=False,
+            cu_seq_lens_q=bounds, cu_seq_lens_k=bounds, max_length_q=longest, max_length_k=longest,
+        )  # fmt: skip
+        return out.last_hidden_state.view(*input_ids.shape, -1)
+
+    def logits(self, rows: Rows) -> Tensor:
+        """(B, T, V) by the model's own head: what the loss is compared with before step one."""
+        with torch.autocast(rows.input_ids.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            if self.is_flat:
+                head = self.causal.get_output_embeddings()
+                return head(self.hidden(rows.input_ids, rows.position_ids)) * self.scale.factor
+            return self.causal(input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False).logits
+
+    def losses(self, rows: Rows) -> Tensor:
+        """-ln p of every label, (B, T) float32."""
+        each = (rows.labels != IGNORED).float()
+        return self(rows.input_ids, rows.position_ids, rows.labels, each)[1]
 
 
-def logits(model: torch.nn.Module, rows: Rows, dtype: str) -> torch.Tensor:
-    """(B, T, V) of the forward pass, documents isolated by their positions."""
-    with torch.autocast(rows.input_ids.device.type, torch.bfloat16, enabled=dtype == "bf16"):
-        return model(input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False).logits
+def _whole(head: Any) -> Any:
+    """The head's own Linear, where peft keeps a trained copy of it (train_also)."""
+    return head.modules_to_save[head.active_adapters[0]] if hasattr(head, "modules_to_save") else head
+
+
+def _factor(config: PretrainedConfig) -> float:
+    """Granite divides its logits, Cohere multiplies them."""
+    if divisor := getattr(config, "logits_scaling", None):
+        return 1 / divisor
+    return getattr(config, "logit_scale", None) or 1.0
+
+
+def compile_layers(scorer: Scorer) -> None:
+    """torch.compile of each layer: one graph for all of them, compiled in seconds rather than minutes."""
+    for layer in scorer.decoder.layers:
+        layer.compile()

@@ -31,7 +31,9 @@ COLUMNS = {
     "id": "128-bit hash of the document's origin, 32 hex digits; the same in every export of the build",
     "source": "the source of the recipe it was read from",
     "text": "what the model read: repaired, and after the recipe's cuts (personal data, boilerplate)",
-    "messages": "of conversations: role and content of every turn, after the cuts; the tokenizer's chat template renders them",
+    "messages": "of conversations: role, content and, where there are some, reasoning and tool calls of every turn, after the cuts; the "
+    "tokenizer's chat template renders them",
+    "tools": "what a conversation may call, as JSON text of a list; the chat template is given it beside the messages",
     "language": "as its origin declares it, where it does",
     "license": "of this row, as its origin declares it",
     "url": "where it was found, where that is known",
@@ -83,7 +85,7 @@ def _head(manifest: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
 def _body(manifest: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
     rows, documents = counted["rows"], counted["documents"]
     shown = {name: own for name, own in counted["components"].items() if own["selected"]}
-    has = {"text": False, "messages": False}
+    has = {"text": False, "messages": False, "tools": False}
     for name in has:
         has[name] = any(name in own["columns"] for own in shown.values())
     lines = [

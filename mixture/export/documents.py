@@ -8,7 +8,7 @@ is what tokenize does. Imports errors, store and mixture's cuts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,30 @@ from curate.store import read_json
 from mixture.cuts import ShardCuts
 
 BATCH_ROWS = 512  # rows of text held at once
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))
+FUNCTION = pa.struct([("name", pa.string()), ("arguments", pa.large_string())])
+CALL = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", FUNCTION)])
+# Of messages. The first two always, the others where some message of the source has them: templates ask whether they are there at all.
+MESSAGE = {
+    "role": pa.string(), "content": pa.large_string(), "reasoning_content": pa.large_string(), "tool_calls": pa.list_(CALL),
+    "tool_call_id": pa.string(), "name": pa.string(),
+}  # fmt: skip
+MARKS = {
+    "reasoning_content": '"reasoning_content":"',
+    "tool_calls": '"tool_calls":[',
+    "tool_call_id": '"tool_call_id":"',
+    "name": '"name":"',
+}
+
+
+def messages_type(more: Collection[str] = tuple(MESSAGE)) -> pa.DataType:
+    """The type of the column messages where messages have, besides role and content, these keys."""
+    return pa.list_(pa.struct([(key, of) for key, of in MESSAGE.items() if key in ("role", "content") or key in more]))
+
+
+MESSAGES = messages_type()
 READ = pa.schema([
-    ("id", pa.string()), ("source", pa.string()), ("text", pa.large_string()), ("messages", MESSAGES), ("language", pa.string()),
+    ("id", pa.string()), ("source", pa.string()), ("text", pa.large_string()), ("messages", MESSAGES), ("tools", pa.large_string()),
+    ("language", pa.string()),
     ("license", pa.string()), ("url", pa.string()), ("component", pa.string()), ("uses", pa.int64()), ("source_id", pa.string()),
     ("tokens", pa.int64()),
 ])  # fmt: skip
@@ -129,6 +150,21 @@ def read(
             )  # fmt: skip
 
 
+def optional_columns(store: Store, source: str, own: Selected) -> set[str]:
+    """Which of MESSAGE's later keys, and "tools", some selected document of a source of conversations has. Quotes inside JSON text are escaped, so
+    that a mark is never a part of what somebody wrote."""
+    found: set[str] = set()
+    for path, _ in store.documents(source):
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "messages", "parts"]):
+            ids = names(batch["id"])
+            chosen = batch.filter(pa.array(np.searchsorted(own.id, ids, "right") > np.searchsorted(own.id, ids, "left")))
+            for key, mark in {**MARKS, "tools": '"tools":'}.items():
+                column = chosen["parts" if key == "tools" else "messages"]
+                if key not in found and pc.any(pc.match_substring(column, mark)).as_py():
+                    found.add(key)
+    return found
+
+
 def _read_shard(documents: Path, cuts: Path | None, own: Selected, is_conversation: bool) -> Iterator[pa.Table]:
     """The rows of one shard that are trained on, each once for every component."""
     file = pq.ParquetFile(documents)
@@ -136,7 +172,7 @@ def _read_shard(documents: Path, cuts: Path | None, own: Selected, is_conversati
     first, last = np.searchsorted(own.id, ids, "left"), np.searchsorted(own.id, ids, "right")
     applied = ShardCuts(cuts) if cuts is not None and (last > first).any() else None
     row, column = 0, "messages" if is_conversation else "text"
-    columns = ["id", "source", "source_id", column, "language", "license", "url"]
+    columns = ["id", "source", "source_id", column, "language", "license", "url", *(["parts"] if is_conversation else [])]
     for group in range(file.num_row_groups):
         n = file.metadata.row_group(group).num_rows
         if (last[row : row + n] > first[row : row + n]).any():
@@ -162,18 +198,16 @@ def _table(
     if cuts is not None:
         values, _ = cuts.apply(rows, values, column == "messages")
     if column == "messages":
-        chats = [json.loads(text) for text in values.to_pylist()]
-        if any(one.get("tool_calls") for chat in chats for one in chat):
-            raise CurateError(
-                "a conversation calls tools, and an export of texts has the role and content of its messages only",
-                where=f"source {batch['source'][0]}", next="curate export BUILD DIR --tokens, or rules: [{signal: n_tool_calls, max: 0}]",
-            )  # fmt: skip
-        values = pa.array(chats, MESSAGES)
+        values = pa.array([json.loads(text) for text in values.to_pylist()], MESSAGES)
     times = last[rows] - first[rows]
     at = np.arange(int(times.sum())) + np.repeat(first[rows] - (np.cumsum(times) - times), times)  # rows of `own`
     of = pa.array(np.repeat(np.arange(len(rows)), times))
     taken = {name: batch[name].take(of) for name in ("id", "source", "source_id", "language", "license", "url")}
     empty = {name: pa.nulls(len(at), READ.field(name).type) for name in ("text", "messages")}
+    tools = (
+        [json.loads(part).get("tools") if part else None for part in batch["parts"].to_pylist()] if column == "messages" else None
+    )
+    empty["tools"] = pa.nulls(len(at), pa.large_string()) if tools is None else pa.array(tools, pa.large_string()).take(of)
     taken |= {**empty, column: values.take(of)}
     taken |= {"component": own.component.take(pa.array(at)), "uses": pa.array(own.uses[at]), "tokens": pa.array(own.tokens[at])}
     return pa.table({name: taken[name] for name in READ.names}).cast(READ)

@@ -1,6 +1,6 @@
 """`curate export BUILD DIR --text` and `--hub`: the documents a mixture trains on, as the model reads them, in Parquet.
 
-In: a build folder, its recipe and store. Out: DIR/data/<component>/*.parquet (id, source, text or messages, language, license, url,
+In: a build folder, its recipe and store. Out: DIR/data/<component>/*.parquet (id, source, text or messages with tools, language, license, url,
 component, uses) and export.json, which counts and lists them; for the hub also README.md, LICENSE.md and withheld.parquet: rows whose
 licence neither --allow nor the recipe lets be handed on, by id. Exported + withheld = selected, counted apart. Imports engine, manifest,
 recipe, store and mixture's export.
@@ -22,14 +22,14 @@ from curate.manifest import read_manifest
 from curate.recipe import Recipe, licenses
 from curate.store import write_json
 from mixture.export import card
-from mixture.export.documents import READ, Selected, Store, read, selected
+from mixture.export.documents import READ, Selected, Store, messages_type, optional_columns, read, selected
 from mixture.export.folder import check_room, identity, published, safe_names, standing, stated_of
 from mixture.export.parquet import Parts
 
 WITHHELD = pa.schema([
     *(READ.field(name) for name in ("id", "source", "source_id", "url", "license", "component", "uses")), ("reason", pa.string()),
 ])  # fmt: skip
-ROWS = ("id", "source", "text", "messages", "language", "license", "url", "component", "uses")
+ROWS = ("id", "source", "text", "messages", "tools", "language", "license", "url", "component", "uses")
 
 
 def export_texts(build: Path, folder: Path, recipe: Recipe, store: Path, *, allow: Sequence[str] | None = None) -> dict[str, Any]:
@@ -93,8 +93,9 @@ def _write(
     chats = {name for name, source in recipe.sources.items() if source.is_conversation}
     components = [component["name"] for component in manifest["components"]]
     folders = safe_names(components)
+    more = {source: optional_columns(stages, source, own) for source, own in of.items() if source in chats}
     parts = {
-        name: Parts(out / "data" / folders[name], _schema(name, of, chats)) for name in components
+        name: Parts(out / "data" / folders[name], _schema(name, of, chats, more)) for name in components
     }  # fmt: skip
     withheld = Parts(out, WITHHELD, "withheld.parquet") if patterns is not None else None
     tally = _Tally()
@@ -119,11 +120,16 @@ def _write(
     return counted
 
 
-def _schema(component: str, of: Mapping[str, Selected], chats: set[str]) -> pa.Schema:
-    """`text`, `messages` or both: what the component's documents have."""
+def _schema(component: str, of: Mapping[str, Selected], chats: set[str], more: Mapping[str, set[str]]) -> pa.Schema:
+    """`text`, `messages` or both: what the component's documents have; of messages the keys that some of its sources use, and `tools`."""
     mine = {source for source, own in of.items() if pa.compute.any(pa.compute.equal(own.component, component)).as_py()}
+    keys = {key for source in mine & chats for key in more[source]}
     left_out = {name for name, has in (("messages", mine & chats), ("text", mine - chats)) if not has and mine}
-    return pa.schema([READ.field(name) for name in ROWS if name not in left_out])
+    left_out |= {"tools"} - keys
+    types = {"messages": messages_type(keys)}
+    return pa.schema(
+        [READ.field(name).with_type(types.get(name, READ.field(name).type)) for name in ROWS if name not in left_out]
+    )
 
 
 class _Tally:

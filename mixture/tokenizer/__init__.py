@@ -198,6 +198,15 @@ class Tokenizer:
         """Where `is_lossless`: the bytes of text that each id stands for, without those that no text becomes; else None."""
         return byte_level.bytes_of_ids(self._config) if self.is_lossless else None
 
+    @cached_property
+    def byte_lengths(self) -> np.ndarray:
+        """int32 (vocab_size,): bytes of text that each id stands for, 0 for special tokens."""
+        from mixture.tokenizer import byte_lengths
+
+        if self._is_sentencepiece:
+            return byte_lengths.of_sentencepiece(self._inner)
+        return byte_lengths.of_tokenizer_json(self._config, self.vocab_size)
+
     def by_library(self) -> Tokenizer:
         """The same tokenizer, encoding with its library."""
         other = copy.copy(self)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import CurateError
-from curate.manifest import read_manifest
+from curate.manifest import read_manifest, rows_consumed
 from curate.recipe import Continue, Recipe
 from curate.store import file_sha256
 from mixture.verify.history import History
@@ -64,9 +64,10 @@ def _take(old: Continue, where: str, recipe: Recipe, kept: Kept, before: Before)
     n_rows = old.rows
     if n_rows is None:
         receipt = json.loads(recipe.path(old.receipt or "", f"{where}.receipt").read_bytes())
-        n_rows = int(receipt["sequences"])
-        if receipt["manifest"]["stream"] != manifest["roots"]["stream"]:
-            raise CurateError("the receipt is of another stream than the manifest", where=str(path))
+        try:
+            n_rows = rows_consumed(receipt, manifest)
+        except KeyError:
+            raise CurateError("the receipt is of another stream than the manifest", where=str(path)) from None
     selection = path.parent / SELECTION
     listed = next(output for output in manifest["outputs"] if output["path"] == SELECTION)
     if file_sha256(selection) != listed["sha256"]:

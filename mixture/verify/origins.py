@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from curate.recipe import Recipe
 from curate.recipe.licenses import UNKNOWN_SAYS, refusal
+from curate.store import read_json
+from mixture.selection import UNKNOWN
 from mixture.verify.documents import Found, read
 from mixture.verify.report import Report
 from mixture.verify.uses import Kept, Used, ids_of
 
-UNKNOWN = "unknown"
 COLUMNS = {"language": "languages", "license": "licences"}  # of documents -> of the manifest
 
 
@@ -45,6 +46,22 @@ def check_origins(
             found = sorted(((-int(n), value) for value, n in zip(names[name], sums, strict=True) if n))
             right = [(value, -n) for n, value in found]
             report.equal("manifest.json", f"{component['name']}: {stated}", list(component[stated].items()), right)
+    _check_chunks(np.array(names["language"]), codes["language"], used, report, build_dir)
+
+
+def _check_chunks(names: np.ndarray, code: np.ndarray, used: Used, report: Report, build_dir: Path) -> None:
+    """sequences/language.npy: what the trainer counts by."""
+    folder = build_dir / "sequences"
+    listed, stated = read_json(folder / "shards.json")["languages"], np.load(folder / "language.npy")
+    if stated.shape != used.document.shape or (stated.size and not 0 <= stated.min() <= stated.max() < len(listed)):
+        report.add("sequences/language.npy", "it does not belong to the chunks", f"{stated.size} of {used.document.size}")
+        return
+    known = np.flatnonzero(used.document >= 0)
+    wrong = known[np.array(listed)[stated[known]] != names[code[used.document[known]]]]
+    if wrong.size:
+        row = int(wrong[0])
+        right = str(names[code[used.document[row]]])
+        report.equal("sequences/language.npy", "the language of a chunk", listed[stated[row]], right, f"row {row}")
 
 
 def check_allowed(manifest: Mapping[str, Any], recipe: Recipe, report: Report) -> None:

@@ -88,8 +88,22 @@ def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) ->
     """sequences/*.npy, with the shapes the manifest implies; None (and findings) otherwise."""
     n_train = sum(phase["order"]["n_sequences"] for phase in manifest["phases"])
     n_rows = n_train + manifest["held_out"]["sequences"]
-    shapes = {"row_ptr": (n_rows + 1,), "chunks": None, "component": (n_rows,), "order": (n_train,), "row_hash": (n_rows, 16)}
-    types: dict[str, Any] = {"row_ptr": "i8", "chunks": CHUNK, "component": "u2", "order": "u8", "row_hash": "u1"}
+    shapes = {
+        "row_ptr": (n_rows + 1,),
+        "chunks": None,
+        "component": (n_rows,),
+        "order": (n_train,),
+        "row_hash": (n_rows, 16),
+        "language": None,
+    }
+    types: dict[str, Any] = {
+        "row_ptr": "i8",
+        "chunks": CHUNK,
+        "component": "u2",
+        "order": "u8",
+        "row_hash": "u1",
+        "language": "i2",
+    }
     arrays, sound = {}, True
     for name, shape in shapes.items():
         path = build_dir / "sequences" / f"{name}.npy"

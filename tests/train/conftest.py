@@ -12,9 +12,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 from tests.train.fake import FakeStream, write_fake_manifest
 from train import cpt
+from train.streams import Streams
 
 TINY = {
     "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -30,7 +34,7 @@ def one_thread() -> None:
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> FakeStream:
     made = FakeStream()
-    monkeypatch.setattr(cpt, "Stream", lambda path: made)
+    monkeypatch.setattr(cpt, "open_streams", lambda paths: Streams([made]))
     return made
 
 
@@ -54,6 +58,13 @@ def run_file(tmp_path: Path, stream: FakeStream) -> Callable[..., Path]:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
+
+
+def optimizer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Name of a weight and of what is kept of it -> tensor, read by torch without our code."""
+    state: dict = {}
+    _load_state_dict(state, FileSystemReader(checkpoint / "optimizer"), planner=_EmptyStateDictLoadPlanner(), no_dist=True)
+    return {f"{name} {what}": value for name, kept in state["optimizer"]["state"].items() for what, value in kept.items()}
 
 
 def last(folder: Path) -> Path:

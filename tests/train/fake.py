@@ -12,6 +12,7 @@ from mixture.batches import Phase
 from mixture.stream import START, Batch, Row, advance, row_hash
 
 COMPONENTS = ["et", "en"]
+LANGUAGES = ["eesti", "english"]  # documents of even number are Estonian, whatever their component
 NO_TOKENIZER = {"name": "none", "sha256": "0" * 64, "vocab_size": 64, "special": {"bos": None, "eos": None, "pad": None}}
 
 
@@ -19,7 +20,8 @@ class FakeStream:
     """Rows of 2-5 whole documents each, the first token of a document without a label, a little padding at the end of a row."""
 
     def __init__(self, n_sequences: int = 22, length: int = 32, vocabulary: int = 64, seed: int = 0, n_held_out: int = 3) -> None:
-        self.n_sequences, self.components, self.n_held_out = n_sequences, COMPONENTS, n_held_out
+        self.n_sequences, self.components, self.languages, self.n_held_out = n_sequences, COMPONENTS, LANGUAGES, n_held_out
+        self.manifest: dict = {}
         self.phases, self.held_out_length = (Phase("main", 0, n_sequences, length),), length
         random = np.random.default_rng(seed)
         self.rows = [make_row(random, length, vocabulary, i % 3 // 2) for i in range(n_sequences + n_held_out)]
@@ -27,14 +29,17 @@ class FakeStream:
     def row(self, i: int) -> Row:
         return self.rows[i]
 
+    def row_hash_of(self, i: int) -> bytes:
+        return self.rows[i].row_hash
+
     def read(self, indices: Sequence[int], n_empty: int = 0, phase: int | None = None) -> Batch:
         rows = [*(self.rows[i] for i in indices), *[self.masked_row(self.held_out_length)] * n_empty]
         columns = list(zip(*rows, strict=True))
-        return Batch(*map(np.stack, columns[:4]), *map(np.array, columns[4:7]), list(columns[7]))
+        return Batch(*map(np.stack, columns[:5]), *map(np.array, columns[5:8]), list(columns[8]))
 
     def masked_row(self, length: int) -> Row:
         ids, labels, nothing = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.full(length, -1, np.int32)
-        return Row(ids, labels, np.arange(length, dtype=np.int32), nothing, 0, 0, -1, b"")
+        return Row(ids, labels, np.arange(length, dtype=np.int32), nothing, nothing.astype(np.int16), 0, 0, -1, b"")
 
     def held_out(self, j: int) -> Row:
         return self.rows[self.n_sequences + j]
@@ -55,7 +60,14 @@ def make_row(random: np.random.Generator, length: int, vocabulary: int, componen
         positions[at] = np.arange(len(at))
     positions[n_tokens:] = np.arange(length - n_tokens)
     asked = int((labels != -100).sum())
-    return Row(ids, labels, positions, document, n_tokens, asked, component, row_hash(ids, document))
+    language = np.where(document < 0, -1, document % 2).astype(np.int16)
+    return Row(ids, labels, positions, document, language, n_tokens, asked, component, row_hash(ids, document))
+
+
+def spoken(stream: FakeStream, component: int) -> dict[str, int]:
+    """Tokens by language of a component's training rows."""
+    rows = [row for row in stream.rows[: stream.n_sequences] if row.component == component]
+    return {name: int(sum((row.language == k).sum() for row in rows)) for k, name in enumerate(LANGUAGES)}
 
 
 def write_fake_manifest(path: Path, stream: FakeStream, *, name: str = "fake", tokenizer: dict | None = None) -> dict:
@@ -70,8 +82,12 @@ def write_fake_manifest(path: Path, stream: FakeStream, *, name: str = "fake", t
         "roots": {"stream": state.hex()},
         "tokenizer": tokenizer or NO_TOKENIZER,
         "phases": [{"name": "main", "sequence_length": stream.held_out_length, "order": {"n_sequences": stream.n_sequences}}],
-        "components": [{"name": n, "phases": [{"realised": t}]} for n, t in zip(COMPONENTS, realised, strict=True)],
+        "components": [
+            {"name": n, "languages": spoken(stream, c), "phases": [{"realised": t}]}
+            for c, (n, t) in enumerate(zip(COMPONENTS, realised, strict=True))
+        ],
         "held_out": {}, "stream_checkpoints": marks, "outputs": [], "lineage": [],
     }  # fmt: skip
     write_manifest(path, manifest)
+    stream.manifest = manifest
     return manifest

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
 import torch
+import yaml
 
+from curate.store import read_json
 from tests.train.fake import FakeStream
 from train import cpt
+from train.streams import Streams
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    cpt.Stream = lambda path: FakeStream()  # type: ignore[assignment, misc]
+    made = FakeStream()
+    made.manifest = read_json(Path(yaml.safe_load(Path(sys.argv[2]).read_text())["manifest"]))
+    cpt.open_streams = lambda paths: Streams([made])  # type: ignore[assignment, arg-type, list-item]
     code = cpt.run(sys.argv[2])
     # `accelerate launch --cpu --num_processes 2` starts one process and says nothing: whoever tests ranks counts them
     assert torch.distributed.get_world_size() == int(sys.argv[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def test_every_in_tokens(run_file: RunFile, tmp_path: Path) -> None:
     assert names(tmp_path / "run") == ["step-000002", "step-000004", "step-000006"]
 
 
-@pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.pt", "receipt.json", "checkpoint.json", "missing"])
+@pytest.mark.parametrize("damage", ["model.safetensors", "optimizer/__0_0.distcp", "receipt.json", "checkpoint.json", "missing"])
 def test_goes_back_behind_a_damaged_one(
     run_file: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -41,7 +40,7 @@ def test_goes_back_behind_a_damaged_one(
         cpt.run(run_file(save=save))
     newest = tmp_path / "run" / "step-000004"
     if damage == "missing":
-        (newest / "optimizer.pt").unlink()
+        (newest / "optimizer" / ".metadata").unlink()
     else:
         data = bytearray((newest / damage).read_bytes())
         data[len(data) // 2] ^= 1
@@ -70,7 +69,7 @@ def test_an_interrupted_save_is_no_checkpoint(run_file: RunFile, tmp_path: Path,
     with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
         patched.setattr(checkpoint, "write_json", broken)
         cpt.run(run_file())
-    assert names(tmp_path / "run") == [f".step-000006.{os.getpid()}"]
+    assert names(tmp_path / "run") == [".step-000006.writing"]
     assert cpt.run(run_file()) == 0
     assert names(tmp_path / "run") == ["step-000006"]
 
@@ -79,7 +78,7 @@ def test_every_file_is_listed(run_file: RunFile, tmp_path: Path) -> None:
     cpt.run(run_file())
     folder = tmp_path / "run" / "step-000006"
     listed = {file["name"] for file in json.loads((folder / "checkpoint.json").read_text())["files"]}
-    assert listed | {"checkpoint.json"} == {path.name for path in folder.iterdir()}
+    assert listed | {"checkpoint.json"} == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_changed_settings_are_named(run_file: RunFile, monkeypatch: Patch, capsys: Said) -> None:

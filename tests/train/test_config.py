@@ -9,7 +9,8 @@ import pytest
 
 from curate.errors import CurateError
 from mixture.batches import Phase
-from train.config import RunFile, load_run, micro_rows, plan_run
+from train.config import RunFile, load_run
+from train.steps import micro_rows, plan_run
 
 Write = Callable[..., Path]
 
@@ -26,7 +27,7 @@ def test_defaults_and_units(run_file: Write) -> None:
     run = load_run(run_file())
     assert run.global_batch.count == 128 and run.optimizer.betas == (0.9, 0.95) and run.save.keep == 3
     plan = plan_run(run, one())
-    assert (plan.steps.rows, plan.n_steps, plan.schedule.n_warmup, plan.save_every) == ((4,), 6, 2, None)
+    assert (plan.steps.rows, plan.n_steps, plan.schedule.curves[0].n_warmup, plan.save_every) == ((4,), 6, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_defaults_and_units(run_file: Write) -> None:
         ({"model": {"init": "no/such/place"}}, "there is no model here"),
         ({"model": {"init": "org/name"}}, "revision is missing"),
         ({"manifest": "nowhere/manifest.json"}, "there is no manifest here"),
-        ({"track": {"to": ["wandb"]}}, "track.to"),
+        ({"track": {"to": ["wanb"]}}, "track.to"),
         ({"optimizer": {"betas": [0.9]}}, "optimizer.betas"),
     ],
 )
@@ -81,7 +82,7 @@ def test_parts_of_the_run(run_file: Write) -> None:
     schedule = {"kind": "wsd", "peak_lr": 1e-3, "warmup": "1 %", "decay": "128000 tokens"}
     run = load_run(run_file(schedule=schedule, save={"to": "x", "every": "1280 tokens"}, evaluate={"held_out_every": "25 steps"}))
     plan = plan_run(run, one(8000))
-    assert (plan.n_steps, plan.schedule.n_warmup, plan.schedule.n_decay) == (2000, 20, 1000)
+    assert (plan.n_steps, plan.schedule.curves[0].n_warmup, plan.schedule.curves[0].n_decay) == (2000, 20, 1000)
     assert (plan.save_every, plan.held_out_every) == (10, 25)
     with pytest.raises(CurateError, match="longer than the run"):
         plan_run(run, one(4000))
@@ -90,17 +91,17 @@ def test_parts_of_the_run(run_file: Write) -> None:
 def test_micro_batch(run_file: Write) -> None:
     run: RunFile = load_run(run_file(micro_batch="auto"))
     plan = plan_run(run, one())
-    assert micro_rows(run, plan, vocabulary=64, length=32, world=1) == 4
-    assert micro_rows(run, plan, vocabulary=64, length=32, world=2) == 2
-    assert micro_rows(run, plan, vocabulary=128_256, length=8192, world=1) == 1
+    assert micro_rows(run, plan, length=32, world=1, device="cpu") == 4
+    assert micro_rows(run, plan, length=32, world=2, device="cpu") == 2
+    assert micro_rows(run, plan, length=8192, world=1, device="cpu") == 1
 
 
 def test_several_phases_are_one_run(run_file: Write) -> None:
     # 128 tokens are 4 rows of 32, 2 of 64, 8 of 16: 6 + 3 + 2 steps, and one schedule over them
     schedule = {"kind": "wsd", "peak_lr": 1e-3, "warmup": "128 tokens", "decay": "50 %"}
     plan = plan_run(load_run(run_file(schedule=schedule)), THREE)
-    assert (plan.steps.rows, plan.n_steps, plan.schedule.n_steps) == ((4, 2, 8), 11, 11)
-    assert (plan.schedule.n_warmup, plan.schedule.n_decay) == (1, 6)
+    assert (plan.steps.rows, plan.n_steps, plan.schedule.ends) == ((4, 2, 8), 11, [11])
+    assert (plan.schedule.curves[0].n_warmup, plan.schedule.curves[0].n_decay) == (1, 6)
     with pytest.raises(CurateError) as error:
         plan_run(load_run(run_file(global_batch="96 tokens")), THREE)
     assert "sequences of 16 and of 32 and of 64 tokens" in str(error.value) and "64 tokens or 128 tokens" in str(error.value)
@@ -109,8 +110,8 @@ def test_several_phases_are_one_run(run_file: Write) -> None:
 def test_a_micro_batch_holds_as_many_tokens_in_every_phase(run_file: Write) -> None:
     run = load_run(run_file(micro_batch=3))
     plan = plan_run(run, THREE)
-    assert [micro_rows(run, plan, vocabulary=64, length=length, world=1) for length in (32, 64, 16)] == [3, 1, 6]
-    assert [micro_rows(run, plan, vocabulary=64, length=length, world=2) for length in (32, 64, 16)] == [2, 1, 4]
+    assert [micro_rows(run, plan, length=length, world=1, device="cpu") for length in (32, 64, 16)] == [3, 1, 6]
+    assert [micro_rows(run, plan, length=length, world=2, device="cpu") for length in (32, 64, 16)] == [2, 1, 4]
 
 
 def test_canonical_form_loads_again(run_file: Write) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
 from curate.errors import CurateError
 from curate.store import read_json
 from mixture.batches import Share, in_rows
-from tests.train.conftest import TINY, last, weights
+from tests.train.conftest import TINY, last, optimizer_state, weights
 from tests.train.fake import FakeStream, write_fake_manifest
 from train import batch, cpt
 from train.stop import Stop
+from train.streams import Streams
 
 RunFile = Callable[..., Path]
 Patch, Said = pytest.MonkeyPatch, pytest.CaptureFixture[str]
@@ -40,8 +42,8 @@ def test_resume_at_any_step_gives_the_same_bits(run_file: RunFile, tmp_path: Pat
     whole, parts = tmp_path / "whole" / "step-000006", tmp_path / "parts" / "step-000006"
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
     assert (whole / "receipt.json").read_bytes() == (parts / "receipt.json").read_bytes()
-    a, b = (torch.load(p / "optimizer.pt", weights_only=True)["state"] for p in (whole, parts))
-    assert all(torch.equal(a[i][name], b[i][name]) for i in a for name in a[i])
+    a, b = optimizer_state(whole), optimizer_state(parts)
+    assert len(a) == 3 * len(weights(whole)) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_training_moves_the_weights_and_lowers_the_loss(run_file: RunFile, tmp_path: Path) -> None:
@@ -60,33 +62,39 @@ def test_receipt_equals_plan(run_file: RunFile, stream: FakeStream, tmp_path: Pa
     rows = stream.rows[:22]
     assert receipt["tokens"] == sum(r.n_tokens for r in rows) and receipt["loss_tokens"] == sum(r.n_loss_tokens for r in rows)
     assert [c["sequences"] for c in receipt["components"]] == [15, 7]
-    assert receipt["stream_sha256"] == receipt["manifest"]["stream"] and receipt["differences"] == []
+    (own,) = receipt["streams"]
+    assert own["stream_sha256"] == own["manifest"]["stream"] and receipt["differences"] == []
+    assert {entry["name"]: entry["tokens"] for entry in receipt["languages"]} == {
+        "eesti": sum(int((row.document % 2 == 0).sum()) for row in rows), "english": sum(int((row.document[: row.n_tokens] % 2).sum()) for row in rows)
+    }  # fmt: skip
     assert "matches plan to the token" in capsys.readouterr().out
 
 
 def test_a_skipped_row_shows(run_file: RunFile, tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:
-    def without_row_8(stream: FakeStream, share: Share) -> batch.Rows:
+    def without_row_8(stream: Streams, share: Share, skipped: Container[int]) -> batch.Rows:
         rows = [i for i in share.rows if i != 8]
         return batch.read(stream, share._replace(rows=rows, n_empty=share.size - len(rows)))  # a masked row in its place
 
     monkeypatch.setattr(cpt, "read", without_row_8)
     assert cpt.run(run_file()) == 1
     receipt = read_json(tmp_path / "run" / "step-000006" / "receipt.json")
-    assert receipt["stream_sha256"] != receipt["manifest"]["stream"]
+    (own,) = receipt["streams"]
+    assert own["stream_sha256"] != own["manifest"]["stream"]
     assert receipt["sequences"] == 21
     assert "DIFFERS" in capsys.readouterr().out
 
 
 def test_a_row_exchanged_on_the_way_into_the_model_shows(run_file: RunFile, tmp_path: Path, monkeypatch: Patch) -> None:
     """The loop believes it fed row 8; the model got one other token."""
-    before = cpt.losses
+    before = cpt._micro_batches
 
-    def losses(model: torch.nn.Module, rows: batch.Rows, dtype: str) -> torch.Tensor:
-        if 8 in rows.index.tolist():
-            rows.input_ids[rows.index.tolist().index(8), 3] += 1
-        return before(model, rows, dtype)
+    def exchanged(rows: batch.Rows, size: int, accelerator: Accelerator) -> Iterator[tuple[int, batch.Rows]]:
+        for first, part in before(rows, size, accelerator):
+            if 8 in part.index.tolist():
+                part.input_ids[part.index.tolist().index(8), 3] += 1
+            yield first, part
 
-    monkeypatch.setattr(cpt, "losses", losses)
+    monkeypatch.setattr(cpt, "_micro_batches", exchanged)
     assert cpt.run(run_file()) == 1
     receipt = read_json(tmp_path / "run" / "step-000006" / "receipt.json")
     assert receipt["differences"] == ["what entered the model differs from the stream between rows 5 and 10"]
@@ -95,7 +103,7 @@ def test_a_row_exchanged_on_the_way_into_the_model_shows(run_file: RunFile, tmp_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("manifest", "stream_root"),
+        ("manifest", "stream_roots"),
         ("tokenizer", "tokenizer_sha256"),
         ("batch", "global_batch"),
         ("model", "model_config.hidden_size"),
@@ -123,7 +131,7 @@ def test_resume_refuses_another_training(
 
 
 def test_sigterm_finishes_the_step_and_saves(run_file: RunFile, tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:
-    def read(stream: FakeStream, share: Share) -> batch.Rows:
+    def read(stream: Streams, share: Share, skipped: Container[int]) -> batch.Rows:
         if share.rows[0] == 8:
             os.kill(os.getpid(), signal.SIGTERM)
         return batch.read(stream, share)

@@ -16,7 +16,8 @@ from curate.recipe import TokenizerSpec
 from mixture.stream import Row
 from mixture.tokenizer import Tokenizer, load_tokenizer
 from train.batch import collate
-from train.evaluate import HeldOut, text_bytes
+from train.evaluate import HeldOut
+from train.head import IGNORED
 
 WORDS = {"<s>": 0, "</s>": 1, "ab": 2, "õ": 3, "c": 4, "漢字": 5, "[UNK]": 6, "d": 7}  # bytes: -, -, 2, 2, 1, 6
 
@@ -44,20 +45,22 @@ def row(component: int, *documents: list[int]) -> Row:
         ids[here], document[here], positions[here] = tokens, k, np.arange(len(tokens))
         labels[at : at + len(tokens) - 1] = tokens[1:]
         at += len(tokens)
-    return Row(ids, labels, positions, document, at, int((labels != -100).sum()), component, b"")
+    language = np.where(document < 0, -1, 0).astype(np.int16)
+    return Row(ids, labels, positions, document, language, at, int((labels != -100).sum()), component, b"")
 
 
 def test_bytes_are_those_of_the_labels(tokenizer: Tokenizer) -> None:
     rows = collate([row(0, [2, 3, 4, 1], [0, 5, 2, 1]), row(0, [4, 1])], [0, 1])
     # labels: õ c </s> and 漢字 ab </s>: 2 + 1 + 6 + 2 bytes; then </s> alone: none
-    assert text_bytes(rows, tokenizer).tolist() == [11, 0]
+    asked = rows.labels.numpy() != IGNORED
+    assert (tokenizer.byte_lengths[rows.labels.numpy().clip(0)] * asked).sum(1).tolist() == [11, 0]
 
 
 def test_loss_and_bits_per_byte(tokenizer: Tokenizer) -> None:
     held_out = [row(1, [2, 3, 4, 1], [0, 5, 2, 1]), row(1, [2, 2, 1]), row(0, [4, 1])]
-    stream = SimpleNamespace(n_held_out=3, components=["et", "en", "code"], held_out=lambda j: held_out[j])
+    stream = SimpleNamespace(n_held_out=3, components=["et", "en", "code"], languages=["x"], held_out=lambda j: held_out[j])
     accelerator = Accelerator()
-    result = HeldOut(stream, accelerator, 2, tokenizer).measure(Flat(), accelerator, "fp32")  # type: ignore[arg-type]
+    result = HeldOut(stream, accelerator, 2, tokenizer).measure(Flat(), accelerator)  # type: ignore[arg-type]
     assert set(result) == {"et", "en"}
     # en: labels õ c </s> 漢字 ab </s> ab </s> = 8 tokens of 3 bits each, 13 bytes
     assert result["en"] == {"loss": pytest.approx(math.log(8)), "tokens": 8, "bits_per_byte": pytest.approx(24 / 13)}
@@ -67,5 +70,5 @@ def test_loss_and_bits_per_byte(tokenizer: Tokenizer) -> None:
 class Flat(torch.nn.Module):
     """Every token is as likely as any other."""
 
-    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 8))
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, each: torch.Tensor) -> tuple:
+        return torch.zeros(()), torch.where(labels != IGNORED, math.log(8), 0.0)

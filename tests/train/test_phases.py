@@ -51,7 +51,8 @@ def test_the_receipt_is_the_plan_over_all_phases(write: Write, made: made_stream
     """`realised` of this manifest is in another unit than tokens: the receipt compares with `tokens`."""
     assert cpt.run(write()) == 0
     receipt = read_json(tmp_path / "run" / "step-000011" / "receipt.json")
-    assert receipt["sequences"] == 36 and receipt["stream_sha256"] == receipt["manifest"]["stream"] and not receipt["differences"]
+    (own,) = receipt["streams"]
+    assert receipt["sequences"] == 36 and own["stream_sha256"] == own["manifest"]["stream"] and not receipt["differences"]
     for number, component in enumerate(receipt["components"]):
         assert component["tokens"] == sum(len(row["ids"]) for row in made.rows if row["component"] == number)
     said = capsys.readouterr()
@@ -97,7 +98,7 @@ def test_accumulation_does_not_matter(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_row_skipped_in_the_second_phase_shows(write: Write, tmp_path: Path, monkeypatch: Patch) -> None:
-    def without_row_24(stream, share):  # type: ignore[no-untyped-def]
+    def without_row_24(stream, share, skipped):  # type: ignore[no-untyped-def]
         rows = [i for i in share.rows if i != 24]
         return read(stream, share._replace(rows=rows, n_empty=share.size - len(rows)))
 

@@ -126,7 +126,7 @@ def test_estonian_gets_cheaper_and_the_receipt_is_the_plan(road: Road) -> None:
     print(f"entered {entered}, planned {planned}")
     assert entered == planned == {"et": 240_000, "en": 80_000}
     assert receipt["tokens"] == 320_000 and receipt["differences"] == []
-    assert receipt["stream_sha256"] == manifest["roots"]["stream"]
+    assert receipt["streams"][0]["stream_sha256"] == manifest["roots"]["stream"]
     assert AutoModelForCausalLM.from_pretrained(last(to)).num_parameters() == 260_032
 
 
@@ -199,12 +199,15 @@ def test_a_trainer_that_skips_a_row_is_found_out(road: Road, calm: Path) -> None
     print(f"exit {done.returncode}: {next(line for line in done.stdout.splitlines() if line.startswith('receipt: '))}")
     assert done.returncode == 1 and "DIFFERS from the plan" in done.stdout
     receipt, wanted = read_json(last(to) / "receipt.json"), read_json(calm / "receipt.json")
-    assert receipt["sequences"] == wanted["sequences"] and receipt["stream_sha256"] != wanted["stream_sha256"]
+    assert (
+        receipt["sequences"] == wanted["sequences"]
+        and receipt["streams"][0]["stream_sha256"] != wanted["streams"][0]["stream_sha256"]
+    )
 
 
 def test_another_manifest_is_refused(road: Road, calm: Path) -> None:
     other = build(road.recipe, road.top / "other", "--set", "seed=8")
     done = called("train", "cpt", run_file(road, road.top / "calm", **{**SHORT, "manifest": str(other)}))
     print(done.stderr)
-    assert done.returncode == 2 and "stream_root was" in done.stderr and "save.to" in done.stderr
+    assert done.returncode == 2 and "stream_roots was" in done.stderr and "save.to" in done.stderr
     assert last(road.top / "calm") == calm
