@@ -6,6 +6,7 @@ Imports store and errors. The fields are design.md section 4; mixture/build.py f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from curate.errors import CurateError
 from curate.store import read_json, write_json
@@ -38,3 +39,12 @@ def read_manifest(path: Path) -> dict:
             allowed=f"schema_version {SCHEMA_VERSION}", next="curate build-mixture RECIPE",
         )  # fmt: skip
     return manifest
+
+
+def rows_consumed(receipt: dict[str, Any], manifest: dict[str, Any]) -> int:
+    """Rows of a manifest's stream that a run's receipt says entered the model. Raises KeyError where it is of other streams only."""
+    root = manifest["roots"]["stream"]
+    found = [of for of in receipt["streams"] if of["manifest"]["stream"] == root]
+    if not found:
+        raise KeyError(f"no stream {root[:8]}")
+    return int(found[0]["sequences"]) + int(found[0]["n_skipped"])  # what a run file skips is used up too

@@ -16,12 +16,15 @@ from curate.store import write_json
 from mixture.stream import CHUNK, START
 
 COMPONENTS = ["et", "en"]
+LANGUAGES = ["en", "et"]  # chunks take turns
 VOCABULARY = 64
 
 
 class Made(NamedTuple):
     manifest: Path
-    rows: list[dict]  # by stream index: ids, labels, positions, document (lists, without padding), component, length, hash
+    rows: list[
+        dict
+    ]  # by stream index: ids, labels, positions, document, language (lists, without padding), component, length, hash
     held_out: list[dict]
 
 
@@ -40,7 +43,15 @@ def write(
     chunks, row_ptr, hashes, made = [], [0], [], []
     for length in lengths:  # phases follow each other in numbers too, so a sequence has its phase's length
         component = int(rng.integers(0, 2))
-        row: dict = {"ids": [], "labels": [], "positions": [], "document": [], "component": component, "length": length}
+        row: dict = {
+            "ids": [],
+            "labels": [],
+            "positions": [],
+            "document": [],
+            "language": [],
+            "component": component,
+            "length": length,
+        }
         sizes = _cut(rng, length - int(rng.integers(0, 4)))
         for number, size in enumerate(sizes):
             more, shard = int(rng.random() < 0.2), int(rng.integers(0, 2))
@@ -55,6 +66,7 @@ def write(
             row["labels"] += following if more else [*following, -100]
             row["positions"] += range(size)
             row["document"] += [number] * size
+            row["language"] += [(len(chunks) - 1) % 2] * size
         parts = [len(sizes), *sizes, *row["ids"]]
         row["hash"] = hashlib.blake2b(b"".join(int(n).to_bytes(4, "little") for n in parts), digest_size=16).digest()
         hashes.append(row["hash"])
@@ -97,9 +109,15 @@ def _write_files(folder, shards, masks, token_bytes, chunks, row_ptr, component,
     np.save(sequences / "row_ptr.npy", np.array(row_ptr, np.int64))
     np.save(sequences / "chunks.npy", np.array(chunks, CHUNK))
     np.save(sequences / "component.npy", np.array(component, np.uint16))
+    np.save(sequences / "language.npy", np.arange(len(chunks), dtype=np.int16) % 2)
     np.save(sequences / "order.npy", order.astype(np.uint64))
     np.save(sequences / "row_hash.npy", np.array([list(h) for h in hashes], np.uint8))
-    write_json(sequences / "shards.json", {"token_bytes": token_bytes, "shards": listed})
+    write_json(sequences / "shards.json", {"token_bytes": token_bytes, "languages": LANGUAGES, "shards": listed})
+
+
+def _spoken(rows, component) -> dict:
+    spoken = [number for row in rows if row["component"] == component for number in row["language"]]
+    return {name: spoken.count(number) for number, name in enumerate(LANGUAGES)}
 
 
 def _manifest(phases, rows, held, marks, root, held_out_length) -> dict:
@@ -116,6 +134,6 @@ def _manifest(phases, rows, held, marks, root, held_out_length) -> dict:
     return {
         "schema_version": 1, "kind": "cpt", "name": "made", "tool_versions": {}, "recipe_sha256": "", "seed": 0,
         "roots": {"stream": root}, "tokenizer": tokenizer, "phases": stated,
-        "components": [{"name": name, "phases": realised[name]} for name in COMPONENTS], "held_out": held_out,
+        "components": [{"name": name, "languages": _spoken(rows, c), "phases": realised[name]} for c, name in enumerate(COMPONENTS)], "held_out": held_out,
         "stream_checkpoints": marks, "outputs": [], "lineage": [],
     }  # fmt: skip
