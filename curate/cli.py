@@ -402,6 +402,24 @@ def diff(
     _show(data, (diff_screen.render_by if by else diff_screen.render)(data, sys.stdout.isatty()), as_json)
 
 
+@app.command("report", rich_help_panel="look")
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN_FOLDER|RUN.yaml", help="The folder that save.to names, or the run file")],
+    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the run's folder.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a training run on one HTML page: finished or going on, here or on another machine. Needs no torch and no network."""
+    import webbrowser
+
+    from train.report import write_report
+
+    path = write_report(run, out)
+    if show:
+        webbrowser.open(path.resolve().as_uri())
+    _show({"report": str(path)}, str(path), as_json)
+
+
 @app.command("sql", rich_help_panel="look")
 def sql(
     build: Build,

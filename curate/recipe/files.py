@@ -66,6 +66,11 @@ def load_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict, Where]
     return merge(base, data), {**base_where, **where}
 
 
+def dump_yaml(data: dict) -> str:
+    """Plain data as YAML, keys in their order."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
 def merge(base: Any, over: Any) -> Any:
     """`over` on `base`: mappings merge key by key, everything else is replaced, null removes."""
     if isinstance(base, dict) and isinstance(over, dict):

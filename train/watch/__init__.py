@@ -62,7 +62,7 @@ class Watching:
             self.log = Log(self.path)
             if self.run.track.energy:
                 self.energy = Energy(_uuids(self.accelerator))
-                self.facts["energy"] = {"meters": self.energy.names}
+                self.facts["energy"] = {"meters": list(self.energy.names)}
             self.view.start()
         return self
 
