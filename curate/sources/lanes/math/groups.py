@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 MOST_BRACKET = 1_000  # characters of a group in brackets
-_MARKS = {closing: re.compile(rf"[\\{closing}{{}}\\]") for closing in "])"}  # what may stand in brackets and is more than itself
+_MARKS = {closing: re.compile(rf"[\{closing}{{}}\\]") for closing in "])"}  # what may stand in brackets and is more than itself
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
