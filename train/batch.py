@@ -46,12 +46,13 @@ class Rows:
         """Rows [first, first + size): one micro batch."""
         rows = slice(first, first + size)
         tensors = (self.input_ids, self.position_ids, self.labels, self.document)
-        return Rows(self.index[rows], self.component[rows], *(tensor[rows] for tensor in tensors), self.language[rows])
+        ids, positions, labels, document = (tensor[rows] for tensor in tensors)
+        return Rows(self.index[rows], self.component[rows], ids, positions, labels, document, self.language[rows])
 
     def to(self, device: torch.device) -> Rows:
         tensors = (self.input_ids, self.position_ids, self.labels, self.document)
-        moved = (tensor.to(device, non_blocking=True) for tensor in tensors)
-        return Rows(self.index, self.component, *moved, self.language)
+        ids, positions, labels, document = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return Rows(self.index, self.component, ids, positions, labels, document, self.language)
 
 
 def read(streams: Streams, share: Share, skipped: Container[int] = ()) -> Rows:
@@ -73,5 +74,5 @@ def collate(rows: Sequence[Row], index: Sequence[int]) -> Rows:
 def _rows(
     index: Sequence[int], component: Sequence[int] | np.ndarray, arrays: Iterable[np.ndarray], language: np.ndarray
 ) -> Rows:
-    tensors = (torch.from_numpy(array.astype(np.int64, copy=False)) for array in arrays)
-    return Rows(np.asarray(index, np.int64), np.asarray(component, np.int64), *tensors, language)
+    ids, positions, labels, document = (torch.from_numpy(array.astype(np.int64, copy=False)) for array in arrays)
+    return Rows(np.asarray(index, np.int64), np.asarray(component, np.int64), ids, positions, labels, document, language)

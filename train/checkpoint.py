@@ -69,7 +69,7 @@ def save(
         dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
     weights = _gathered(scorer, accelerator)
     if speaks:
-        scorer.model.save_pretrained(temporary, **weights)  # type: ignore[operator]
+        scorer.model.save_pretrained(temporary, **weights)
         for file in tokenizer:
             shutil.copyfile(file, temporary / file.name)
         write_json(temporary / "receipt.json", receipt)

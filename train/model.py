@@ -133,11 +133,14 @@ class Scorer(torch.nn.Module):
         config = self.causal.config.get_text_config()
         self.scale = Scale(_factor(config), getattr(config, "final_logit_softcapping", None))
         self.is_flat = "flash" in (config._attn_implementation or "")
+        self._no_split_modules = list(
+            self.causal._no_split_modules or ()
+        )  # what FSDP2 divides as one: accelerate asks for it by this name
 
     @property
     def causal(self) -> PreTrainedModel:
         """The transformers model, without peft's wrapper (its layers stay in place)."""
-        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model  # type: ignore[operator, return-value]
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
     @property
     def decoder(self) -> torch.nn.Module:

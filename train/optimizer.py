@@ -29,13 +29,13 @@ class Both(torch.optim.Optimizer):
             part.param_groups, part.state = groups, self.state
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable | None = None) -> None:
         for part in self.parts:
             part.step()
 
 
-def build(model: torch.nn.Module, run: RunFile) -> torch.optim.Optimizer:
-    """Over the trained weights of `model`; the learning rate is set before every step."""
+def build(model: torch.nn.Module, run: RunFile, device: torch.device | None = None) -> torch.optim.Optimizer:
+    """Over the trained weights of `model`; the learning rate is set before every step. `device`: where they will be, if not where they are."""
     spec, rate = run.optimizer, run.schedule.peak_lr
     weights = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
@@ -52,7 +52,7 @@ def build(model: torch.nn.Module, run: RunFile) -> torch.optim.Optimizer:
         return torch.optim.Adafactor(groups, lr=rate)
     if spec.name == "muon":
         return _muon(weights, run, common)
-    fused = all(p.device.type != "cpu" for _, p in weights)
+    fused = all((device or p.device).type != "cpu" for _, p in weights)
     return torch.optim.AdamW(groups, fused=fused, **common)
 
 

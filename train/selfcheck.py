@@ -29,6 +29,7 @@ LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 # Loss of a token when another document of its row changes. Masked positions weigh exactly 0, so this is rounding of kernels that choose
 # other tilings, not of the arithmetic.
 MOVED_TOLERANCE = 1e-4
+STEP_SIZES = (1e-2, 1e-3, 1e-4)  # of check_learns, as shares of the weights' norm
 LOOK_AT = 256  # rows searched for documents that share a row
 ADVICE = "attention: sdpa or eager isolate documents for models that build their mask from position_ids"
 
@@ -93,7 +94,7 @@ def check_matrices(scorer: Scorer, tokenizer: Tokenizer | None) -> str:
 
 def _weight(module: torch.nn.Module) -> torch.Tensor:
     saved = getattr(module, "modules_to_save", None)
-    return (saved[module.active_adapters[0]] if saved is not None else module).weight  # type: ignore[index, return-value, union-attr]
+    return (saved[module.active_adapters[0]] if saved is not None else module).weight
 
 
 def _rows(module: torch.nn.Module) -> int:
@@ -190,25 +191,18 @@ def _perturbed(model: torch.nn.Module, rows: Rows) -> float:
 
 
 def check_learns(scorer: Scorer, rows: Rows) -> str:
-    """Two steps of plain descent on one row make it cheaper; the weights are put back, bit for bit."""
+    """Two steps of plain descent on one row make it cheaper, for some length of step; the weights are put back, bit for bit."""
     weights = [p for p in scorer.parameters() if p.requires_grad]
     kept = [p.detach().clone() for p in weights]
-    each = (rows.labels != IGNORED).float() / max(1, rows.n_loss_tokens)
     was = scorer.training
     scorer.eval()  # without dropout
-    costs = []
-    for _ in range(3):
-        total, _ = scorer(rows.input_ids, rows.position_ids, rows.labels, each)
-        costs.append(total.item())
-        gradients = torch.autograd.grad(total, weights, allow_unused=True)
-        norm = torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
+    for size in STEP_SIZES:
+        costs = _descend(scorer, rows, weights, size * _size(kept))
         with torch.no_grad():
-            for p, g in zip(weights, gradients, strict=True):
-                if g is not None:
-                    p -= (0.05 * _size(kept) / (norm + 1e-12) * g).to(p.dtype)
-    with torch.no_grad():
-        for p, before in zip(weights, kept, strict=True):
-            p.copy_(before)
+            for p, before in zip(weights, kept, strict=True):
+                p.copy_(before)
+        if costs[2] < costs[0]:
+            break
     scorer.train(was)
     if not costs[2] < costs[0]:
         raise CurateError(
@@ -216,6 +210,24 @@ def check_learns(scorer: Scorer, rows: Rows) -> str:
             found=f"{costs[0]:.4f} -> {costs[2]:.4f} nats per token", exit_code=1,
         )  # fmt: skip
     return f"learns: two steps on one row, {costs[0]:.3f} -> {costs[2]:.3f} nats per token, then put back"
+
+
+def _descend(scorer: Scorer, rows: Rows, weights: list[torch.nn.Parameter], length: float) -> list[float]:
+    """The cost before two steps of `length` against the gradient, between them and after them."""
+    each = (rows.labels != IGNORED).float() / max(1, rows.n_loss_tokens)
+    costs = []
+    for last in (False, False, True):
+        total, _ = scorer(rows.input_ids, rows.position_ids, rows.labels, each)
+        costs.append(total.item())
+        if last:
+            break
+        found = torch.autograd.grad(total, weights, allow_unused=True)
+        norm = _size([g for g in found if g is not None])
+        with torch.no_grad():
+            for p, g in zip(weights, found, strict=True):
+                if g is not None:
+                    p -= (length / (norm + 1e-12) * g).to(p.dtype)
+    return costs
 
 
 def _size(weights: list[torch.Tensor]) -> float:

@@ -75,26 +75,28 @@ def real_build(data: Path, folder: Path, length: int) -> Path:
 
 def step_speed(stream: Stream) -> tuple[int, float, float]:
     """(weights, tokens/s of a step on one CPU thread, tokens/s of the trainer's account of what entered) of a small model."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from train.batch import read
-    from train.model import losses
+    from train.model import Scorer
     from train.receipt import evidence
+    from train.streams import Streams
 
     config = LlamaConfig(
         vocab_size=stream.manifest["tokenizer"]["vocab_size"], hidden_size=64, intermediate_size=172, num_hidden_layers=4,
         num_attention_heads=4, max_position_embeddings=LENGTHS[-1],
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    rows = read(stream, stream.steps(rows=1).share(0))
+    model = Scorer(LlamaForCausalLM(config), "fp32")
+    rows = read(Streams([stream]), stream.steps(rows=1).share(0))
     n = rows.input_ids.numel()
 
     def step() -> None:
-        losses(model, rows, "fp32").sum().backward()
+        model(rows.input_ids, rows.position_ids, rows.labels, torch.ones(rows.labels.shape))[0].backward()
         model.zero_grad()
 
     entered = rows.input_ids.numpy(), rows.position_ids.numpy()
-    accounted = fastest(50 * n, lambda: [evidence(entered, rows) for _ in range(50)])
+    accounted = fastest(50 * n, lambda: [evidence(entered, rows, len(stream.languages)) for _ in range(50)])
     return sum(p.numel() for p in model.parameters()), fastest(n, step, 3), accounted
 
 
@@ -103,9 +105,11 @@ def speeds(manifest: Path) -> tuple[float, float, float]:
     import torch
 
     from train.batch import read
+    from train.streams import Streams
 
     torch.set_num_threads(1)
     stream, rows = Stream(manifest), Rows(manifest)
+    streams = Streams([stream])
     steps = stream.steps(tokens=BATCH_TOKENS)
     whole = range(steps.n_steps - 1)  # without the last, partly empty one
     shares = [steps.share(step) for step in whole]
@@ -113,7 +117,7 @@ def speeds(manifest: Path) -> tuple[float, float, float]:
     n = len(whole) * BATCH_TOKENS
     return (
         fastest(n, lambda: [stream.batch(step, BATCH_TOKENS) for step in whole]),
-        fastest(n, lambda: [read(stream, share) for share in shares]),
+        fastest(n, lambda: [read(streams, share) for share in shares]),
         fastest(n, lambda: [rows.__getitems__(batch) for batch in batches]),
     )
 
@@ -127,7 +131,7 @@ def sparse_build(folder: Path, steps: tuple[int, ...], n_steps: int = N_STEPS, b
         name: _sparse(sequences / f"{name}.npy", dtype, shape)
         for name, dtype, shape in (
             ("row_ptr", "<i8", (n_rows + 1,)), ("chunks", CHUNK, (2 * n_rows,)), ("component", "<u2", (n_rows,)),
-            ("order", "<u8", (n_rows,)), ("row_hash", "|u1", (n_rows, 16)),
+            ("language", "<i2", (2 * n_rows,)), ("order", "<u8", (n_rows,)), ("row_hash", "|u1", (n_rows, 16)),
         )
     }  # fmt: skip
     n_tokens = 0
@@ -143,7 +147,7 @@ def sparse_build(folder: Path, steps: tuple[int, ...], n_steps: int = N_STEPS, b
             n_tokens += ROW
     np.arange(n_tokens, dtype="<u2").tofile(folder / "tokens.ds")
     listed = [{"path": "../tokens.ds", "n_tokens": n_tokens, "has_loss": False}]
-    write_json(sequences / "shards.json", {"token_bytes": 2, "shards": listed})
+    write_json(sequences / "shards.json", {"token_bytes": 2, "languages": ["et"], "shards": listed})
     marks = [{"stream_index": n_rows * k // 64, "sha256": f"{k:064x}"} for k in range(1, 65)]
     manifest = {
         "schema_version": 1, "kind": "cpt", "name": "long", "tool_versions": {}, "recipe_sha256": "", "seed": 0,

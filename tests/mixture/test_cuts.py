@@ -199,3 +199,30 @@ def test_an_answer_that_cuts_emptied_is_not_an_error(tmp_path) -> None:
     empty = [[{"role": "user", "content": "Tere"}, {"role": "assistant", "content": ""}]]
     with pytest.raises(CurateError, match="nothing to learn"):
         tokenized(Store(tmp_path / "b"), a_recipe, ["Tere"], [[]], messages=empty)
+
+
+def test_cuts_in_reasoning_and_in_the_arguments_of_calls() -> None:
+    call = {"type": "function", "function": {"name": "kirjuta", "arguments": '{"kellele":"a@b.ee","n":12345}'}}
+    messages = [
+        {"role": "user", "content": "Kiri"},
+        {"role": "assistant", "reasoning_content": "Aadress on a@b.ee.", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "ok"},
+    ]
+    text = chat_text(messages)
+    assert text == 'Kiri\n\nAadress on a@b.ee.\n\nkirjuta {"kellele":"a@b.ee","n":12345}\n\nok'
+
+    def after(*pieces: str) -> list[dict]:
+        """With the last place of each piece cut."""
+        return apply_to_messages(messages, sorted(Cut(text.rindex(p), text.rindex(p) + len(p), b"[X]") for p in pieces))
+
+    def arguments(found: list[dict]) -> str:
+        return found[1]["tool_calls"][0]["function"]["arguments"]
+
+    assert arguments(after("a@b.ee")) == '{"kellele":"[X]","n":12345}'
+    assert after("Aadress on a@b.ee")[1]["reasoning_content"] == "[X]."
+    assert arguments(after("12345")) == "{}"  # [X] without quotes would be no JSON
+    whole = after('kirjuta {"kellele":"a@b.ee","n":12345}')[1]["tool_calls"][0]["function"]
+    assert whole == {"name": "kirjuta", "arguments": "{}"}  # a name of a tool stays
+    assert after("ok")[2]["content"] == "[X]" and after("ok")[1] == messages[1]
+    with pytest.raises(ValueError, match=f"of {len(text)} bytes"):
+        apply_to_messages(messages, [Cut(0, len(text) + 1, b"")])

@@ -49,7 +49,14 @@ def receipt_of(folder, n_rows: int, **more) -> str:
     stream = read_manifest(folder / "manifest.json")["roots"]["stream"]
     path = folder / f"receipt-{n_rows}.json"
     path.write_text(
-        json.dumps({"kind": "receipt", "sequences": n_rows, "manifest": {"stream": stream}, "differences": [], **more})
+        json.dumps(
+            {
+                "kind": "receipt",
+                "streams": [{"sequences": n_rows, "n_skipped": 0, "manifest": {"stream": stream}}],
+                "differences": [],
+                **more,
+            }
+        )
     )
     return str(path)
 
@@ -118,7 +125,7 @@ def test_what_was_consumed_counts_in_hundreds(seed, tmp_path):
 
 def n_rows_of(entry: dict) -> int:
     with open(entry["receipt"]) as file:
-        return json.load(file)["sequences"]
+        return json.load(file)["streams"][0]["sequences"]
 
 
 # --- by hand -----------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_a_receipt_of_another_stream(builds, tmp_path):
     shutil.copytree(builds["two"].root, tmp_path / "root")
     stream = read_manifest(tmp_path / "root" / "two" / "manifest.json")["roots"]["stream"]
     receipt = tmp_path / "root" / "receipt.json"
-    receipt.write_text(json.dumps({"sequences": 4, "manifest": {"stream": stream}}))
+    receipt.write_text(json.dumps({"streams": [{"sequences": 4, "n_skipped": 0, "manifest": {"stream": stream}}]}))
     more = """
 mixture:
   total: 100 tokens
@@ -233,7 +233,7 @@ mixture:
 """
     made = build(tmp_path / "root", more, "more")
     assert check(made).ok
-    receipt.write_text(json.dumps({"sequences": 4, "manifest": {"stream": "0" * 64}}))
+    receipt.write_text(json.dumps({"streams": [{"sequences": 4, "n_skipped": 0, "manifest": {"stream": "0" * 64}}]}))
     [finding] = check(made).findings
     assert "another stream" in finding.what
 
