@@ -134,7 +134,7 @@ def test_nothing_but_what_is_needed(built, tokens):
     assert files == {
         "manifest.json", "recipe.yaml", "selection.parquet", "verify.py", "tokenizer/tokenizer.json", "tokenizer/chat_template.jinja",
         *shard_files, "tokens/00001-chat.ds.loss",
-        *(f"sequences/{n}" for n in ("chunks.npy", "component.npy", "order.npy", "row_hash.npy", "row_ptr.npy", "shards.json")),
+        *(f"sequences/{n}.npy" for n in ("chunks", "component", "language", "order", "row_hash", "row_ptr")), "sequences/shards.json",
     }  # fmt: skip
     texts = [row["text"] for row in map(json.loads, (built.build.parent / "raw" / "web.jsonl").read_text().splitlines())]
     places = [str(built.build.parent), str(built.store.root)]

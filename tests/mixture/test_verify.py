@@ -297,6 +297,7 @@ def longer_chunk(chunks):
         ("sequences/order.npy", lambda a: np.zeros_like(a), "sequences/order.npy", "not a permutation"),
         ("sequences/chunks.npy", longer_chunk, "selection.parquet", "id is not that of"),
         ("sequences/component.npy", lambda a: np.roll(a, 1), "selection.parquet", "component is not that of"),
+        ("sequences/language.npy", lambda a: (a == 0).astype(a.dtype), "sequences/language.npy", "the language of a chunk"),
         ("sequences/row_hash.npy", lambda a: a ^ 1, "sequences/row_hash.npy", "not the hash of the tokens"),
         (
             "selection.parquet",
