@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from train.batch import collate
-from train.sums import Tally
+from train.sums import Sums, Tally
 
 if TYPE_CHECKING:
     from mixture.tokenizer import Tokenizer
@@ -35,6 +35,10 @@ class HeldOut:
 
     def measure(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, dict[str, float]]:
         """Per component {loss (nats per token), bits_per_byte, tokens}; components without held-out rows are left out."""
+        return means(self.tally(model, accelerator).components(self.streams))
+
+    def tally(self, model: torch.nn.Module, accelerator: Accelerator) -> Tally:
+        """Sums of all held-out rows, over all processes."""
         total = np.zeros((len(self.streams.components) + len(self.streams.languages), 4))
         was_training = model.training
         model.eval()
@@ -48,10 +52,14 @@ class HeldOut:
                 if k < len(self.parts):
                     total += Tally.of(rows, losses, self.streams, self.byte_lengths).values
         model.train(was_training)
-        sums = Tally(total).summed(accelerator).components(self.streams)
-        return {
-            name: {"loss": s.loss_sum / s.loss_tokens, "tokens": s.loss_tokens}
-            | ({"bits_per_byte": s.loss_sum / math.log(2) / s.n_bytes} if s.n_bytes else {})
-            for name, s in sums.items()
-            if s.loss_tokens
-        }
+        return Tally(total).summed(accelerator)
+
+
+def means(sums: dict[str, Sums]) -> dict[str, dict[str, float]]:
+    """Per name {loss (nats per token), bits_per_byte where bytes are known, tokens}; names without loss tokens are left out."""
+    return {
+        name: {"loss": s.loss_sum / s.loss_tokens, "tokens": s.loss_tokens}
+        | ({"bits_per_byte": s.loss_sum / math.log(2) / s.n_bytes} if s.n_bytes else {})
+        for name, s in sums.items()
+        if s.loss_tokens
+    }

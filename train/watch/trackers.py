@@ -56,26 +56,37 @@ class Trackers:
             try:
                 tracker.log(known, step=done)
             except Exception as error:  # of any kind a tracker may have: its server is gone, its disk is full
-                self.say(f"tracker {tracker.name} failed and is left out from now on: {type(error).__name__}: {error}")
+                self._leave(tracker.name, error)
                 self.accelerator.trackers.remove(tracker)
 
     def _begin(self, done: int) -> None:
+        """One after the other, so that one that cannot start does not keep the others from it."""
         from accelerate.tracking import filter_trackers
 
         self.has_begun = True
         folder = Path(self.run.save.to)
         environment(folder)
-        self.accelerator.log_with = filter_trackers(list(self.names), str(folder / "tensorboard"))
-        self.accelerator.project_configuration.logging_dir = str(folder / "tensorboard")
-        self.accelerator.init_trackers(
-            self.run.track.project, config=flat(self.run.canonical()),
-            init_kwargs={
-                "tensorboard": {"purge_step": done},  # what a killed part wrote of steps that are done again
-                "wandb": {"name": self.run.name, "group": self.run.name, "dir": str(folder)},
-                "trackio": {"name": self.run.name, "resume": "allow"},
-                "mlflow": {"run_name": self.run.name},
-            },
-        )  # fmt: skip
+        settings = {
+            "tensorboard": {"purge_step": done},  # what a killed part wrote of steps that are done again
+            "wandb": {"name": self.run.name, "group": self.run.name, "dir": str(folder)},
+            "trackio": {"name": self.run.name, "resume": "allow"},
+            "mlflow": {"run_name": self.run.name},
+        }
+        place = str(folder / "tensorboard")
+        self.accelerator.project_configuration.logging_dir = place
+        begun: list[Any] = []
+        for name in self.names:
+            self.accelerator.trackers, self.accelerator.log_with = [], filter_trackers([name], place)
+            try:
+                self.accelerator.init_trackers(self.run.track.project, flat(self.run.canonical()), settings)
+            except Exception as error:  # as above
+                self._leave(name, error)
+            else:
+                begun += self.accelerator.trackers
+        self.accelerator.trackers = begun
+
+    def _leave(self, name: str, error: Exception) -> None:
+        self.say(f"tracker {name} failed and is left out from now on: {type(error).__name__}: {error}")
 
     def close(self) -> None:
         for tracker in self.accelerator.trackers if self.has_begun else ():
@@ -85,7 +96,9 @@ class Trackers:
 def environment(folder: Path) -> None:
     """What keeps them on this machine, where the user's environment says nothing."""
     os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("MLFLOW_TRACKING_URI", (folder / "mlruns").resolve().as_uri())
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        os.environ["MLFLOW_TRACKING_URI"] = (folder / "mlruns").resolve().as_uri()
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # mlflow 3.17 asks for it; mlflow-skinny has no other store
 
 
 def of_step(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
+from accelerate.utils import LoggerType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from curate.errors import CurateError
@@ -57,9 +58,24 @@ def test_a_tracker_that_fails_does_not_end_the_run(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err.count("tracker tensorboard failed and is left out from now on: OSError: disk full") == 1
 
 
+def test_a_tracker_that_cannot_start_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: object) -> None:
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr("accelerate.tracking.MLflowTracker.start", fail)
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [LoggerType.MLFLOW, LoggerType.TENSORBOARD])
+    with watching(tmp_path, of=Accelerator(cpu=True), to=["mlflow", "tensorboard"]) as watch:
+        watch.step(record(1))
+    assert "tracker mlflow failed and is left out from now on: ConnectionError: no server" in capsys.readouterr().err
+    assert read_back(tmp_path)["loss/et"] == [(1, 2.0)]
+
+
 def test_no_network_unless_the_environment_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.delenv(name)
     trackers.environment(tmp_path)
     assert os.environ["WANDB_MODE"] == "offline" and os.environ["MLFLOW_TRACKING_URI"] == (tmp_path / "mlruns").as_uri()
     monkeypatch.setenv("WANDB_MODE", "online")
