@@ -1,9 +1,13 @@
-"""The columns of every table, in one place. Rows of all tables of one source are in the order of `id`, shard by shard.
+"""The columns of every table, in one place; and which parts of a conversation's messages are its text. Rows of all tables of one source
+are in the order of `id`, shard by shard.
 
 Imports pyarrow only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 
@@ -72,3 +76,31 @@ SELECTION = pa.schema([
     ("n_loss_tokens", pa.int64()), ("split", pa.string()), ("sequence", pa.int64()), ("position", pa.int32()),
     ("stream_index", pa.int64()),
 ])  # fmt: skip
+
+SAID = ("reasoning_content", "content")  # of a message, in this order; then its tool calls
+
+
+def map_said(message: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+    """A message with what it says changed: `change(text, before)` of its reasoning, its content, and the arguments of each tool call, as far
+    as they are not empty. `before` stands in the document's text in front of it and cannot be changed: the name of what is called."""
+    made = {**message, **{key: change(message[key], "") for key in SAID if message.get(key)}}
+    if message.get("tool_calls"):
+        made["tool_calls"] = [
+            {**call, "function": {**of, "arguments": change(of["arguments"], f"{of['name']} ")}}
+            for call in message["tool_calls"] for of in (call["function"],)
+        ]  # fmt: skip
+    return made
+
+
+def said(messages: list[dict[str, Any]]) -> str:
+    """The text of a conversation, what is measured and compared: what its messages say without roles, joined by blank lines. A tool call is
+    its name and its arguments on a line."""
+    found: list[str] = []
+
+    def collect(text: str, before: str) -> str:
+        found.append(before + text)
+        return text
+
+    for message in messages:
+        map_said(message, collect)
+    return "\n\n".join(found)

@@ -19,6 +19,7 @@ from curate.membership import membership
 from curate.recipe import load_recipe
 from curate.relate.prompts import prompt_of
 from curate.store import Store
+from mixture.export.documents import messages_type
 from mixture.export.texts import export_texts
 from mixture.verify import verify
 from tests.made import build, text, write_recipe, write_source
@@ -121,9 +122,22 @@ def test_tools_and_calls_are_in_the_tokens(made):
     assert "TOOLS [{" in texts and 'CALL ilm {\\"koht\\": \\"Tartu\\"}' in texts.replace("\\\\", "\\")
 
 
-def test_an_export_of_texts_does_not_drop_calls(made, tmp_path):
-    with pytest.raises(CurateError, match="a conversation calls tools"):
-        export_texts(made.build, tmp_path / "texts", made.recipe, made.store.root)
+def test_an_export_of_texts_has_the_calls_and_the_tools(made, tmp_path):
+    export_texts(made.build, tmp_path / "texts", made.recipe, made.store.root)
+    found = pq.read_table(tmp_path / "texts" / "data" / "all")
+    assert found.schema.field("messages").type == messages_type(
+        {"tool_calls", "tool_call_id"}
+    )  # nobody reasons, nobody has a name
+    of_tools = [row for row in found.to_pylist() if row["tools"] is not None]
+    assert len(of_tools) == 1 and json.loads(of_tools[0]["tools"]) == [TOOL]
+    asked, calls, result, _ = of_tools[0]["messages"]
+    assert calls == {"role": "assistant", "content": "", "tool_call_id": None, "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "ilm", "arguments": '{"koht": "Tartu"}'}}]}  # fmt: skip
+    assert (result["tool_call_id"], result["tool_calls"], asked["content"].startswith("Mis ilm on?")) == ("1", None, True)
+
+
+def test_conversations_without_calls_keep_two_keys():
+    assert messages_type(set()).value_type.names == ["role", "content"]
 
 
 def test_stats_say_what_they_hold(made):

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import text
+from curate.schema import said
 
-VERSION = 1  # raise it when prompt_of changes
+VERSION = 2  # what earlier messages call and think counts; raise it when prompt_of changes
 BATCH_ROWS = 4096
 
 
@@ -32,12 +33,12 @@ def hashes(documents: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prompt_of(messages: str | None, parts: str | None) -> str:
-    """`messages` and `parts` as a document has them -> role and content of every message before the last of the assistant, then the
+    """`messages` and `parts` as a document has them -> role and what it says of every message before the last of the assistant, then the
     tools; "" where nobody answers, or nothing is said before."""
-    said = json.loads(messages or "[]")
-    while said and said.pop()["role"] != "assistant":
+    before = json.loads(messages or "[]")
+    while before and before.pop()["role"] != "assistant":
         pass
-    if not any(one["content"].strip() for one in said):
+    if not any(one["content"].strip() for one in before):
         return ""
     tools = json.loads(parts).get("tools", "") if parts else ""
-    return "\n".join([*(f"{one['role']}\n{one['content']}" for one in said), tools])
+    return "\n".join([*(f"{one['role']}\n{said([one])}" for one in before), tools])

@@ -1,6 +1,6 @@
 """A raw row in, the mapped fields of a document out, or `Refused`; the same from JSON and from Parquet.
 
-Scalars become strings, nested values canonical JSON without nulls. Imports records, errors, store.
+Scalars become strings, nested values canonical JSON without nulls. Imports records, errors, schema, store.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from curate.errors import CurateError, nearest
 from curate.recipe import PROVENANCE_KEYS, Source
+from curate.schema import said
 from curate.sources.records import EXTRA, Refused
 from curate.store import canonical_json
 
@@ -265,9 +266,7 @@ def add_extra(extra: str | None, name: str, value: Any) -> str:
     return _json({**(own if isinstance(own, dict) else {"value": own}), name: value})
 
 
-def chat_text(messages: list[dict[str, str]]) -> str:
-    """What of a conversation is measured: its contents without roles, joined by blank lines."""
-    return "\n\n".join(message["content"] for message in messages if message["content"])
+chat_text = said  # of a conversation: what is measured
 
 
 def _extra(value: Any) -> str | None:

@@ -116,8 +116,8 @@ def _text_fields(
             return "conversation", {} if name in CHAT_DEFAULTS["messages"] else {"messages": name}
     instances, names = values.get("instances", ()), CHAT_DEFAULTS["prompt"]
     if len(instances) >= MOST * len(rows) and any(name in values for name in names) and all(map(_is_instance, instances)):
-        if several := sum(len(one) != 1 for one in instances):
-            notes.append(f"{several} records have several instances, or none: each must be a record of its own")
+        if several := sum(len(one) > 1 for one in instances):
+            notes.append(f"{several} rows have several instances: each becomes a document")
         return "conversation", {}
     has_text = any(pick(row, DEFAULTS["text"]) is not None for row in rows)
     for prompt, completion, more in PROMPTED if not has_text else ():

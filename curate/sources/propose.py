@@ -7,6 +7,7 @@ Imports the readers; the language model only when there is text to look at.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import json
 import os
@@ -26,7 +27,7 @@ from curate.sources.fields import DEFAULTS, pick
 from curate.sources.formats import BY_SUFFIX, FORMATS
 from curate.sources.guess import fields_of
 from curate.sources.guess_notes import notes_of
-from curate.sources.lanes import lane_of
+from curate.sources.lanes import lane_of, records_of
 from curate.sources.lanes.code.languages import kind_of, language_of
 from curate.sources.parquet import n_rows
 from curate.sources.readers.guess import format_of_content, options_of
@@ -326,12 +327,11 @@ def _texts(source: dict[str, Any], rows: list[RawRow]) -> list[str]:
     block = {"language": "en", **source, "name": "proposed", "read": ["-"], "license": License(declared=UNKNOWN_LICENSE)}
     expand({"proposed": block}, lambda name, place: preset(name, Path(), place))
     model = Source(**block)
-    fields, texts = lane_of(model, Limits().document_bytes), []
+    fields, records, texts = lane_of(model, Limits().document_bytes), records_of(model), []
     for row in rows[:N_PAGES] if model.type == "web" else rows:
-        try:
-            texts.append(fields(row.values)["text"])
-        except Refused:
-            continue
+        for values in records(row.values):
+            with contextlib.suppress(Refused):
+                texts.append(fields(values)["text"])
     return texts
 
 

@@ -29,7 +29,6 @@ CAUSES = {
     "missing_text": "no text (or no messages), or null",
     "text_not_string": "the text, or a message, is of another type",
     "broken_tools": "tools, or a tool call of a message, that are no JSON of such: no list of objects, or a call without a name",
-    "several_instances": "a task of several instances: one record is one document, so each must be a record of its own",
     "no_templates": "a conversation in a language that its source's templates do not have",
     "damaged_placeholder": "a placeholder of a protected text (code, a name, a number) that came back missing, twice or unknown",
     "no_prompt": "a preference without anything that is answered; a passage without a question that has an answer",

@@ -1,9 +1,9 @@
-"""Chat shapes in, canonical messages out: [{role, content, tool_calls?, tool_call_id?, name?}], or `Refused`.
+"""Chat shapes in, canonical messages out: [{role, content, reasoning_content?, tool_calls?, tool_call_id?, name?}], or `Refused`.
 
 Read: OpenAI messages (content parts, tool_calls, the older function_call), ShareGPT (from, value; function_call and observation turns),
 JSON text of either, and transcripts ("Human: ... Assistant: ...", as HH-RLHF's). A tool call is {id?, type: function, function: {name,
 arguments}}, its arguments JSON text: what came as text stays as it is, valid or not; what came as an object becomes canonical JSON, so
-that JSON and Parquet give the same. What else a message says (weights, reasoning) is left out. Pure; imports fields, records.
+that JSON and Parquet give the same. What else a message says (weights) is left out. Pure; imports fields, records.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ ROLES = {
     "developer": "system", "function": "tool", "observation": "tool", "tool_response": "tool", "function_response": "tool",
     "ipython": "tool",
 }  # fmt: skip
+REASONING = ("reasoning_content", "reasoning", "thinking")  # of a message: vLLM's and DeepSeek's name, OpenRouter's, gpt-oss'
+THOUGHT = ("thinking", "reasoning")  # types of parts of a content that are reasoning
 CALLS = ("function_call", "tool_call")  # roles of turns that are calls: {"name": ..., "arguments": ...} in their content
 SPEAKER = re.compile(r"(?:\A\s*|\n\n[ \t]*)(Human|User|Assistant|System):")
 
@@ -86,13 +88,30 @@ def _turn(turn: Message) -> Message:
     if role in CALLS:
         one = _json_of(content, "broken_tools", f"a {role} turn that is no JSON") if isinstance(content, str) else content
         role, content, calls = "assistant", "", [_call(call) for call in (one if isinstance(one, list) else [one])]
+    thought, content = _reasoning(turn, content)
     made = message(role, _content(content, made_of_calls=bool(calls), role=role))
+    if thought.strip():
+        made["reasoning_content"] = clean(thought)
     if calls:
         made["tool_calls"] = calls
     for key in ("tool_call_id", "name"):
         if (value := turn.get(key)) is not None and (text := as_string(value)):
             made[key] = clean(text)
     return made
+
+
+def _reasoning(turn: Message, content: Any) -> tuple[str, Any]:
+    """What is thought before the answer, and the content without it."""
+    own = pick(turn, REASONING)
+    thought = [own] if isinstance(own, str) else []
+    if isinstance(content, list) and any(isinstance(part, dict) and part.get("type") in THOUGHT for part in content):
+        is_thought = [isinstance(part, dict) and part.get("type") in THOUGHT for part in content]
+        parts = [
+            pick(part, ("thinking", "reasoning", "text")) for part, is_own in zip(content, is_thought, strict=True) if is_own
+        ]
+        thought += [part for part in parts if isinstance(part, str)]
+        content = [part for part, is_own in zip(content, is_thought, strict=True) if not is_own]
+    return "".join(thought), content
 
 
 def _content(content: Any, made_of_calls: bool, role: str) -> str:

@@ -169,3 +169,14 @@ def test_nothing_and_other_scripts():
     assert (empty["n_empty_turns"], empty["n_turn_problems"], empty["is_same_language"]) == (2, 0, 1)
     assert (thai["n_empty_turns"], thai["n_turns"], thai["n_truncated_turns"]) == (0, 2, 0)
     assert measured() == []
+
+
+def test_reasoning_and_arguments_are_counted():
+    call = {"type": "function", "function": {"name": "ilm", "arguments": '{"koht": "Tartu"}'}}
+    (one,) = measured([
+        {"role": "user", "content": "Ilm?"}, {"role": "assistant", "content": "", "reasoning_content": "Vaatan ilma"},
+        {"role": "assistant", "content": "", "reasoning_content": "Nüüd", "tool_calls": [call]}, {"role": "tool", "content": "5"},
+        {"role": "assistant", "content": ""},
+    ])  # fmt: skip
+    assert (one["n_reasoning_turns"], one["n_reasoning_words"], one["n_empty_turns"]) == (2, 3, 1)
+    assert one["n_argument_words"] == len(["{", '"', "koht", '"', ":", '"', "Tartu", '"', "}"]) and one["n_answer_words"] == 0

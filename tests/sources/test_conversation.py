@@ -84,6 +84,18 @@ FORMS = {
             {"role": "tool", "content": "1", "name": "f"}, {"role": "assistant", "content": "!"},
         ],
     ),
+    "reasoning": (
+        {"messages": [
+            {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "reasoning_content": "Kaks ja kaks on neli.", "content": "4"},
+            {"role": "user", "content": "3?"}, {"role": "assistant", "thinking": "On.", "content": "3"},
+            {"role": "user", "content": "ja?"}, {"role": "assistant", "reasoning": "c", "reasoning_content": None, "content": "d"},
+        ]},
+        [
+            {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4", "reasoning_content": "Kaks ja kaks on neli."},
+            {"role": "user", "content": "3?"}, {"role": "assistant", "content": "3", "reasoning_content": "On."},
+            {"role": "user", "content": "ja?"}, {"role": "assistant", "content": "d", "reasoning_content": "c"},
+        ],
+    ),
     "json text": ({"messages": json.dumps(said("a", "b"))}, said("a", "b")),
     "transcript": (
         {"messages": "\n\nHuman: a\n\nb\n\nAssistant: c \n\nHuman: d: Human: e\n\nAssistant:"},
@@ -92,12 +104,20 @@ FORMS = {
 }  # fmt: skip
 
 
+TEXTS = {  # of those that call tools, or reason: by hand
+    "sharegpt calls": 'Ilm?\n\nilm {"koht":"Tartu"}\n\n{"t": 5}\n\n5',
+    "openai": 's\n\nIlm?\n\nilm {"koht": "Tartu", "a": null}\n\n{"t":5}\n\n5',
+    "openai, older": "?\n\nf {x\n\n1\n\n!",
+    "reasoning": "2 + 2?\n\nKaks ja kaks on neli.\n\n4\n\n3?\n\nOn.\n\n3\n\nja?\n\nc\n\nd",
+}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms(form):
     row, messages = FORMS[form]
     found = lane(row)
     assert found["messages"] == messages
-    assert found["text"] == "\n\n".join(one["content"] for one in messages if one["content"])
+    assert found["text"] == TEXTS.get(form, "\n\n".join(one["content"] for one in messages if one["content"]))
     assert found["extra"] is None
 
 
@@ -148,7 +168,6 @@ def test_tools(tools, kept):
         ),
         ({"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "no json"}]}, "broken_tools"),
         ({"instruction": "a", "instances": []}, "missing_text"),
-        ({"instruction": "a", "instances": [{"output": "b"}, {"output": "c"}]}, "several_instances"),
         ({"instruction": "a", "output": 5}, "text_not_string"),
         ({"instruction": "a", "output": "b", "history": [["a"]]}, "text_not_string"),
         ({"messages": said("a", "b\ud800")}, "lone_surrogate"),
@@ -156,6 +175,30 @@ def test_tools(tools, kept):
 )
 def test_what_is_no_conversation(row, found):
     assert cause(row) == found
+
+
+def test_parts_that_are_reasoning():
+    parts = [{"type": "thinking", "thinking": "Vist jah."}, {"type": "text", "text": "Jah"}]
+    found = lane({"messages": [{"role": "user", "content": "Kas?"}, {"role": "assistant", "content": parts}]})
+    assert found["messages"][1] == {"role": "assistant", "content": "Jah", "reasoning_content": "Vist jah."}
+
+
+def test_a_task_of_several_instances_is_as_many_documents(tmp_path):
+    one = {"input": "tere", "output": "hi"}
+    pack(tmp_path / "a.jsonl", lines(
+        {"id": "t1", "instruction": "T\u00f5lgi", "instances": [one, {"input": "", "output": "x"}, {"input": "head aega"}]},
+        {"id": "t2", "instruction": "T\u00f5lgi", "instances": [one]}, {"instruction": "T\u00f5lgi", "instances": []},
+    ))  # fmt: skip
+    found, bad = read_all(tmp_path / "a.jsonl", source(type="conversation"))
+    assert [(r.fields["source_id"], r.fields["messages"]) for r in found] == [
+        ("t1/1", said("T\u00f5lgi\n\ntere", "hi")), ("t1/2", said("T\u00f5lgi", "x")), ("t2", said("T\u00f5lgi\n\ntere", "hi")),
+    ]  # fmt: skip
+    assert [one.cause for one in bad] == ["missing_text", "missing_text"]  # without an output, and without an instance
+    assert bad[0].lost_bytes == (tmp_path / "a.jsonl").read_bytes().index(b"\n") // 3
+    mapped = source(type="conversation", fields={"instances": "x.list", "prompt": "q", "source_id": "x.key"})
+    pack(tmp_path / "b.jsonl", lines({"q": "a", "x": {"key": 7, "list": [{"output": "b"}, {"output": "c"}]}}))
+    found, bad = read_all(tmp_path / "b.jsonl", mapped)
+    assert not bad and [(r.fields["source_id"], r.fields["text"]) for r in found] == [("7/1", "a\n\nb"), ("7/2", "a\n\nc")]
 
 
 def test_mapped_fields_and_nothing_else():

@@ -20,14 +20,15 @@ from curate.store import digest
 
 MIN_TURN_BYTES = 100  # a shorter turn's language is not asked for: too often wrong (docs/language_identification.md)
 
-FAMILY = Family("conversation", 1, (
+# version 2: reasoning and arguments have words of their own; a turn that only reasons is not empty
+FAMILY = Family("conversation", 2, (
     Column("n_turns", "turns", "messages but the system's"),
     *(Column(f"n_{role}_turns", "turns", f"messages of the role {role}") for role in turns.ROLES),
     Column("n_turn_problems", "places", "where turns are out of order; in order is: at most one system message, first; user and assistant in "
            "turn; after an assistant that calls tools come tools, then the assistant; an assistant is last"),
     Column("turn_problem", "name", "the first of them: starts_with_ROLE, ROLE_after_ROLE, tool_without_call, late_system, unknown_role, "
            "ends_with_ROLE, no_turns; empty where there is none", "string", None),
-    Column("n_empty_turns", "turns", "with no content but white space, and no tool call"),
+    Column("n_empty_turns", "turns", "with no content but white space, no reasoning and no tool call"),
     Column("n_tools", "tools", "declared in the record's tools, by name"),
     Column("n_tool_calls", "calls", "in tool_calls of messages"),
     Column("n_written_tool_calls", "calls", "in the assistant's text: <tool_call>...</tool_call>, or a code block called tool_call"),
@@ -38,6 +39,9 @@ FAMILY = Family("conversation", 1, (
     Column("n_system_words", "words", "of the system's messages"),
     Column("n_prompt_words", "words", "of the user's messages"),
     Column("n_answer_words", "words", "of the assistant's messages"),
+    Column("n_reasoning_words", "words", "of what the assistant thinks before its answers: reasoning_content"),
+    Column("n_argument_words", "words", "of the arguments of tool calls"),
+    Column("n_reasoning_turns", "turns", "of the assistant with reasoning_content"),
     Column("user_language", "code", "of the user's messages together, by the recipe's first language_id; und for none", "string", None),
     Column("assistant_language", "code", "of the assistant's messages together", "string", None),
     Column("is_same_language", "0 or 1", f"both are the same; 1 where one is und or of fewer than {MIN_TURN_BYTES} bytes", high=1),
@@ -85,7 +89,11 @@ def measure(spec: langid.Spec, words: str, batch: Batch) -> Columns:
     found["n_empty_turns"] = _counts(sum(map(turns.is_empty, chat)) for chat in chats)
     found |= {name: _counts(one[name] for one in called) for name in turns.calls([], None)}
     joined = {name: ["\n\n".join(one["content"] for one in own) for own in by_role[role]] for name, role in _WORDS.items()}
-    found |= {name: _n_words(texts, words) for name, texts in joined.items()}
+    thought = ["\n\n".join(one.get("reasoning_content", "") for one in chat) for chat in chats]
+    given = ["\n\n".join(call["function"]["arguments"] for one in chat for call in one.get("tool_calls", ())) for chat in chats]
+    counted = {**joined, "n_reasoning_words": thought, "n_argument_words": given}
+    found |= {name: _n_words(texts, words) for name, texts in counted.items()}
+    found["n_reasoning_turns"] = _counts(sum(bool(one.get("reasoning_content")) for one in own) for own in by_role["assistant"])
     found |= _languages(chats, joined["n_prompt_words"], joined["n_answer_words"], spec)
     tests = {
         "n_refusal_turns": turns.is_refusal,

@@ -70,7 +70,7 @@ def calls(messages: Sequence[dict[str, Any]], tools: str | None) -> dict[str, in
 
 
 def is_empty(one: dict[str, Any]) -> bool:
-    return not one["content"].strip() and not one.get("tool_calls")
+    return not one["content"].strip() and not one.get("tool_calls") and not one.get("reasoning_content")
 
 
 def is_refusal(text: str) -> bool:

@@ -24,6 +24,7 @@ FILE, BESIDE, PARTS = "\0file", "\0beside", "\0parts"  # PARTS: name -> text of 
 # Of lanes whose documents have changed since VERSION of ingest: raise it when a lane makes another document of the same row.
 VERSIONS = {
     "math": 2,  # definitions, endnotes, plain TeX, \\input
+    "code": 2,  # a row that states no licence does not hide the file beside
     "conversation": 2,  # tool calls and reasoning are in the text; a task of several instances is as many documents
 }
 

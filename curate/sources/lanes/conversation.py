@@ -1,15 +1,15 @@
 """Instructions and conversations: rows in every common form in, canonical messages, their tools and how they were made out.
 
-A record is, in this order: messages (turns.py); instances of a task (Self-Instruct's: one instance each); a prompt with its completion,
-and perhaps an input (Alpaca, T0). `system`, `history` and `tools` are added where a record has them. parts: {tools: JSON text}. extra
-gets the keys `conversation` {template, task} and `provenance` {generator, date, seed, license, verdict}, where there is something to
-say. Imports sources.
+A record is, in this order: messages (turns.py); an instance of a task (Self-Instruct's; a row of several is as many records); a prompt
+with its completion, and perhaps an input (Alpaca, T0). `system`, `history` and `tools` are added where a record has them. parts: {tools:
+JSON text}. extra gets the keys `conversation` {template, task} and `provenance` {generator, date, seed, license, verdict}, where there is
+something to say. Imports sources.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from curate.errors import CurateError
@@ -49,6 +49,25 @@ def lane(source: Source, limit: int) -> Mapper:
     return fields
 
 
+def records_of(source: Source) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+    """The function from a row to its records: one, or as many as its task has instances, each with one of them and `ID/1`, `ID/2`, ... for its id."""
+    names = field_names(source)
+
+    def records(row: dict[str, Any]) -> list[dict[str, Any]]:
+        listed = pick(row, names.get("instances", ()))
+        if not isinstance(listed, list) or len(listed) < 2 or pick(row, names.get("messages", ())) is not None:
+            return [row]
+        field = next(name for name in names["instances"] if pick(row, (name,)) is not None)
+        id_field = next((name for name in names.get("source_id", ()) if pick(row, (name,)) is not None), None)
+        found = [{**row, field: [one]} for one in listed]
+        if id_field is not None:
+            for n, one in enumerate(found, 1):
+                one[id_field] = f"{as_string(pick(row, (id_field,)))}/{n}"
+        return found
+
+    return records
+
+
 def check(source: Source, options: Conversation) -> None:
     """Raises CurateError where the language that the recipe declares has no templates."""
     known = options.languages()
@@ -78,7 +97,7 @@ def _instance(row: Message, value: Any, names: Names) -> tuple[Message, Names]:
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise Refused("text_not_string", "instances is no list of objects")
     if len(value) != 1:
-        raise Refused("several_instances" if value else "missing_text", f"{len(value)} instances")
+        raise Refused("missing_text", f"{len(value)} instances")
     prompt = pick(row, names["prompt"])
     return {"prompt": prompt, **value[0]}, {"prompt": ("prompt",), "input": ("input",), "completion": ("output", "completion")}
 
