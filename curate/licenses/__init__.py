@@ -12,7 +12,7 @@ from curate.licenses import notices, spelled, texts
 
 __all__ = ["VERSION", "identify", "read"]
 
-VERSION = 1  # of what is recognised: raise it when a text or a spelling would give another expression
+VERSION = 2  # a file's head must grant the licence it names; of what is recognised: raise it when a text or a spelling would give another expression
 
 LOOKS_LIKE = re.compile(r"licen[sc]e|copyright|copying|permission|public domain|creative ?commons", re.IGNORECASE)
 HEAD_CHARS = 400_000
@@ -20,11 +20,12 @@ HEAD_CHARS = 400_000
 read = spelled.read
 
 
-def identify(text: str) -> tuple[str, str] | None:
+def identify(text: str, of_itself: bool = False) -> tuple[str, str] | None:
     """(SPDX expression, evidence) of the licence a text states for itself; None where it states none that is known.
 
     An `SPDX-License-Identifier:` wins over a licence text, and that over a notice. Several licence texts in one file are all of them
-    together. A licence text alone does not say "or any later version", so that of the GNU licences is `-only`.
+    together. A licence text alone does not say "or any later version", so that of the GNU licences is `-only`. `of_itself`: the text is
+    the comment a file begins with, which may speak of licences: there a notice must grant one.
     """
     text = text[:HEAD_CHARS]
     if LOOKS_LIKE.search(text) is None:
@@ -34,4 +35,4 @@ def identify(text: str) -> tuple[str, str] | None:
     if found := texts.found(texts.words(text)):
         evidence = "; ".join(f"{share:.0%} of its text" for _, share in found)
         return spelled.spdx.join("AND", [name for name, _ in found]), f"licence text: {evidence}"
-    return notices.notice(text)
+    return notices.notice(text, of_itself)

@@ -5,6 +5,7 @@ the License, or (at your option) any later version". Text in, expressions with t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from curate.licenses import spdx, spelled
 
@@ -32,6 +33,30 @@ MPL = re.compile(
 PUBLIC_DOMAIN = re.compile(r"\b(?:is|are|been|hereby)\s+(?:\w+\s+){0,3}?(?:in|into|to)\s+the\s+public\s+domain\b", re.IGNORECASE)
 EITHER = re.compile(r"\bdual[ -]?licen[sc]ed\b|\beither\s+of\b|\byour\s+(?:choice|option)\b|\balternatively\b", re.IGNORECASE)
 
+# Of a file's own head: what stands before the name of a licence in its sentence must give the file, and not speak of others' licences.
+GRANT = re.compile(
+    r"\b(?:licen[sc]ed|released|distributed?|available|published|redistribut\w+|covered|governed|subject|permi\w+|terms\s+of|free\s+software"
+    r"|(?:may|can)\s+be\s+(?:used|copied)|under\s+the|placed|put|dedicated?s?|hereby)\b|\b(?:is|are)\s+(?:in\s+)?the\s+public\b",
+    re.IGNORECASE,
+)
+SPEAKS_OF = re.compile(
+    r"\b(?:whether|whose|such\s+as|e\.g|for\s+example|compatible|(?:files|code|works?|software|packages|projects|modules)\s+(?:that|which)\s+(?:is|are)"
+    r"|(?:tests?|checks?|asserts?|says|ensures?|verif(?:y|ies))\s+(?:that|if|for|the|a|an)\b|(?:parse|detect|match|find|recogni[sz]e|identif(?:ie)?|determine|"
+    r"classifie|scan|validate|list|return|mention|discusse?|compare|handle|contain|collect|download|convert|generate|search|read)s)\b"
+    r"|\b(?:parsing|detecting|matching|finding|recogni[sz]ing|identifying|scanning|validating|listing|checking)\b",
+    re.IGNORECASE,
+)
+SENTENCE = re.compile(r"[.!?:;](?:\s|$)|\bcopyright\b", re.IGNORECASE)
+SENTENCE_CHARS = 400
+
+
+def is_grant(plain: str, at: int) -> bool:
+    """Does the sentence that the name of a licence stands in, at `at`, give something under it?"""
+    before = plain[max(at - SENTENCE_CHARS, 0) : at]
+    starts = [match.end() for match in SENTENCE.finditer(before.rstrip())]
+    before = before[starts[-1] :] if starts else before
+    return GRANT.search(before) is not None and SPEAKS_OF.search(before) is None
+
 
 def spdx_header(text: str) -> tuple[str, str] | None:
     """Every `SPDX-License-Identifier:` of the text, all of them together; None where there is none, or one is no expression."""
@@ -43,17 +68,24 @@ def spdx_header(text: str) -> tuple[str, str] | None:
     return (spdx.join("AND", found), "SPDX header") if found else None
 
 
-def notice(text: str) -> tuple[str, str] | None:
-    """What a notice says; several licences are all of them together, unless it offers a choice."""
+def notice(text: str, of_itself: bool = False) -> tuple[str, str] | None:
+    """What a notice says; several licences are all of them together, unless it offers a choice. `of_itself`: the text is the head of a file
+    that may speak of licences it is not under, so a name counts only where its sentence gives something."""
+
+    def counts(at: int) -> bool:
+        return not of_itself or is_grant(plain, at)
+
     plain = " ".join(MARKS.sub("", text).split())
     found: dict[str, str] = {}  # expression -> where it was read
-    if gnu := _gnu(plain):
+    if gnu := _gnu(plain, counts):
         found[gnu[0]] = gnu[1]
-    if match := MPL.search(plain):
+    if (match := MPL.search(plain)) and counts(match.end()):
         found[f"MPL-{match[1]}"] = match[0]
-    if match := PUBLIC_DOMAIN.search(plain):
+    if (match := PUBLIC_DOMAIN.search(plain)) and counts(match.end()):
         found["LicenseRef-public-domain"] = match[0]
     for match in UNDER.finditer(plain):
+        if not counts(match.end()):
+            continue
         for expression, read in _names(plain[match.end() :]):
             if not any(_family(expression) == _family(one) for one in found):  # the notice of the GNU licences says it better
                 found[expression] = read
@@ -63,8 +95,8 @@ def notice(text: str) -> tuple[str, str] | None:
     return spdx.join(operator, list(found)), "notice: " + "; ".join(f'"{read[:80]}"' for read in found.values())
 
 
-def _gnu(plain: str) -> tuple[str, str] | None:
-    name = GNU.search(plain)
+def _gnu(plain: str, counts: Callable[[int], bool]) -> tuple[str, str] | None:
+    name = next((match for match in GNU.finditer(plain) if counts(match.start())), None)
     if name is None:
         return None
     around = plain[name.start() : name.end() + GNU_AROUND]

@@ -89,6 +89,51 @@ def test_a_header_says_the_licence():
     assert of_header("") is None
 
 
+@pytest.mark.parametrize(
+    ("head", "licence"),
+    [
+        ("# This module parses MIT licences and copyright lines.", None),
+        ("# Detects whether code is licensed under the Apache License, Version 2.0, or MIT.", None),
+        ("# Checks for the GNU General Public License, version 3, in copyright headers.", None),
+        ("# Files that are released under the MIT License are listed here, with their copyright.", None),
+        ("# Tests that a work is in the public domain and has no licence.", None),
+        ("// Copyright 2020 A. Tamm. Released under the MIT license.", "MIT"),
+        ("# foo is licensed under the Apache License, Version 2.0", "Apache-2.0"),
+        ("/* Copyright\n * Dual licensed under the MIT or GPL Version 2 licenses.\n */", "MIT OR GPL-2.0-only"),
+        ("# Parses configuration files. Licensed under the MIT license.", "MIT"),
+        ("# This file is placed in the public domain; no licence is needed. It is in the public domain.", "LicenseRef-public-domain"),
+        ("# It is free software; you can redistribute it under the terms of the GNU General Public License as published by the Free\n"
+         "# Software Foundation; either version 2 of the License, or (at your option) any later version.", "GPL-2.0-or-later"),
+    ],
+)  # fmt: skip
+def test_a_head_must_grant_what_it_names(head, licence):
+    found = of_header(head + "\nx = 1\n")
+    assert (found and found[0]) == licence
+    assert licence is None or (found and found[1].startswith("header comment: notice: "))
+
+
+@pytest.mark.parametrize("said", ["none stated", "NOASSERTION", "unknown", "other", "", " ", None, ["unknown"]])
+def test_a_row_that_says_nothing_hides_no_file_beside(said):
+    from curate.sources.lanes import BESIDE, lane_of
+
+    of = source(type="code", license=License(from_field="l"))
+    row = {"text": "x = 1\n", "path": "a.py", "l": said, BESIDE: "MIT\tLICENSE"}
+    mapped = lane_of(of, 1000)(row)
+    assert (mapped["license"], mapped["license_evidence"]) == ("MIT", "LICENSE")
+    alone = lane_of(of, 1000)({key: value for key, value in row.items() if key != BESIDE})
+    assert alone["license_evidence"] in (None, "field l")  # left to what is declared
+
+
+@pytest.mark.parametrize("said", ["Apache-2.0", "All rights reserved", "research use only"])
+def test_a_row_that_says_something_stands_above_files_beside(said):
+    from curate.sources.lanes import BESIDE, lane_of
+
+    mapped = lane_of(source(type="code", license=License(from_field="l")), 1000)(
+        {"text": "x\n", "l": said, BESIDE: "MIT\tLICENSE"}
+    )
+    assert (mapped["license"], mapped["license_evidence"]) == (said, "field l")
+
+
 def test_the_stack_row():
     row = {
         "hexsha": "ab12", "content": "#include <vector>\nstd::vector<int> a;\n", "ext": "h", "lang": "C",

@@ -2,7 +2,8 @@
 
 Rows are those of The Stack, StarCoder, GitHub code and python-edu by their own field names, files those of a tree or an archive. The
 licence is, in this order: what the file says in its header, what `license.from_field` says, what licence files beside it say, what the
-recipe declares. The natural language stays in `language`. Nothing is judged here: signals/code does. Imports fields, records, recipe.
+recipe declares. The natural language stays in `language`. Nothing is judged here: signals/code does. Imports fields, records, recipe,
+licenses.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from curate import licenses
 from curate.recipe import Source
 from curate.recipe.lanes.code import Code
 from curate.sources.fields import Mapper, as_string, field_names, mapper, pick
@@ -40,7 +42,7 @@ def lane(source: Source, limit: int) -> Mapper:
                 raise Refused("too_large", f"a script of {len(made.text)} characters")
             mapped["text"] = _storable(made.text)
             about |= {"language": made.language, "notebook_cells": made.n_cells}
-        mapped["license"], mapped["license_evidence"] = _license(row, mapped, names, asked)
+        mapped["license"], mapped["license_evidence"] = _license(row, mapped, names, asked, source.license.spellings or {})
         mapped["extra"] = with_extra(mapped["extra"], "code", about)
         return mapped
 
@@ -66,21 +68,28 @@ def _repository(row: dict[str, Any], names: dict[str, tuple[str, ...]], path: st
 
 
 def _license(
-    row: dict[str, Any], mapped: dict[str, Any], names: dict[str, tuple[str, ...]], asked: Code
+    row: dict[str, Any], mapped: dict[str, Any], names: dict[str, tuple[str, ...]], asked: Code, spellings: dict[str, str]
 ) -> tuple[str | None, str | None]:
-    """(licence, evidence); (None, None) leaves it to what the recipe declares."""
+    """(licence, evidence); (None, None) leaves it to what the recipe declares. A row that says nothing does not hide a file beside."""
+    stated: str | None = None
     if asked.licenses == "found" and (found := of_header(mapped["text"])):
         return found
     if "license" in names:
         given = pick(row, names["license"])
         if isinstance(given, list | tuple):  # The Stack: every licence found in the repository
             given = " AND ".join(sorted({str(one) for one in given if one}))
-        if stated := as_string(given):
-            return _storable(stated), f"field {names['license'][0]}"
+        stated = as_string(given)
+    if stated and says_something(stated, spellings):
+        return _storable(stated), f"field {names['license'][0]}"
     if asked.licenses == "found" and row.get(BESIDE):
         license_, _, evidence = row[BESIDE].partition("\t")
         return license_, evidence
-    return None, None
+    return (_storable(stated), f"field {names['license'][0]}") if stated else (None, None)
+
+
+def says_something(stated: str, spellings: dict[str, str]) -> bool:
+    """Does a row's field name a licence, or restrict something in words of its own? "none stated", NOASSERTION and the like do not."""
+    return stated in spellings or (bool(stated.strip()) and licenses.read(stated) != (None, None))
 
 
 def _string(value: Any) -> str | None:

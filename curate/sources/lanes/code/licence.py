@@ -1,7 +1,8 @@
 """What a file says of its own licence. The head of a text in, an SPDX expression and how it was found out. Imports licenses.
 
 Looked at: an SPDX-License-Identifier line anywhere in the first 60 lines (spdx.dev: one a file, in a comment), else the terms or the
-notice in the comment that a file begins with. A licence that code only speaks of is none: nothing below the first line of code counts.
+grant in the comment that a file begins with. A licence that a file only speaks of is none: "parses MIT licences" grants nothing, and nothing
+below the first line of code counts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def of_header(text: str) -> tuple[str, str] | None:
     comment = header_comment(lines)
     if "licen" not in comment.lower() and "copyright" not in comment.lower():
         return None
-    found = licenses.identify(comment)
+    found = licenses.identify(comment, of_itself=True)
     return (found[0], f"header comment: {found[1]}") if found else None
 
 
