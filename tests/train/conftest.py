@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 os.environ["ACCELERATE_USE_CPU"] = "true"  # also where there is a GPU: bits are compared
@@ -70,3 +71,15 @@ def optimizer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
 def last(folder: Path) -> Path:
     """The newest checkpoint of a run."""
     return max(folder.glob("step-*"))
+
+
+def costs(folder: Path) -> list[float]:
+    """Nats per loss token of every step in a run's log."""
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [event["loss_sum"] / event["loss_tokens"] for event in events if event["event"] == "step"]
+
+
+def residual(ours: dict[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> tuple[float, float]:
+    """(mean, largest) difference of the weights that `ours` has."""
+    differences = torch.cat([(value - theirs[name]).abs().flatten() for name, value in ours.items()])
+    return differences.mean().item(), differences.max().item()

@@ -19,12 +19,18 @@ NO_TOKENIZER = {"name": "none", "sha256": "0" * 64, "vocab_size": 64, "special":
 class FakeStream:
     """Rows of 2-5 whole documents each, the first token of a document without a label, a little padding at the end of a row."""
 
-    def __init__(self, n_sequences: int = 22, length: int = 32, vocabulary: int = 64, seed: int = 0, n_held_out: int = 3) -> None:
-        self.n_sequences, self.components, self.languages, self.n_held_out = n_sequences, COMPONENTS, LANGUAGES, n_held_out
-        self.manifest: dict = {}
-        self.phases, self.held_out_length = (Phase("main", 0, n_sequences, length),), length
+    def __init__(
+        self, n_sequences: int = 22, length: int = 32, vocabulary: int = 64, seed: int = 0, n_held_out: int = 3,
+        rows: Sequence[Row] = (),
+    ) -> None:  # fmt: skip
+        """`rows`: those of the stream and then the held-out ones, in place of random ones."""
         random = np.random.default_rng(seed)
-        self.rows = [make_row(random, length, vocabulary, i % 3 // 2) for i in range(n_sequences + n_held_out)]
+        n_rows = n_sequences + n_held_out
+        self.rows = list(rows) or [make_row(random, length, vocabulary, i % 3 // 2) for i in range(n_rows)]
+        self.n_sequences, self.n_held_out = len(self.rows) - n_held_out, n_held_out
+        self.components, self.languages, self.held_out_length = COMPONENTS, LANGUAGES, len(self.rows[0].input_ids)
+        self.manifest: dict = {}
+        self.phases = (Phase("main", 0, self.n_sequences, self.held_out_length),)
 
     def row(self, i: int) -> Row:
         return self.rows[i]
@@ -48,19 +54,25 @@ class FakeStream:
 def make_row(random: np.random.Generator, length: int, vocabulary: int, component: int) -> Row:
     n_tokens = length - int(random.integers(0, 4))
     cuts = np.sort(random.choice(np.arange(2, n_tokens - 1), size=int(random.integers(1, 5)), replace=False))
-    document = np.full(length, -1, np.int32)
-    document[:n_tokens] = np.searchsorted(cuts, np.arange(n_tokens), side="right")
-    ids, labels, positions = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.arange(length, dtype=np.int32)
     start = int(random.integers(0, vocabulary))
-    for k in range(int(document.max()) + 1):
-        at = np.flatnonzero(document == k)
-        # a walk by 1 or 2: something that a model can learn in a few steps
-        ids[at] = (start + np.cumsum(random.integers(1, 3, len(at)))) % vocabulary
-        labels[at[:-1]] = ids[at[1:]]
-        positions[at] = np.arange(len(at))
+    # a walk by 1 or 2: something that a model can learn in a few steps
+    sizes = np.diff([0, *cuts, n_tokens])
+    return row_of([(start + np.cumsum(random.integers(1, 3, size))) % vocabulary for size in sizes], length, component)
+
+
+def row_of(documents: Sequence[np.ndarray], length: int, component: int = 0) -> Row:
+    """Whole documents in a row; nothing is asked after a document's last token."""
+    n_tokens = sum(map(len, documents))
+    ids, labels, positions = np.zeros(length, np.uint32), np.full(length, -100, np.int64), np.arange(length, dtype=np.int32)
+    document, at = np.full(length, -1, np.int32), 0
+    for k, tokens in enumerate(documents):
+        here = slice(at, at + len(tokens))
+        ids[here], document[here], positions[here] = tokens, k, np.arange(len(tokens))
+        labels[at : at + len(tokens) - 1] = tokens[1:]
+        at += len(tokens)
     positions[n_tokens:] = np.arange(length - n_tokens)
-    asked = int((labels != -100).sum())
     language = np.where(document < 0, -1, document % 2).astype(np.int16)
+    asked = int((labels != -100).sum())
     return Row(ids, labels, positions, document, language, n_tokens, asked, component, row_hash(ids, document))
 
 
