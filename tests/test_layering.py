@@ -35,6 +35,7 @@ HOMES = {
     "numba": ("curate.jit",),
     "pydantic": ("curate.recipe", "train.config"),
     "yaml": ("curate.recipe", "curate.signals.code.parsing", "curate.sources.readers.markdown"),
+    "tree_sitter": ("curate.signals.code.grammars",),
     "fasttext": ("curate.models.fasttext_files",),
     "kenlm": ("curate.models.lm",),
     "py3langid": ("curate.langid",),

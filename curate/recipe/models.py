@@ -95,7 +95,10 @@ DOMAIN_SIGNALS = (
     "n_domain_line_bytes", "n_domain_template_bytes",
 )  # fmt: skip
 # Asked of some languages of code only (family code). A file of another language passes by default: the question is not about it.
-OF_SOME_LANGUAGES = ("is_parsed", "is_python2", "n_html_visible_chars", "html_visible_ratio", "n_json_yaml_chars")
+OF_SOME_LANGUAGES = (
+    "is_parsed", "n_parse_errors", "n_parse_error_chars", "parse_error_ratio", "is_python2", "n_html_visible_chars", "html_visible_ratio",
+    "n_json_yaml_chars",
+)  # fmt: skip
 
 
 class Rule(Strict):

@@ -83,7 +83,23 @@ def of_code(files: list[dict]) -> None:
         print(f"  {declared:28s} {concluded:32s} {evidence:28s} {n:5d}")
     parsed = collections.Counter((found["code_language"][i], found["is_parsed"][i]) for i in range(len(files)))
     told = ", ".join(f"{name} {parsed[name, 1]} of {parsed[name, 1] + parsed[name, 0]}" for name in ("Python", "JSON", "TOML"))
-    print(f"\nparsed: {told}\n")
+    print(f"\nparsed: {told}")
+    of_grammars(files, found)
+
+
+def of_grammars(files: list[dict], found: dict) -> None:
+    """By tree-sitter: files without an error, and of the others how much stands under errors."""
+    seen = collections.defaultdict(list)
+    for row, language, n, chars in zip(
+        files, found["code_language"], found["n_parse_errors"], found["n_parse_error_chars"], strict=True
+    ):
+        if n is not None:
+            seen[language].append((n, chars / max(len(row["text"]), 1), row["id"]))
+    for language, of in sorted(seen.items()):
+        wrong = sorted((share, name) for n, share, name in of if n)
+        worst = f"; most: {wrong[-1][0]:.2%} of {wrong[-1][1]}" if wrong else ""
+        print(f"  grammar of {language}: {len(of) - len(wrong)} of {len(of)} without an error{worst}")
+    print()
 
 
 def _about(fields: dict) -> dict:

@@ -10,6 +10,7 @@ import pytest
 from curate import text
 from curate.recipe import load_recipe, preset
 from curate.signals import code
+from curate.signals.code import grammars
 from curate.signals.code.markers import encoded_chars, is_generated
 from curate.signals.code.parsing import is_python2, parses
 from curate.signals.code.paths import is_data_path, is_test_path, is_vendored_path
@@ -101,6 +102,41 @@ def test_data_by_language_and_by_encoded_bytes():
 )  # fmt: skip
 def test_parsers(language, body, wanted):
     assert parses(language, body) is wanted
+
+
+TREE = [  # language, text, errors, code points under them (none under a token that is missing)
+    ("JavaScript", "var a = 1;\n", 0, 0), ("JavaScript", "var a = 1; }\n", 1, 1), ("JavaScript", "var õ = 1;\n}\nvar b;\n", 1, 1), 
+    ("Java", "", 0, 0), ("C", "int f(void) { return 0; }\n", 0, 0), ("C", "int f(void) { return 0 }\n", 1, 0), 
+    ("Shell", "if true; then echo a\n", 1, 0),
+    ("Rust", "fn main() { let x = 1; }\n", 0, 0), ("Rust", "fn main( {\n", 1, 10), ("Go", "package a\nfunc f() int { return 1 }\n", 0, 0),
+    ("C++", "template <class T> struct A { T x; };\n", 0, 0), ("Java", "class A { int x; }\n", 0, 0), ("C#", "class A { }\n", 0, 0),
+    ("TypeScript", "const a: string = 'b';\n", 0, 0), ("TSX", "const a = <b>x</b>;\n", 0, 0), ("PHP", "<?php echo 1; ?>\n<b>x</b>\n", 0, 0),
+    ("Ruby", "def f\n  1\nend\n", 0, 0), ("Haskell", "main = print 1\n", 0, 0), ("Lua", "local x = 1\n", 0, 0),
+    ("Kotlin", "fun f(): Int = 1\n", 0, 0),
+    ("Swift", "func f() -> Int { return 1 }\n", 0, 0), ("Zig", "const a = 1;\n", 0, 0), ("Scala", "object A { val x = 1 }\n", 0, 0),
+    ("Julia", "f(x) = x + 1\n", 0, 0), ("OCaml", "let f x = x + 1\n", 0, 0), ("CSS", "a { color: red; }\n", 0, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "body", "errors", "chars"), TREE)
+def test_grammars(language, body, errors, chars):
+    pytest.importorskip("tree_sitter", reason="pip install veski[code]")
+    (found,) = measured(("a", language, body))
+    assert (found["n_parse_errors"], found["n_parse_error_chars"], found["is_parsed"]) == (errors, chars, int(errors == 0))
+
+
+def test_grammars_are_bounded(monkeypatch):
+    pytest.importorskip("tree_sitter", reason="pip install veski[code]")
+    assert grammars.parse("JavaScript", "(" * 300_000) == (1, 300_000)  # deeper than any stack
+    monkeypatch.setattr(grammars, "SECONDS", 0.1)
+    assert grammars.parse("JavaScript", "x=/[" * 2000) is None  # quadratic: seconds
+    assert grammars.parse("JavaScript", "a;") == (0, 0)
+
+
+def test_without_grammars_nobody_knows(monkeypatch):
+    monkeypatch.setattr(grammars, "_grammar", lambda language: None)
+    rust, python, words = measured(("a.rs", "Rust", "fn main( {"), ("a.py", "Python", "x = 1"), ("a", "", "words"))
+    assert [(row["is_parsed"], row["n_parse_errors"]) for row in (rust, python, words)] == [(None, None), (1, None), (None, None)]
 
 
 def test_a_bomb_of_entities_is_no_work():

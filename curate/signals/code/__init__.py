@@ -2,7 +2,7 @@
 
 Reads path and language of `extra` (sources/lanes/code). Measured for sources of type code only. Lines are pieces between \\n without
 the \\n, a final one ends the last line. Null means that the question does not apply: no parser at hand, no HTML. Imports paths, markers,
-parsing, sources of code's table of languages.
+parsing, grammars, sources of code's table of languages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.signals.code import kernels
+from curate.signals.code import grammars, kernels
 from curate.signals.code.markers import encoded_chars, is_generated, is_minified
 from curate.signals.code.parsing import is_python2, parses
 from curate.signals.code.paths import is_data_path, is_test_path, is_vendored_path
@@ -22,7 +22,7 @@ from curate.sources.lanes.code.languages import kind_of
 
 PARSED_BYTES = 1 << 20  # a longer file is not parsed: Python's own parser takes a second for it
 
-FAMILY = Family("code", 1, (
+FAMILY = Family("code", 2, (  # grammars of tree-sitter; long hexadecimal is counted once
     Column("code_language", "name", "language by name and content; empty where nobody can tell", type="string", low=None),
     Column("code_kind", "name", "code, markup, data or prose: the language's kind; empty where the table has none", type="string", low=None),
     Column("n_longest_line_chars", "code points", "code points of the longest line; StarCoder: at most 1,000"),
@@ -35,7 +35,11 @@ FAMILY = Family("code", 1, (
     Column("n_encoded_chars", "code points", "code points in base64 of 64 or more, hexadecimal or \\u escapes of 8 or more in a row; "
            "StarCoder2: at most half of the text"),
     Column("n_longest_encoded_chars", "code points", "of the longest of these; StarCoder2: at most 1,024"),
-    Column("is_parsed", "0 or 1", "parses: Python 3, JSON, TOML, YAML, XML, SVG; null for other languages and above 1 MiB", high=1),
+    Column("is_parsed", "0 or 1", "parses: Python 3, JSON, TOML, YAML, XML, SVG; with `veski[code]` without an error of tree-sitter's "
+           "grammar: JavaScript, TypeScript, C, C++, C#, Java, Rust, Go, Ruby, PHP, Shell and others; null for other languages, above 1 MiB and "
+           "after 2 s", high=1),
+    Column("n_parse_errors", "nodes", "ERROR and MISSING nodes of tree-sitter's tree; null where it is not asked"),
+    Column("n_parse_error_chars", "code points", "code points under these nodes; null where it is not asked"),
     Column("is_python2", "0 or 1", "Python that does not parse as Python 3 and holds what only Python 2 allows; null for other languages", high=1),
     Column("has_xml_start", "0 or 1", "<?xml version= among the first 100 code points of what is not XSLT; StarCoder drops it", high=1),
     Column("n_html_visible_chars", "code points", "of HTML, the text outside tags, scripts and styles, white space as one; StarCoder: at "
@@ -44,6 +48,7 @@ FAMILY = Family("code", 1, (
 ), (
     Ratio("mean_line_chars", "n_line_chars", "n_lines", "no share: code points; StarCoder: at most 100"),
     Ratio("encoded_ratio", "n_encoded_chars", "n_chars"),
+    Ratio("parse_error_ratio", "n_parse_error_chars", "n_chars", "macros of C and C++ count too: a bound of a few hundredths passes them"),
     Ratio("html_visible_ratio", "n_html_visible_chars", "n_chars"),
 ))  # fmt: skip
 
@@ -51,7 +56,7 @@ _HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNO
 
 
 def measurer() -> Measurer:
-    return Measurer(FAMILY, measure, needs_words=False, reads=("extra",))
+    return Measurer(FAMILY, measure, {"grammars": grammars.versions()}, needs_words=False, reads=("extra",))
 
 
 def measure(batch: Batch) -> Columns:
@@ -79,6 +84,9 @@ def _file(text: str, about: dict[str, Any], longest: int, chars: int, n_lines: i
     n_chars = chars + text.count("\n")
     mean = chars / max(n_lines, 1)
     parsed = parses(language, text) if len(text) <= PARSED_BYTES else None
+    tree = grammars.parse(language, text) if parsed is None and len(text) <= PARSED_BYTES else None
+    if tree is not None:
+        parsed = tree.n_errors == 0
     return {
         "code_language": language, "code_kind": kind, "n_longest_line_chars": longest, "n_line_chars": chars,
         "is_generated": int(is_generated(path, text)), "is_minified": int(is_minified(path, language, mean)),
@@ -86,6 +94,7 @@ def _file(text: str, about: dict[str, Any], longest: int, chars: int, n_lines: i
         "is_data_file": int(kind == "data" or is_data_path(path, kind == "code") or 2 * n_encoded > n_chars),
         "is_test_file": int(is_test_path(path)), "n_encoded_chars": n_encoded, "n_longest_encoded_chars": longest_encoded,
         "is_parsed": None if parsed is None else int(parsed),
+        "n_parse_errors": tree and tree.n_errors, "n_parse_error_chars": tree and tree.n_error_chars,
         "is_python2": int(parsed is False and is_python2(text)) if language == "Python" and parsed is not None else None,
         "has_xml_start": int("<?xml version=" in text[:100] and not path.lower().endswith((".xsl", ".xslt"))),
         "n_html_visible_chars": len(" ".join(_HIDDEN.sub(" ", text).split())) if language == "HTML" else None,

@@ -130,10 +130,13 @@ SHAPES = (
     _of("jwt", "eyJ", _B + r"(eyJ[A-Za-z0-9_-]{8,2000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{16,2000})(?![A-Za-z0-9_-])", _is_jwt),
 )  # fmt: skip
 _URL = re.compile(rb"://[^\s/:@\"'<>`]{1,64}:([^\s/:@\"'<>`]{1,128})@([A-Za-z0-9.-]{1,253})")
-_ASSIGNED = re.compile(
+# A quoted value, looked for first since few are that long; then the name it is given to, right before it.
+_QUOTED = re.compile(rb"([\"'])(?=([^\"'\s\\]{16,200})\1)")
+_GIVEN = re.compile(
     rb"(?:[kK](?:ey|EY)|[sS](?:ecret|ECRET)|[tT](?:oken|OKEN)|[pP](?:asswor?d|ASSWOR?D)|[cC](?:redential|REDENTIAL))"
-    rb"[\w.-]{0,20}[\"']?\]?\s{0,4}(?:=|:|=>|:=)\s{0,4}[rbuf]?([\"'])([^\"'\s\\]{16,200})\1"
+    rb"[\w.-]{0,20}[\"']?\]?\s{0,4}(?:=|:|=>|:=)\s{0,4}[rbuf]?\Z"
 )
+NAME_BYTES = 48  # of the longest name, its signs and the blanks around them
 # Of names that end in key only these: a key of a dictionary is no secret.
 _KEY_NAME = re.compile(
     rb"(?i)(?:api|access|secret|private|auth|client|encryption|signing|app|consumer|master|account|service|license)[_.-]?key"
@@ -159,9 +162,12 @@ def _all(data: bytes) -> Iterator[Span]:
         for match in _URL.finditer(data):
             if _is_url_password(match[1] + b"@" + match[2]):
                 yield match.start(1), match.end(1), "url_password"
-    for match in _ASSIGNED.finditer(data):
-        name = data[max(match.start() - 16, 0) : match.start(2)]
-        if match[0][:1] in b"kK" and not _KEY_NAME.search(name):
+    for match in _QUOTED.finditer(data):
+        start, value = match.end(), match[2]
+        given = _GIVEN.search(data, max(start - 1 - NAME_BYTES, 0), start - 1)
+        if given is None:
             continue
-        if _VALUE.fullmatch(match[2]) and is_random(match[2]):
-            yield match.start(2), match.end(2), "assigned_secret"
+        if given[0][:1] in b"kK" and not _KEY_NAME.search(data[max(given.start() - 16, 0) : start]):
+            continue
+        if _VALUE.fullmatch(value) and is_random(value):
+            yield start, start + len(value), "assigned_secret"
