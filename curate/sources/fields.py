@@ -161,7 +161,7 @@ def mapper(source: Source, limit: int) -> Mapper:
 def scalars(source: Source) -> Mapper:
     """The function from raw rows to every column of COLUMNS, those filled that say where a document is from; the lane makes the others."""
     names = field_names(source)
-    found = [(t, names[t]) for t in ("source_id", "url", "language", "license", "date", "title", "extra") if t in names]
+    found: Tried = [(t, names[t]) for t in ("source_id", "url", "language", "license", "date", "title", "extra") if t in names]
     tried_in = of_layout(found)
     empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     given, told = source.provenance or {}, {}
