@@ -69,6 +69,8 @@ def save(
         dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
     weights = _gathered(scorer, accelerator)
     if speaks:
+        if hasattr(scorer.model, "peft_config"):  # else peft asks the hub whether the vocabulary has grown
+            weights["save_embedding_layers"] = False
         scorer.model.save_pretrained(temporary, **weights)
         for file in tokenizer:
             shutil.copyfile(file, temporary / file.name)

@@ -84,9 +84,11 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
             "global_batch": settings.global_batch.count,
             "model_config": identity_of(config),
             "adapt": settings.adapt.model_dump(mode="json"),
+            "base": _base(settings),
+            "optimizer": settings.optimizer.name,
         }
         last = _last(settings, identity, accelerator, watching)
-        start = _start(last, plan)
+        start = _start(last, plan, settings)
         now = Run(
             settings, streams, plan, accelerator, {n: micro_rows(settings, plan, n, world, device) for n in lengths}, found,
             identity, Receipt(streams, last.receipt if last else None), start, last,
@@ -136,7 +138,7 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
     def save(done: int) -> Path:
         path = checkpoint.save(
             run.folder, done, plan.steps.cursor(done), scorer, steps, accelerator, keep=settings.save.keep,
-            receipt=account(run.receipt, streams), identity=run.identity, run=settings.canonical(), tokenizer=run.tokenizer.files,
+            receipt=account(run.receipt, streams, plan.steps.cursor(done)), identity=run.identity, run=settings.canonical(), tokenizer=run.tokenizer.files,
         )  # fmt: skip
         watching.event("saved", step=done, path=str(path))
         return path
@@ -153,13 +155,12 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
         rows = read(streams, mine, skipped)
         n_asked = int(accelerator.reduce(torch.tensor(rows.n_loss_tokens, device=accelerator.device), "sum"))
         rate = plan.schedule.rate(step)
-        for group in steps.param_groups:
-            group["lr"] = rate
+        optimizer.set_rate(steps, rate)
         clock.lap("data")
 
         nats = []
         for first, part in _micro_batches(rows, run.sizes[phase.sequence_length], accelerator):
-            run.draws.begin(settings.seed, step, [mine.rows.start + first + k for k in range(len(part))])
+            run.draws.begin(settings.seed, step, part.index.tolist())
             is_last = first + len(part) >= mine.size
             with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
                 # accelerate averages gradients over processes: times their number, so that the sum remains
@@ -169,7 +170,9 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
             nats.append(losses)
         clock.lap("forward_backward", accelerator.device)
         norm = float(accelerator.clip_grad_norm_(wrapped.parameters(), settings.optimizer.clip or math.inf))
-        prepared.step()
+        run.draws.begin_update(settings.seed, step)
+        if n_asked:  # all rows may be skipped: then not even weight decay
+            prepared.step()
         prepared.zero_grad()
         clock.lap("optimizer", accelerator.device)
 
@@ -266,7 +269,15 @@ def _last(settings: RunFile, identity: dict, accelerator: Accelerator, watching:
     return last
 
 
-def _start(last: checkpoint.Checkpoint | None, plan: Plan) -> int:
+def _base(settings: RunFile) -> str | None:
+    """The frozen model under adapters, which no checkpoint of theirs holds."""
+    model, adapters = settings.model, settings.adapt.lora
+    if adapters is None:
+        return None
+    return f"{model.init} {model.revision or ''}".strip() if isinstance(model.init, str) else f"fresh, seed {model.seed}"
+
+
+def _start(last: checkpoint.Checkpoint | None, plan: Plan, settings: RunFile) -> int:
     """Steps of this plan that are done: where its cursor is the checkpoint's (another batch may be allowed by name)."""
     if last is None:
         return 0
@@ -279,6 +290,11 @@ def _start(last: checkpoint.Checkpoint | None, plan: Plan) -> int:
         raise CurateError(
             "no step of this global batch begins where the checkpoint ends", where="global_batch",
             found=f"row {last.cursor} is inside step {low}", allowed="a batch whose rows divide that number",
+        )  # fmt: skip
+    if low != last.step and last.path.parent == Path(settings.save.to):
+        raise CurateError(  # the newest of a folder is the one with the most steps
+            "steps of another size are counted anew", where="save.to", found=f"step {last.step} would be step {low}",
+            allowed="a folder of its own", next=f"--set start_from={last.path} --set save.to=FOLDER",
         )  # fmt: skip
     return low
 
@@ -303,7 +319,7 @@ def _memory(device: torch.device) -> int:
 
 
 def _finish(run: Run, path: Path, watching: Watching) -> int:
-    entered = account(run.receipt, run.streams)
+    entered = account(run.receipt, run.streams, run.plan.steps.cursor(run.plan.n_steps))
     if run.accelerator.is_main_process:
         if said := watching.from_first_to_last():
             print(said)

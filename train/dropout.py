@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 
 
+OPTIMIZER = -2  # in the place of a row; -1 is a row that only fills a batch
+
+
 def draw(seed: int, step: int, row: int, place: int = 0) -> int:
     """63 bits of blake2b of (run seed, step, stream index, number of the module)."""
     data = b"".join(value.to_bytes(8, "little", signed=True) for value in (seed, step, row, place))
@@ -31,6 +34,10 @@ class Draws:
     def begin(self, seed: int, step: int, rows: Sequence[int]) -> None:
         self.seed, self.step, self.rows = seed, step, rows
         torch.manual_seed(draw(seed, step, int(rows[0])))
+
+    def begin_update(self, seed: int, step: int) -> None:
+        """What the optimizer draws (rounding by lot): the same in every process, or their weights would drift apart."""
+        torch.manual_seed(draw(seed, step, OPTIMIZER))
 
 
 class RowDropout(torch.nn.Module):

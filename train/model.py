@@ -81,7 +81,7 @@ def build(spec: ModelSpec, adapt: Adapt, config: PretrainedConfig, weights: Path
         torch.manual_seed(spec.seed)
         model = AutoModelForCausalLM.from_config(config, **settings)
     if spec.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 

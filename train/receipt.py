@@ -152,18 +152,20 @@ def marks_of(manifest: dict) -> list[int]:
     return [mark["stream_index"] for mark in manifest["stream_checkpoints"]]
 
 
-def account(receipt: Receipt, streams: Streams) -> dict:
-    """receipt.json: what entered the model, and beside it, apart, what it was compared with."""
+def account(receipt: Receipt, streams: Streams, cursor: int) -> dict:
+    """receipt.json: what entered the model, and beside it, apart, what it was compared with: the stream up to row `cursor`."""
     entered = receipt.as_json()
     for own, manifest in zip(entered["streams"], streams.manifests, strict=True):
         of = {"name": manifest["name"], "stream": manifest["roots"]["stream"]}
         own["manifest"] = {**of, "tokenizer_sha256": manifest["tokenizer"]["sha256"], "sequences": n_planned(manifest)}
-    return {**entered, "differences": compare(entered, streams)}
+    return {**entered, "differences": compare(entered, streams, cursor)}
 
 
-def compare(receipt: dict, streams: Streams) -> list[str]:
+def compare(receipt: dict, streams: Streams, cursor: int) -> list[str]:
     """Where the receipt differs from the plan, one sentence each; empty when it agrees as far as it goes."""
     problems = [p for number in range(len(streams.manifests)) for p in _compare_stream(receipt, streams, number)]
+    if (entered := receipt["sequences"]) != (due := cursor - len(receipt["skipped"])):
+        problems.append(f"{entered:,} rows entered the model, {due:,} were due")
     if not problems and not receipt["skipped"] and receipt["sequences"] == streams.n_sequences:
         planned = {"components": realised(streams.manifests), "languages": spoken(streams.manifests)}
         for kind, amounts in planned.items():
@@ -232,5 +234,6 @@ def verdict(account: dict, streams: Streams) -> str:
     left_out = f", but for {len(account['skipped'])} rows that the run file skips" if account["skipped"] else ""
     if account["sequences"] + len(account["skipped"]) == streams.n_sequences:
         return said + f"matches plan to the token{left_out} (stream root {roots})"
-    checked = max((m["stream_index"] for own in account["streams"][-1:] for m in own["stream_checkpoints"]), default=0)
+    parts = zip(streams.firsts, account["streams"], strict=True)
+    checked = max((first + mark["stream_index"] for first, own in parts for mark in own["stream_checkpoints"]), default=0)
     return said + f"{account['sequences']} rows, matches plan as far as the manifest's marks go (row {checked}){left_out}"

@@ -58,7 +58,9 @@ def run_file(tmp_path: Path, stream: FakeStream) -> Callable[..., Path]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    """Of the model, or of its adapters."""
+    adapters = folder / "adapter_model.safetensors"
+    return load_file(adapters if adapters.exists() else folder / "model.safetensors")
 
 
 def optimizer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -66,6 +68,19 @@ def optimizer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     state: dict = {}
     _load_state_dict(state, FileSystemReader(checkpoint / "optimizer"), planner=_EmptyStateDictLoadPlanner(), no_dist=True)
     return {f"{name} {what}": value for name, kept in state["optimizer"]["state"].items() for what, value in kept.items()}
+
+
+def same_bits(a: Path, b: Path) -> bool:
+    """Whether two checkpoints are equal: weights, what the optimizer keeps of each, receipt."""
+    p, q = optimizer_state(a), optimizer_state(b)
+    u, v = weights(a), weights(b)
+    return (
+        (a / "receipt.json").read_bytes() == (b / "receipt.json").read_bytes()
+        and u.keys() == v.keys()
+        and p.keys() == q.keys()
+        and all(torch.equal(value, v[name]) for name, value in u.items())
+        and all(torch.equal(torch.as_tensor(value), torch.as_tensor(q[name])) for name, value in p.items())
+    )
 
 
 def last(folder: Path) -> Path:
