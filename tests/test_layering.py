@@ -26,6 +26,8 @@ HOMES = {
     "torch": ("train",),
     "accelerate": ("train",),
     "safetensors": ("train",),
+    "pynvml": ("train.watch.energy",),
+    "rich": ("curate", "train.watch.screen"),
     "typer": ("curate.cli",),
     "duckdb": ("curate.inspect",),
     "datasets": ("mixture.dataset",),

@@ -51,9 +51,11 @@ class Watching:
             "name": run.name, "steps": plan.n_steps, "components": components, "languages": languages, "model": _model(run),
             "flops": self.flops, "world": self.world, "device": str(accelerator.device), "run": run.canonical(),
         }  # fmt: skip
-        view = Screen if sys.stderr.isatty() else Plain
-        of = (run.name,) if view is Screen else ()
-        self.view: Screen | Plain = view(*of, plan.n_steps, components, languages, self.mfu)  # type: ignore[arg-type]
+        self.view: Screen | Plain = (
+            Screen(run.name, plan.n_steps, components, languages, self.mfu)
+            if self.speaks and sys.stderr.isatty()
+            else Plain(plan.n_steps, components, languages, self.mfu)
+        )
         self.trackers = trackers.Trackers(run, accelerator, self.say)
         self.accelerator = accelerator
 

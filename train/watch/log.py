@@ -126,9 +126,10 @@ class Columns:
             for group in ("components", "languages")
         ]  # fmt: skip
         return Totals(
-            len(self) - first, *(int(np.nansum(self.number(name)[whole])) for name in ("tokens", "all_tokens")), *tables,
-            {part: float(self.of("seconds", part, "seconds")[whole].sum()) for part in self.groups["seconds"]},
-            None if np.isnan(joules).all() else float(np.nansum(joules)),
+            n_steps=len(self) - first, tokens=int(np.nansum(self.number("tokens")[whole])),
+            all_tokens=int(np.nansum(self.number("all_tokens")[whole])), components=tables[0], languages=tables[1],
+            seconds={part: float(self.of("seconds", part, "seconds")[whole].sum()) for part in self.groups["seconds"]},
+            joules=None if np.isnan(joules).all() else float(np.nansum(joules)),
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ accelerate.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow-skinny"}  # name -> pip's name
 
 
-def check(names: list[str]) -> None:
+def check(names: Sequence[str]) -> None:
     """Before the first step: is what the run file names installed?"""
     from accelerate.tracking import get_available_trackers
 
