@@ -30,11 +30,13 @@ MESSAGE = {
     "role": pa.string(), "content": pa.large_string(), "reasoning_content": pa.large_string(), "tool_calls": pa.list_(CALL),
     "tool_call_id": pa.string(), "name": pa.string(),
 }  # fmt: skip
+# How each looks in canonical JSON, whose keys are sorted: the name of a message stands before its role, that of a function does not.
 MARKS = {
     "reasoning_content": '"reasoning_content":"',
-    "tool_calls": '"tool_calls":[',
+    "tool_calls": r'"tool_calls":\[',
     "tool_call_id": '"tool_call_id":"',
-    "name": '"name":"',
+    "name": r'"name":"(?:[^"\\]|\\.)*","r',
+    "tools": '"tools":',
 }
 
 
@@ -158,9 +160,9 @@ def optional_columns(store: Store, source: str, own: Selected) -> set[str]:
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "messages", "parts"]):
             ids = names(batch["id"])
             chosen = batch.filter(pa.array(np.searchsorted(own.id, ids, "right") > np.searchsorted(own.id, ids, "left")))
-            for key, mark in {**MARKS, "tools": '"tools":'}.items():
+            for key, mark in MARKS.items():
                 column = chosen["parts" if key == "tools" else "messages"]
-                if key not in found and pc.any(pc.match_substring(column, mark)).as_py():
+                if key not in found and pc.any(pc.match_substring_regex(column, mark)).as_py():
                     found.add(key)
     return found
 
