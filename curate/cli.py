@@ -168,7 +168,9 @@ def build_mixture(
 
 @app.command("plan", rich_help_panel="make")
 def plan(
-    target: Annotated[Path, typer.Argument(metavar="RECIPE|BUILD", help="A recipe, a build folder, or a run file (its build)")],
+    target: Annotated[
+        Path, typer.Argument(metavar="RECIPE|BUILD|RUN", help="A recipe, a build folder, or the run file of a training")
+    ],
     build: Annotated[
         Path | None,
         typer.Option(help="The build whose documents stand for the recipe's, also a sample. Default: build/NAME[-sample]."),
@@ -177,15 +179,20 @@ def plan(
     sets: Sets = None,
     global_batch: GlobalBatch = None,
     tokens_per_second: Annotated[str | None, typer.Option(help="What your machine trains, for days: 40k.")] = None,
+    device: Annotated[str, typer.Option(help="Of a run: the device it is planned for, h200. Default: what is here.")] = "",
+    memory: Annotated[str, typer.Option(help="Of a run: the memory of a device, '141 GB'.")] = "",
+    devices: Annotated[int, typer.Option(min=1, help="Of a run: how many devices.")] = 1,
+    shard: Annotated[bool, typer.Option("--shard", help="Of a run: FSDP over the devices, not plain data parallel.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict a mixture before it is built: shares, caps, epochs, padding, steps; what to change where it cannot be. Writes nothing."""
+    """Predict a mixture before it is built: shares, caps, epochs, padding, steps; what to change where it cannot be. Of a run file: steps,
+    hours, peak memory by part, and the first setting that fits the device. Writes nothing."""
     from curate.inspect import plan_screen
     from curate.recipe.files import load_extended
     from mixture import plan as room
 
-    if target.is_file() and "manifest" in (run := load_extended(target)[0]):
-        target, global_batch = Path(run["manifest"]).parent, global_batch or str(target)
+    if target.is_file() and "manifest" in load_extended(target)[0]:
+        _plan_run(target, sets, device, memory, devices, shard, _rate(tokens_per_second), as_json)
     recipe, run_of, known, is_exact, hints = _known_documents(target, build, stats, sets or [])
     _not_a_miniature(recipe)
     data = room.report(
@@ -727,13 +734,35 @@ def train_cpt(
     try:
         from train import cpt
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "accelerate", "safetensors"):
-            raise
-        raise CurateError(
-            "training needs the extra `train`", found=f"{error.name} is not installed",
-            next='pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[train]"',
-        ) from None  # fmt: skip
+        raise _needs_train(error) from None
     sys.exit(cpt.run(run, sets or []))
+
+
+def _needs_train(error: ModuleNotFoundError) -> Exception:
+    """What to say where torch or its companions are not installed; the error itself where it is another module."""
+    if error.name not in ("torch", "accelerate", "safetensors", "transformers"):
+        return error
+    return CurateError(
+        "training needs the extra `train`", found=f"{error.name} is not installed",
+        next='pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[train]"',
+    )  # fmt: skip
+
+
+def _plan_run(
+    run: Path, sets: Sets, device: str, memory: str, devices: int, shard: bool, rate: float | None, as_json: bool
+) -> None:  # fmt: skip
+    """The plan of a training. Exits: 0, or 1 where it does not fit the device."""
+    from curate.inspect import run_plan_screen
+
+    try:
+        from train import plan as room
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    data = room.report(
+        run, sets or [], device=device, memory=memory, devices=devices, sharded=shard, tokens_per_second=rate
+    )  # fmt: skip
+    _show(data, run_plan_screen.render(data, sys.stdout.isatty()), as_json)
+    sys.exit(1 if data["fits"] is False else 0)
 
 
 def _log_of(build: Path) -> dict:
@@ -822,6 +851,7 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
     from curate.membership import membership
     from mixture import budget, build, licences, tokens
     from mixture.kept import kept_tables
+    from mixture.provenance import sources_of
 
     assert curated.decisions is not None and curated.relations is not None
     recipe = curated.recipe
@@ -834,7 +864,9 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
         return stages, None
     with curated.timed("mixture"):
         members = membership(recipe, curated.folders())
-        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages, members.pattern)
+        tables, shards = kept_tables(
+            curated.documents, curated.relations.clusters, stages, members.pattern, sources_of(recipe)
+        )
         facts = {
             "name": tokenizer.files.name, "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special,
             "bos": recipe.tokenizer.bos, "eos": recipe.tokenizer.eos, "template_sha256": tokenizer.template_sha256,

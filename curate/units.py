@@ -114,3 +114,8 @@ def show_bytes(n: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
+
+
+def show_gib(n: float) -> str:
+    """Memory of devices: 150_000_000_000 -> '139.7 GiB', smaller things in MiB; binary units."""
+    return f"{n / 2**30:,.1f} GiB" if n >= 2**30 else f"{n / 2**20:,.1f} MiB"

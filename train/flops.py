@@ -9,6 +9,7 @@ May import train.adapt, train.config, train.devices; torch, transformers.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,8 @@ class Product:
 
 def on_meta(config: PretrainedConfig, how: Adapt) -> torch.nn.Module:
     """The model with its adapters and frozen parts, without memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of transformers, about a property that peft reads
         return adapted(AutoModelForCausalLM.from_config(config, attn_implementation="eager"), how)
 
 
@@ -149,10 +151,16 @@ def _keys(config: PretrainedConfig, layer: int, length: int, causal: bool) -> fl
 
 
 def _formula(matrices: list[Product], lowest: tuple[int, int], attention: float, length: int) -> str:
-    """Such as: 6 x 7.50B weights + 6.44G attention (causal, 8192 tokens)."""
+    """Such as: 6 x 7.5B weights + 6.44B of causal attention over 8192 tokens."""
     sums: dict[int, float] = {}
     for m in matrices:
         times = 2 * (1 + m.is_trained + (lowest < m.place))
         sums[times] = sums.get(times, 0.0) + m.macs
-    terms = [f"{times} x {n / 1e9:.3g}B" for times, n in sorted(sums.items(), reverse=True)]
-    return f"{' + '.join(terms)} weights + {attention / 1e9:.3g}G of causal attention over {length} tokens"
+    terms = [f"{times} x {_short(n)}" for times, n in sorted(sums.items(), reverse=True)]
+    return f"{' + '.join(terms)} weights + {_short(attention)} of causal attention over {length} tokens"
+
+
+def _short(n: float) -> str:
+    """Three figures: 7.5B, 138M."""
+    unit, size = next(((unit, size) for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)) if n >= size), ("", 1))
+    return f"{n / size:.3g}{unit}"

@@ -8,9 +8,11 @@ May import curate.errors, train.*; torch, transformers.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from transformers import PretrainedConfig
@@ -46,6 +48,8 @@ class Memory:
 class Sizes:
     """Bytes of the whole model's weights: of layer i, and of all outside the layers."""
 
+    numbers: int  # parameters, those that are trained
+    trained: int
     weights: int
     gradients: int
     optimizer: int
@@ -147,23 +151,25 @@ def sizes_of(run: RunFile, config: PretrainedConfig) -> Sizes:
 def _sizes(said: str, config_json: str) -> Sizes:
     settings, config = json.loads(said), config_from(config_json)
     spec, how = ModelSpec.model_validate(settings["model"]), Adapt.model_validate(settings["adapt"])
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = adapt(without_memory(spec, how, config), how)
     in_four_bits = _quantized(model) if how.lora and how.lora.quantize != "none" else set()
-    weights = gradients = optimizer = largest = item = 0
+    numbers = trained = weights = gradients = optimizer = largest = item = 0
     layers: dict[int, tuple[int, int]] = {}
     for name, p in model.named_parameters():
         size = int(p.numel() * FOUR_BITS) if name in in_four_bits else p.nbytes
         gradient = p.nbytes if p.requires_grad else 0
-        weights, gradients = weights + size, gradients + gradient
+        numbers, weights, gradients = numbers + p.numel(), weights + size, gradients + gradient
         if p.requires_grad:
+            trained += p.numel()
             optimizer += state_of(settings["optimizer"]["name"], name, p)
             largest, item = max(largest, p.numel()), max(item, p.element_size())
         if (number := _layer_of(name)) is not None:
             w, g = layers.get(number, (0, 0))
             layers[number] = w + size, g + gradient
     whole = max((p.numel() for name, p in model.named_parameters() if name in in_four_bits), default=0)
-    return Sizes(weights, gradients, optimizer, tuple(layers[k] for k in sorted(layers)), largest, item, whole)
+    return Sizes(numbers, trained, weights, gradients, optimizer, tuple(layers[k] for k in sorted(layers)), largest, item, whole)
 
 
 def state_of(optimizer: str, name: str, p: torch.Tensor) -> int:
@@ -186,4 +192,4 @@ def _quantized(model: torch.nn.Module) -> set[str]:
 
 def _layer_of(name: str) -> int | None:
     parts = name.split(".")
-    return next((int(b) for a, b in zip(parts, parts[1:], strict=False) if a in ("layers", "h", "blocks") and b.isdigit()), None)
+    return next((int(b) for a, b in pairwise(parts) if a in ("layers", "h", "blocks") and b.isdigit()), None)

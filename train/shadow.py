@@ -22,7 +22,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -175,7 +175,8 @@ def without_memory(spec: ModelSpec, how: Adapt, config: PretrainedConfig) -> Pre
     """The trainer's model on the meta device, not adapted yet. Quantised weights stand there in the type of the calculation."""
     if how.lora:
         how = Adapt(lora=how.lora.model_copy(update={"quantize": "none"}))
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return build(spec.model_copy(update={"init": {"model_type": config.model_type}, "attention": "auto"}), how, config)
 
 
@@ -183,7 +184,8 @@ def without_memory(spec: ModelSpec, how: Adapt, config: PretrainedConfig) -> Pre
 def kinds_of(spec_json: str, how_json: str, config_json: str) -> tuple[Any, ...]:
     """Per layer what tells it from others: its kind of attention, its weights, which are trained, whether anything below it is."""
     how, config = Adapt.model_validate_json(how_json), config_from(config_json)
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = Scorer(adapt(without_memory(ModelSpec.model_validate_json(spec_json), how, config), how), "fp32")
     types = getattr(config.get_text_config(), "layer_types", None)
     below = model.causal.get_input_embeddings().weight.requires_grad

@@ -43,7 +43,7 @@ def test_by_hand(llama_8b: Any) -> None:
     assert flops.per_token == 6 * weights + attention
     assert flops.per_token_causal == 6 * weights + attention / 2
     assert flops.recompute_causal == 2 * (weights - 525_336_576) + attention / 6  # the layers' forward once more, not the head's
-    assert flops.formula == "6 x 7.5B weights + 6.44G of causal attention over 8192 tokens"
+    assert flops.formula == "6 x 7.5B weights + 6.44B of causal attention over 8192 tokens"
 
 
 def test_mfu_of_published_speeds(llama_8b: Any) -> None:
