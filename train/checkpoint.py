@@ -21,6 +21,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
 from torch.distributed.checkpoint import state_dict as states
+from torch.distributed.fsdp import FSDPModule
 
 from curate.errors import CurateError
 from curate.store import file_sha256, read_json, write_json
@@ -43,6 +44,7 @@ class Checkpoint:
 
     def load_optimizer(self, scorer: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Into an optimizer over the same weights, on any number of processes."""
+        _divide_again(scorer)
         state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
         with _alone_or_not() as alone:
             dcp.load(state, checkpoint_id=self.path / OPTIMIZER, no_dist=alone)
@@ -64,6 +66,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
+    _divide_again(scorer)
     state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
     with _alone_or_not() as alone:
         dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
@@ -71,7 +74,9 @@ def save(
     if speaks:
         if hasattr(scorer.model, "peft_config"):  # else peft asks the hub whether the vocabulary has grown
             weights["save_embedding_layers"] = False
-        scorer.model.save_pretrained(temporary, **weights)
+        # peft would ask the hub whether the vocabulary has grown, to save the embeddings whole; train_also saves them anyway
+        adapters = {"save_embedding_layers": False} if hasattr(scorer.model, "peft_config") else {}
+        scorer.model.save_pretrained(temporary, **weights, **adapters)
         for file in tokenizer:
             shutil.copyfile(file, temporary / file.name)
         write_json(temporary / "receipt.json", receipt)
@@ -93,6 +98,13 @@ def save(
     return final
 
 
+def _divide_again(scorer: torch.nn.Module) -> None:
+    """FSDP2 leaves what lies outside the layers whole after a pass without a backward one; the optimizer knows the parts only."""
+    for module in scorer.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 @contextlib.contextmanager
 def _alone_or_not() -> Iterator[bool]:
     """Whether there is one process only, which torch warns of though told so."""
@@ -107,7 +119,11 @@ def _gathered(scorer: Scorer, accelerator: Accelerator) -> dict[str, Any]:
         return {}
     options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
     whole = states.get_model_state_dict(scorer, options=options)
-    return {"state_dict": {name.removeprefix("model."): value for name, value in whole.items()}}
+    once = {name for name, _ in scorer.named_parameters()}
+    again = {
+        name for name, _ in scorer.named_parameters(remove_duplicate=False)
+    } - once  # tied: gathered twice, no longer one tensor
+    return {"state_dict": {name.removeprefix("model."): value for name, value in whole.items() if name not in again}}
 
 
 def newest(folder: Path, identity: dict, say: Callable[[str], None], allow: Collection[str] = ()) -> Checkpoint | None:

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from transformers.utils.logging import disable_progress_bar
 
 from curate.errors import CurateError
-from train import adapt, checkpoint, flops, optimizer, selfcheck, tokenizer
+from train import adapt, checkpoint, flops, optimizer, processes, selfcheck, tokenizer
 from train.batch import Rows, read
 from train.config import RunFile, load_run
 from train.dropout import Draws, by_row
-from train.evaluate import HeldOut
+from train.evaluate import HeldOut, means
 from train.finite import check_finite
 from train.head import IGNORED
 from train.model import Scorer, build, compile_layers, config_of, identity_of
@@ -34,7 +34,7 @@ from train.receipt import Receipt, Watch, account, evidence, verdict
 from train.steps import Plan, micro_rows, plan_run
 from train.stop import Stop
 from train.streams import Streams, open_streams
-from train.sums import Sums, Tally
+from train.sums import Tally
 from train.watch import StepRecord, Watching
 
 
@@ -69,7 +69,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     manifest, length = streams.manifests[0], max(phase.sequence_length for phase in streams.phases)
     config = config_of(settings.model, manifest["tokenizer"], length)
     found = tokenizer.find(manifest, settings.manifests[0], settings.model)
-    accelerator = _accelerator(settings, plan)
+    accelerator = processes.start(settings, plan)
     lengths = {phase.sequence_length for phase in streams.phases} | {streams.held_out_length}
     world, device = accelerator.num_processes, accelerator.device.type
     name = torch.cuda.get_device_name(accelerator.device) if device == "cuda" else device
@@ -104,7 +104,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         model = build(settings.model, settings.adapt, config, None if settings.adapt.lora or not last else last.path)
         scorer = Scorer(adapt.adapt(model, settings.adapt, last.path if last else None), settings.model.dtype)
         try:
-            path = _train(now, scorer.to(accelerator.device), watching, stop)
+            path = _train(now, processes.place(scorer, accelerator), watching, stop)
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(now, error) from error
         return 0 if path is None else _finish(now, path, watching)
@@ -115,9 +115,11 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
     settings, plan, accelerator, streams = run.settings, run.plan, run.accelerator, run.streams
     drops = by_row(scorer.model, run.draws)
     watching.say(_summary(run, scorer, drops))
+    n, n_trained = adapt.trained(scorer)
+    watching.event("start", n_parameters=n, n_trainable=n_trained)
     if settings.model.compile:
         compile_layers(scorer)
-    steps = optimizer.build(scorer, settings)
+    steps = optimizer.build(scorer, settings, accelerator.device)
     wrapped, prepared = accelerator.prepare(scorer, steps)
     scorer, steps = accelerator.unwrap_model(wrapped), prepared.optimizer
     for said in selfcheck.check(streams, run.sizes, run.tokenizer.tokenizer, scorer, wrapped, accelerator.device):
@@ -133,7 +135,8 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
 
     def measure_held_out(done: int) -> None:
         if held_out.n_rows:
-            watching.held_out(done, held_out.measure(wrapped, accelerator))
+            tally = held_out.tally(wrapped, accelerator)
+            watching.held_out(done, means(tally.components(streams)), means(tally.languages(streams)))
 
     def save(done: int) -> Path:
         path = checkpoint.save(
@@ -162,7 +165,7 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
         for first, part in _micro_batches(rows, run.sizes[phase.sequence_length], accelerator):
             run.draws.begin(settings.seed, step, part.index.tolist())
             is_last = first + len(part) >= mine.size
-            with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
+            with contextlib.nullcontext() if is_last else processes.summing_later(wrapped, accelerator):
                 # accelerate averages gradients over processes: times their number, so that the sum remains
                 each = torch.where(part.labels != IGNORED, accelerator.num_processes / max(1, n_asked), 0.0)
                 total, losses = wrapped(part.input_ids, part.position_ids, part.labels, each)
@@ -222,34 +225,6 @@ def _micro_batches(rows: Rows, size: int, accelerator: Accelerator) -> Iterator[
     """(place of its first row, rows on the device) of each forward pass."""
     for first in range(0, len(rows), size):
         yield first, rows.part(first, size).to(accelerator.device)
-
-
-def _accelerator(settings: RunFile, plan: Plan) -> Accelerator:
-    accelerator = Accelerator()
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        raise CurateError(
-            "DeepSpeed keeps weights and optimizer to itself, which no checkpoint of ours could hold", found="DeepSpeed",
-            allowed="one process, plain data parallel, or FSDP2: accelerate launch --config_file recipes/train/accelerate/fsdp2.yaml",
-        )  # fmt: skip
-    is_sharded = accelerator.distributed_type == DistributedType.FSDP
-    if is_sharded and not accelerator.is_fsdp2:
-        raise CurateError(
-            "sharding is FSDP2's", found="FSDP1", allowed="fsdp_version: 2", next="accelerate to-fsdp2 --config_file FILE"
-        )
-    if is_sharded and settings.optimizer.name in ("muon", "adamw_8bit"):
-        raise CurateError(
-            "this optimizer needs whole matrices",
-            where="optimizer.name",
-            found=settings.optimizer.name,
-            allowed="adamw, adafactor",
-        )
-    for rows in plan.steps.rows:
-        if rows % (world := accelerator.num_processes):
-            raise CurateError(
-                "the global batch does not divide among the processes", where="global_batch",
-                found=f"{rows} sequences, {world} processes", allowed="a multiple of the number of processes",
-            )  # fmt: skip
-    return accelerator
 
 
 def _last(settings: RunFile, identity: dict, accelerator: Accelerator, watching: Watching) -> checkpoint.Checkpoint | None:
@@ -323,6 +298,8 @@ def _finish(run: Run, path: Path, watching: Watching) -> int:
     if run.accelerator.is_main_process:
         if said := watching.from_first_to_last():
             print(said)
+        if said := watching.in_all():
+            watching.say(said)
         print(verdict(entered, run.streams))
         print(f"checkpoint {path} (model, tokenizer, optimizer, receipt.json)\nnext: curate report {run.folder}")
     return 1 if entered["differences"] else 0

@@ -47,7 +47,9 @@ def build(model: torch.nn.Module, run: RunFile, device: torch.device | None = No
     groups = _groups([p for _, p in weights], spec.weight_decay)
     common: dict[str, Any] = {"lr": rate, "betas": spec.betas, "eps": spec.eps}
     if spec.rounding == "stochastic":
-        return _library("torchao.optim", "torchao", "optimizer.rounding")._AdamW(groups, bf16_stochastic_round=True, **common)
+        torchao = _library("torchao.optim", "torchao", "optimizer.rounding")
+        kind = torchao.AdamW8bit if spec.name == "adamw_8bit" else torchao._AdamW
+        return kind(groups, bf16_stochastic_round=True, **common)
     if spec.name == "adamw_8bit":
         return _library("bitsandbytes.optim", "bitsandbytes", "optimizer.name").AdamW8bit(groups, **common)
     if spec.name == "adafactor":

@@ -16,7 +16,8 @@ from tests.train.fake import FakeStream
 from train import cpt
 from train.streams import Streams
 
-if __name__ == "__main__":
+
+def main() -> int:
     torch.set_num_threads(1)
     made = FakeStream()
     made.manifest = read_json(Path(yaml.safe_load(Path(sys.argv[2]).read_text())["manifest"]))
@@ -24,4 +25,8 @@ if __name__ == "__main__":
     code = cpt.run(sys.argv[2])
     # `accelerate launch --cpu --num_processes 2` starts one process and says nothing: whoever tests ranks counts them
     assert torch.distributed.get_world_size() == int(sys.argv[1])
-    sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,11 +17,11 @@ from train import cpt
 TOP = Path(__file__).resolve().parents[2]
 
 
-def torchrun(n: int, run_file: Path) -> str:
+def torchrun(n: int, run_file: Path, module: str = "tests.train.ranks") -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOP)}
     done = subprocess.run(
-        [*command, "-m", "tests.train.ranks", str(n), str(run_file)],
+        [*command, "-m", module, str(n), str(run_file)],
         cwd=TOP,
         env=environment,
         capture_output=True,
