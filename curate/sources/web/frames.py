@@ -7,6 +7,7 @@ Imports stream.
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ STARTS = (b"WARC/", b"http", b"filedesc", b"dns:")  # what a member begins with,
 BLANK_BYTES = 1 << 16  # of blank lines looked past
 MOST_TRIES = 100_000  # places that look like a gzip header tried after a damaged member
 PEEK_BYTES = 1 << 20  # of a line that is only looked at
+OVERLAP = 1 << 12  # bytes looked at again with the piece that follows: longer than what `take` is told to stop at
 
 
 class Cut(Exception):
@@ -32,6 +34,7 @@ class Cut(Exception):
 class Block(NamedTuple):
     data: bytes | None  # None where more was to be passed over than held
     n: int  # bytes that were there
+    is_stopped: bool = False  # before what it was told to stop at
 
 
 class Break(NamedTuple):
@@ -114,15 +117,20 @@ class Frames:
         while self._more(1) and not self._held[self._from : self._from + (n := self._line_length(PEEK_BYTES))].strip():
             self._pop(n)
 
-    def take(self, n: int, hold: int) -> Block:
-        """The next `n` bytes, or as many as there are. Held whole if `hold` >= n; else passed over in pieces."""
+    def take(self, n: int, hold: int, stop: re.Pattern[bytes]) -> Block:
+        """The next `n` bytes, or as many as there are. Held whole if `hold` >= n; else passed over in pieces, up to where `stop` begins."""
         if hold >= n:
             self._more(n)
             data = self._pop(n)
             return Block(data, len(data))
         left = n
-        while left and self._more(1):
-            left -= len(self._pop(min(left, len(self._held) - self._from)))
+        while left and (self._more(OVERLAP + 1) or self._more(1)):
+            there = len(self._held) - self._from
+            found = stop.search(self._held, self._from)
+            if found and found.start() < self._from + left:
+                left -= len(self._pop(found.start() - self._from))
+                return Block(None, n - left, True)
+            left -= len(self._pop(min(left, there - OVERLAP if there > OVERLAP else there)))
         return Block(None, n - left)
 
     def give_back(self, data: bytes) -> None:

@@ -140,8 +140,11 @@ def _arc_header(line: bytes, at: int) -> Header:
 def _record(name: str, frames: Frames, header: Header, limit: int, kinds: frozenset[str]) -> Iterator[RawRow | Bad]:
     at, length = header.byte_offset, header.length
     is_wanted = header.kind in kinds
-    block = frames.take(length, hold=limit)
+    block = frames.take(length, limit, stop=ARC_IN_BLOCK if header.is_arc else IN_BLOCK)
     n = frames.at - at
+    if block.is_stopped:
+        yield Bad(name, at, BROKEN, f"a length of {length} that runs into the next record", n)
+        return
     if block.n < length and not _is_all(frames, header, block.data):
         if not _give_back(frames, block.data):
             raise Cut(at, *(frames.broken() or ("truncated", f"a block of {block.n} of {length} bytes", n)))

@@ -144,6 +144,15 @@ def test_what_crawlers_get_wrong_is_still_a_page():
     assert http.decoded(gzip.compress(html())[:-9], {"content-encoding": "gzip"}, 10**6) == html()  # cut behind the page
 
 
+@pytest.mark.parametrize("length", [10**5, 10**12])
+def test_a_length_past_the_limit_does_not_take_its_neighbours(tmp_path, length):
+    """Found by the fuzz suite: what is too long to be held cannot be given back, so it is passed over up to the next header only."""
+    one = record(answer(html("B")), number=1, length=length)
+    good, bad = rows(tmp_path / "a.warc", b"".join([*pages(1), one, *pages(3000)]), limit=5000)
+    assert [g["url"][12:] for g in good] == ["0", *(str(i) for i in range(3000))]
+    assert [(b.cause, b.byte_offset, b.lost_bytes) for b in bad] == [("bad_record", len(pages(1)[0]), len(one) - 4)]
+
+
 def test_bombs_stop_at_the_limit():
     for coding, body in (
         ("br", brotli(b"a" * 10**8)),
