@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 os.environ["ACCELERATE_USE_CPU"] = "true"  # also where there is a GPU: bits are compared
@@ -67,7 +67,13 @@ def optimizer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Name of a weight and of what is kept of it -> tensor, read by torch without our code."""
     state: dict = {}
     _load_state_dict(state, FileSystemReader(checkpoint / "optimizer"), planner=_EmptyStateDictLoadPlanner(), no_dist=True)
-    return {f"{name} {what}": value for name, kept in state["optimizer"]["state"].items() for what, value in kept.items()}
+    return dict(_flat(state["optimizer"]["state"]))
+
+
+def _flat(kept: dict, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    for key, value in kept.items():
+        inner = f"{name} {key}".strip()
+        yield from _flat(value, inner) if isinstance(value, dict) else [(inner, torch.as_tensor(value))]
 
 
 def same_bits(a: Path, b: Path) -> bool:
@@ -79,7 +85,7 @@ def same_bits(a: Path, b: Path) -> bool:
         and u.keys() == v.keys()
         and p.keys() == q.keys()
         and all(torch.equal(value, v[name]) for name, value in u.items())
-        and all(torch.equal(torch.as_tensor(value), torch.as_tensor(q[name])) for name, value in p.items())
+        and all(torch.equal(value, q[name]) for name, value in p.items())
     )
 
 

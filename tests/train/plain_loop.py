@@ -33,14 +33,20 @@ def batches(rows: Sequence[Row], n: int) -> list[Sequence[Row]]:
     return [rows[i : i + n] for i in range(0, len(rows), n)]
 
 
-def train(model: PreTrainedModel, steps: Sequence[Sequence[Row]], rates: Sequence[float]) -> list[float]:
-    """AdamW, decay on matrices only, gradients clipped at 1; nats per loss token of every step."""
-    weights = [p for p in model.parameters() if p.requires_grad]
-    groups = [
+def decayed(weights: Sequence[torch.nn.Parameter]) -> list[dict]:
+    """Decay on matrices only."""
+    return [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.1},
         {"params": [p for p in weights if p.ndim == 1], "weight_decay": 0.0},
     ]
-    optimizer, costs = torch.optim.AdamW(groups, betas=(0.9, 0.95)), []
+
+
+def train(
+    model: PreTrainedModel, steps: Sequence[Sequence[Row]], rates: Sequence[float], *optimizers: torch.optim.Optimizer
+) -> list[float]:
+    """AdamW if no other, gradients clipped at 1; nats per loss token of every step."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizers, costs = optimizers or (torch.optim.AdamW(decayed(weights), betas=(0.9, 0.95)),), []
     for rows, rate in zip(steps, rates, strict=True):
         total, n = torch.tensor(0.0), sum(row.n_loss_tokens for row in rows)
         for row in rows:
@@ -48,11 +54,12 @@ def train(model: PreTrainedModel, steps: Sequence[Sequence[Row]], rates: Sequenc
                 ids = torch.from_numpy(row.input_ids[row.document == k].astype(np.int64))[None]
                 if ids.shape[1] > 1:
                     total = total + model(input_ids=ids, labels=ids).loss * (ids.shape[1] - 1) / n
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
+        model.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         costs.append(total.item())
     return costs
