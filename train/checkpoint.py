@@ -72,8 +72,6 @@ def save(
         dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
     weights = _gathered(scorer, accelerator)
     if speaks:
-        if hasattr(scorer.model, "peft_config"):  # else peft asks the hub whether the vocabulary has grown
-            weights["save_embedding_layers"] = False
         # peft would ask the hub whether the vocabulary has grown, to save the embeddings whole; train_also saves them anyway
         adapters = {"save_embedding_layers": False} if hasattr(scorer.model, "peft_config") else {}
         scorer.model.save_pretrained(temporary, **weights, **adapters)
