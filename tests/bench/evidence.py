@@ -57,6 +57,8 @@ COMMANDS = {
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
     "loader": [sys.executable, "-m", "tests.bench.loader"],
+    "loader_step": [sys.executable, "-m", "tests.bench.loader_step"],
+    "language_lesson": [sys.executable, "-m", "tests.bench.language_lesson"],
     "extraction": [sys.executable, "-m", "tests.bench.extraction"],
     "readers": [sys.executable, "-m", "tests.bench.readers"],
     "code_and_math": [sys.executable, "-m", "tests.bench.code_lane"],
