@@ -5,7 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from curate.sources import lines, stream
+from curate.sources.formats import Asked
+from curate.sources.readers import csv
 from tests.sources.making import pack, read_all, source
 
 
@@ -104,3 +109,31 @@ def test_a_truncated_archive(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(whole[: len(whole) // 2])
     found, bad = texts(tmp_path / "a.csv.gz")
     assert 5000 < len(found) < 15_000 and [cause for _, cause, _ in bad] == ["truncated"]
+
+
+PIECES = st.lists(
+    st.sampled_from([b"a", b"b,", b",", b"\n", b"\n\n", b'"', b'""', b"\r\n", "õ".encode(), b"\xff", b'"x\ny",z\n', b"p,q\n", b"p,q\n",
+                     b'"l\n\nm",k\n', b"\xef\xbb\xbf", b"\0", b";"]), max_size=60)  # fmt: skip
+HOW = st.sampled_from([{}, {"quote": ""}, {"header": False}, {"header": False, "columns": ["a", "b"]}, {"columns": ["a", "b"]}])
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    pieces=PIECES,
+    how=HOW,
+    limit=st.sampled_from([5, 20, 10**6]),
+    block=st.sampled_from([10, 50, 1 << 18]),
+    run=st.sampled_from([1, 40, 1 << 18]),
+)
+def test_lines_parsed_together_are_those_parsed_one_by_one(pieces, how, limit, block, run, tmp_path_factory):
+    """Rows, offsets, sizes and quarantine are equal, wherever blocks and runs end."""
+    path = tmp_path_factory.getbasetemp() / "together.csv"
+    path.write_bytes(b"h,i\n" + b"".join(pieces))
+    asked = Asked(limit, None, source(csv=how))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv, "AGAIN", -1)
+        one_by_one = list(csv.read_csv(path, asked))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "PLAIN_BLOCK", block)
+        patch.setattr(lines, "RUN_BYTES", run)
+        assert list(csv.read_csv(path, asked)) == one_by_one
