@@ -51,7 +51,7 @@ class ModelSpec(Strict):
     attention: str = "auto"  # auto | sdpa | eager | flex_attention | flash_attention_2 | flash_attention_3 | a kernel of the hub
     checkpointing: bool = False  # gradient checkpointing: activations are computed again in the backward pass
     compile: bool = False  # torch.compile, layer by layer
-    seed: int = Field(default=0, ge=0, lt=2**63)  # first weights of a fresh model
+    seed: int = Field(default=0, ge=0, lt=2**63)  # first weights of a fresh model and of adapters
 
 
 class Full(Strict):

@@ -73,12 +73,12 @@ def build(spec: ModelSpec, adapt: Adapt, config: PretrainedConfig, weights: Path
     }  # fmt: skip
     if adapt.lora and adapt.lora.quantize == "nf4":
         settings["quantization_config"] = _four_bits(spec)
+    torch.manual_seed(spec.seed)  # of a fresh model and of fresh adapters
     if weights is not None:
         model = AutoModelForCausalLM.from_pretrained(weights, **settings)
     elif fresh_config(spec) is None:
         model = AutoModelForCausalLM.from_pretrained(spec.init, revision=spec.revision, **settings)
     else:
-        torch.manual_seed(spec.seed)
         model = AutoModelForCausalLM.from_config(config, **settings)
     if spec.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
