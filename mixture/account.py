@@ -57,6 +57,7 @@ class Counts:
     held_documents: np.ndarray  # documents in held-out rows, by component
     languages: list[np.ndarray]  # per component tokens trained on, by value of Documents.language; the last of none
     licences: list[np.ndarray]
+    provenance: list[np.ndarray]
     trained: dict[int, np.ndarray]  # component that has copies -> tokens trained on by document
     is_used: np.ndarray  # bool: the document stands in a trained row
     is_held: np.ndarray  # bool: the document stands in a held-out row
@@ -105,6 +106,7 @@ def count(
     return Counts(
         phases, _sum(component[held], layout.length[held], n), np.bincount(component[held][begins[held]], minlength=n),
         [_by_value(docs.language, layout, own) for own in rows_of], [_by_value(docs.license, layout, own) for own in rows_of],
+        [_by_value(docs.provenance, layout, own) for own in rows_of],
         {c: _sum(layout.document[own], layout.length[own], docs.n) for c, own in enumerate(rows_of) if docs.copies[c].size > 1},
         is_used, is_held,
     )  # fmt: skip
@@ -225,6 +227,7 @@ def checks(
     for component in manifest["components"]:
         name, tokens = component["name"], sum(p["tokens"] for p in component["phases"])
         found.append((f"{name}: tokens by licence = tokens to train", sum(component["licences"].values()), tokens))
+        found.append((f"{name}: tokens by generator = tokens to train", sum(component["generators"].values()), tokens))
         found.append((f"{name}: tokens by language = tokens to train", sum(component["languages"].values()), tokens))
         if "copies_per_epoch" in component:
             by_bin = [*component["copies_per_epoch"]["bins"], component["copies_per_epoch"]["no_bin"]]

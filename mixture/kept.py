@@ -1,12 +1,12 @@
 """Kept documents with their tokens, per source: the tables that selection and packing start from.
 
 Documents, clusters and token stages in, `selection.KEPT` tables and the list of token shards out. Nothing is read but short
-columns. Imports curate's schema and store, and selection.
+columns, and what rows say of the model that wrote them. Imports curate's store, provenance and selection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.store import Stage
-from mixture.selection import KEPT
+from mixture import provenance
+from mixture.selection import KEPT, PROVENANCE
 
 
 def kept_tables(
-    documents: Mapping[str, Stage], clusters: Stage, tokens: Mapping[str, Stage], pattern: Callable[[str, str], np.ndarray]
+    documents: Mapping[str, Stage],
+    clusters: Stage,
+    tokens: Mapping[str, Stage],
+    pattern: Callable[[str, str], np.ndarray],
+    written: Collection[str] = (),
 ) -> tuple[dict[str, pa.Table], list[Path]]:
     """{source: table of KEPT, by id} and the .ds files `shard` counts into. `clusters` has keys "<source>.<key>".
 
-    `pattern(source, key)`: int64 by row of the documents shard, the components that a document matches (curate/membership.py).
+    `written`: sources whose rows may say which model wrote them (provenance.sources_of). `pattern(source, key)`: int64 by row of the documents
+    shard, the components that a document matches (curate/membership.py).
     """
     tables: dict[str, pa.Table] = {}
     shards: list[Path] = []
@@ -31,30 +37,34 @@ def kept_tables(
         parts = []
         for key in tokens[source].keys:
             index = pq.read_table(tokens[source].shard_path(key) / "tokens.parquet")
-            rows = _row_aligned(stage.shard_path(key), clusters.shard_path(f"{source}.{key}"))
+            rows = _row_aligned(stage.shard_path(key), clusters.shard_path(f"{source}.{key}"), source in written)
             rows = rows.append_column("pattern", pa.array(pattern(source, key), pa.int64()))
             at = pc.index_in(index["id"].cast(pa.string()), value_set=rows["id"].cast(pa.string()).combine_chunks())
             if at.null_count:
                 raise AssertionError(f"{tokens[source].shard_path(key)} holds tokens of documents that are not in the source")
             rows = rows.take(at)
-            parts.append(
-                pa.table(
-                    {
-                        "id": rows["id"], "cluster_id": rows["cluster_id"], "n_tokens": index["n_tokens"],
-                        "n_loss_tokens": index["n_loss_tokens"], "shard": pa.array(np.full(len(index), len(shards), np.int64)),
-                        "token_start": index["token_start"], "language": rows["language"], "license": rows["license"],
-                        "pattern": rows["pattern"],
-                    }
-                ).cast(KEPT)
-            )  # fmt: skip
+            part = pa.table({
+                "id": rows["id"], "cluster_id": rows["cluster_id"], "n_tokens": index["n_tokens"],
+                "n_loss_tokens": index["n_loss_tokens"], "shard": pa.array(np.full(len(index), len(shards), np.int64)),
+                "token_start": index["token_start"], "language": rows["language"], "license": rows["license"],
+                "pattern": rows["pattern"],
+            }).cast(KEPT)  # fmt: skip
+            parts.append(part.append_column("provenance", rows["provenance"]))
             shards.append(tokens[source].shard_path(key) / "tokens.ds")
-        tables[source] = pa.concat_tables(parts) if parts else KEPT.empty_table()
+        whole = pa.concat_tables(parts) if parts else KEPT.empty_table()
+        if parts:
+            said = provenance.without_many_seeds(whole["provenance"]).cast(PROVENANCE.type)
+            whole = whole.select(KEPT.names).append_column(PROVENANCE, said)
+        tables[source] = whole
     return tables, shards
 
 
-def _row_aligned(documents: Path, clusters: Path) -> pa.Table:
-    """id, language, license and cluster_id of a documents shard; the two files stand in the same order, which is checked."""
-    left = pq.read_table(documents / "documents.parquet", columns=["id", "language", "license"])
+def _row_aligned(documents: Path, clusters: Path, is_written: bool) -> pa.Table:
+    """id, language, license, provenance and cluster_id of a documents shard; the two files stand in the same order, which is checked."""
+    columns = ["id", "language", "license", *(["extra"] if is_written else [])]
+    left = pq.read_table(documents / "documents.parquet", columns=columns)
+    said = provenance.of_rows(left["extra"]) if is_written else pa.nulls(len(left), pa.string())
+    left = left.select(columns[:3]).append_column("provenance", said)
     right = pq.read_table(clusters / "duplicates.parquet", columns=["id", "cluster_id"])
     if not left["id"].equals(right["id"].cast(left["id"].type)):
         raise AssertionError(f"{clusters} does not stand in the order of {documents}")

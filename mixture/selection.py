@@ -43,6 +43,7 @@ KEPT = pa.schema([
     ("shard", pa.int64()), ("token_start", pa.int64()), ("language", pa.dictionary(pa.int32(), pa.string())),
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
+PROVENANCE = pa.field("provenance", pa.dictionary(pa.int32(), pa.string()))  # values of provenance.py; of tables that say it
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
 UNKNOWN = "unknown"  # language or licence of a document that states none
 BLOCK = 1 << 20  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
@@ -75,6 +76,7 @@ class Documents:
     cluster: pa.ChunkedArray  # cluster_id, null where the document stands alone
     language: Coded
     license: Coded
+    provenance: Coded
 
     @property
     def n(self) -> int:
@@ -184,7 +186,10 @@ def documents(
     `copies`: name -> copies of each of its bins."""
     parts, ids, sources = [], [], list(tables)
     for source in sources:
-        table = tables.pop(source).select(KEPT.names).cast(KEPT)
+        table = tables.pop(source)
+        says = PROVENANCE.name in table.column_names
+        said = table[PROVENANCE.name] if says else pa.nulls(len(table), PROVENANCE.type)
+        table = table.select(KEPT.names).cast(KEPT).append_column(PROVENANCE, said)
         own = read(table["id"])
         if not _in_order(own):  # token shards are, one after the other, so mostly nothing is to do
             by_id = np.lexsort((own.low, own.high))
@@ -196,7 +201,7 @@ def documents(
     with ThreadPoolExecutor(4) as pool:
         numbers = ("n_tokens", "n_loss_tokens", "token_start", "shard", "pattern")
         n_tokens, n_loss_tokens, token_start, shard, pattern = pool.map(lambda name: _one(rows[name]), numbers)
-        language, license_ = pool.map(lambda name: _coded(rows[name]), ("language", "license"))
+        language, license_, said = pool.map(lambda name: _coded(rows[name]), ("language", "license", "provenance"))
     pattern, known = pattern.astype(np.int32), list(patterns)
     if n_tokens.size and n_tokens.min() < 1:
         pattern[n_tokens < 1] = len(known)
@@ -206,7 +211,7 @@ def documents(
         copies=[np.array([*(copies or {}).get(name, ()), 1], np.int64) for name in components], patterns=known, pattern=pattern,
         source=np.repeat(np.arange(len(sources), dtype=np.int16), [part.num_rows for part in parts]), n_tokens=n_tokens,
         n_loss_tokens=n_loss_tokens, shard=shard.astype(np.int32), token_start=token_start,
-        id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=language, license=license_,
+        id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=language, license=license_, provenance=said,
     )  # fmt: skip
 
 

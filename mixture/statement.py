@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curate.recipe import PhaseSpec, Recipe
 from curate.store import digest, file_sha256, read_json, table_root
-from mixture import budget, order, pack
+from mixture import budget, order, pack, provenance
 from mixture.account import Counts
 from mixture.selection import UNKNOWN, Coded, Documents, Part
 from mixture.sequences import Layout
@@ -40,7 +40,8 @@ def component(
         "name": name, "group": name.rpartition(GROUP)[0], "role": asked.role, "sources": list(asked.from_),
         "where": {key: bounds.model_dump(mode="json", exclude_none=True) for key, bounds in asked.where.items()},
         "documents": int(own.size), "languages": _by_value(docs.language, counts.languages[c]),
-        "licences": _by_value(docs.license, counts.licences[c]), "unique_tokens": int(docs.n_tokens[own].sum()),
+        "licences": _by_value(docs.license, counts.licences[c]),
+        **provenance.stated([*docs.provenance.values, None], counts.provenance[c].tolist()), "unique_tokens": int(docs.n_tokens[own].sum()),
         "unique_loss_tokens": int(docs.n_loss_tokens[own].sum()), "max_epochs": asked.max_epochs, **in_bins,
         "phases": [_in_phase(recipe.mixture.phase_list[f], part, counts, plans[f], f) for f, part in found],
     }  # fmt: skip

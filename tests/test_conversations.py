@@ -63,7 +63,10 @@ def made(tmp_path_factory):
     block = {"type": "conversation", "license": {"declared": "CC0-1.0"}, "language": "et"}
     path = write_recipe(
         folder,
-        sources={name: {"read": f"{name}.jsonl", **block} for name in ("a", "b")},
+        sources={
+            "a": {"read": "a.jsonl", **block},
+            "b": {"read": "b.jsonl", **block, "conversation": {"provenance": {"generator": "m1", "seed": 3}}},
+        },
         rules=[{"signal": "n_turn_problems", "max": 0}],
         dedup={"exact": ["normalised", "prompt"], "near": None, "priority": ["source", "n_answer_words"]},
         mixture={
@@ -108,6 +111,15 @@ def test_the_build_verifies(made):
     )  # fmt: skip
     assert report.findings == []
     assert report.checked["similar_pairs_compared_again"] == 11  # those of one prompt
+
+
+def test_who_wrote_the_rows_is_in_the_manifest(made):
+    with open_corpus(made.build) as corpus:
+        (of_b,) = rows(corpus, "SELECT sum(n_tokens)::BIGINT AS n FROM selection WHERE source = 'b' AND split = 'train'")
+    (component,) = made.manifest["components"]
+    total = sum(component["licences"].values())
+    assert component["generators"] == {"none": total - of_b["n"], "m1": of_b["n"]} and of_b["n"] > 0
+    assert component["provenance"] == [{"generator": "m1", "seed": "3", "tokens": of_b["n"]}]
 
 
 def test_tools_and_calls_are_in_the_tokens(made):

@@ -87,6 +87,12 @@ def hit_lines(text: str, hits: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, f"    and {count(len(same) - N_HITS)} more"] if len(same) > N_HITS else lines
 
 
+def searched(text: Mapping[str, Any]) -> str:
+    """What the bytes of a hit count in: the text, and behind it the rejected answer of a preference. `text`: with text and rejected."""
+    rejected = text.get("rejected")
+    return (text.get("text") or "") + (f"\n\n{rejected}" if rejected is not None else "")
+
+
 def excerpt(text: str, hit: Mapping[str, Any]) -> str:
     """The bytes of the document that a hit names, shortened in the middle."""
     data = text.encode()[hit["start"] : hit["end"]]

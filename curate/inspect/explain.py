@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.inspect.contamination import hit_lines
+from curate.inspect.contamination import hit_lines, searched
 from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.samples import evidence, texts_of, witnesses_of
 from curate.inspect.screen import rule_of
@@ -49,7 +49,7 @@ def explain(build_dir: Path, prefix: str) -> dict[str, Any]:
         members = rows(corpus, "FROM members WHERE id = ? AND source = ?", *key)
         uses = rows(corpus, _USES, *key)
         result = {
-            "document": document, "text": text["text"], "messages": text["messages"],
+            "document": document, "text": text["text"], "messages": text["messages"], "rejected": text["rejected"],
             "signals": _signals(recipe, document["source"], signals[0] if signals else {}, decision[0] if decision else None, cutoffs),
             "cuts": _cuts(text["text"] or "", cuts), "contamination": hits,
             "decision": decision[0] if decision else None, "duplicates": _cluster(corpus, duplicates),
@@ -128,7 +128,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
     document = data["document"]
     lines = [paint(f"{document['source']}  {document['id']}", "bold", colour), *_origin(document), ""]
     lines += [f"  | {line}" for line in wrapped(data["text"] or "", 96, 6)]
-    lines += ["", *_signal_lines(data, colour), "", *_cut_lines(data), *hit_lines(data["text"] or "", data["contamination"])]
+    lines += ["", *_signal_lines(data, colour), "", *_cut_lines(data), *hit_lines(searched(data), data["contamination"])]
     return "\n".join([*lines, *_decision(data, colour), *_duplicates(data), *_uses(data)])
 
 

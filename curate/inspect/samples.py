@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, nearest
-from curate.inspect.contamination import excerpt
+from curate.inspect.contamination import excerpt, searched
 from curate.inspect.corpus import Connection, cutoffs_of, open_corpus, rows
 from curate.inspect.screen import rule_of
 from curate.inspect.tables import WIDTH, changed_words, count, cut, number, paint, percent, side_by_side, wrapped
@@ -133,10 +133,11 @@ def _with_verdicts(corpus: Connection, documents: list[dict[str, Any]]) -> list[
     if contaminated:
         query = f"""SELECT * FROM contamination WHERE id IN ({", ".join("?" * len(contaminated))})
                     QUALIFY row_number() OVER (PARTITION BY source, id ORDER BY acts DESC, score DESC, eval_set, item, start) = 1"""
+        whole = texts_of(corpus, list(contaminated))
         for hit in rows(corpus, query, *contaminated):
             own = contaminated[hit["id"]]
             says = f"{hit['eval_set']} {hit['item']} {hit['part']}, score {hit['score']:.4f}, bound {own['bound']}, bytes {hit['start']}-{hit['end']}"
-            own["says"] = f"{says}: {excerpt(own['text'] or '', hit)}"
+            own["says"] = f"{says}: {excerpt(searched(whole[hit['id']]), hit)}"
     judged = [d for d in documents if not d["keep"] and (d.get("signal") or "") == f"{d['reason']}_keep"]
     for name in {d["reason"] for d in judged}:
         mine = {d["id"]: d for d in judged if d["reason"] == name}
@@ -147,11 +148,14 @@ def _with_verdicts(corpus: Connection, documents: list[dict[str, Any]]) -> list[
 
 
 def texts_of(corpus: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """id -> {id, source, text, messages}; ids are few."""
+    """id -> {id, source, text, messages, rejected}; ids are few."""
     if not ids:
         return {}
     marks = ", ".join("?" * len(ids))
-    return {row["id"]: row for row in rows(corpus, f"SELECT id, source, text, messages FROM texts WHERE id IN ({marks})", *ids)}
+    return {
+        row["id"]: row
+        for row in rows(corpus, f"SELECT id, source, text, messages, rejected FROM texts WHERE id IN ({marks})", *ids)
+    }
 
 
 def witnesses_of(corpus: Connection, decisions: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:

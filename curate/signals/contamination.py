@@ -11,13 +11,13 @@ SCORE, PASSAGE_SCORE = "contamination_score", "contamination_passage_score"
 
 FAMILY = Family(
     "contamination",
-    1,
+    2,  # rejected answers of preferences are looked through, too
     (
         Column(
             SCORE, "score",
             "the best score of an evaluation item in one place of the document: the share of its words that stand there in its order, each "
             "weighted by how few documents have its n-grams, as if three more had not been found (one, for a question beside its answer, "
-            "option or passage; ten, for an answer alone); 0 where there is none", "float32", 0, 1,
+            "option or passage; ten, for an answer alone); 0 where there is none; of a preference in its prompt with either answer", "float32", 0, 1,
         ),
         Column(
             PASSAGE_SCORE, "score", "the same of passages of items that have a question, whether or not the question is there",

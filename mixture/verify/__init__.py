@@ -256,7 +256,7 @@ def _mixture(
         budgets.check_budgets(manifest, recipe, used, kept, members, held, before.history, report)
     copies.check_copies(manifest, recipe, used, kept, members, held, report)
     held_out.check_held_out(manifest, recipe, used, kept, whole, held, before, clusters, report, build_dir)
-    origins.check_origins(manifest, docs, kept, used, report, build_dir)
+    origins.check_origins(manifest, recipe, docs, kept, used, report, build_dir)
     origins.check_allowed(manifest, recipe, report)
     packing.check_rows(manifest, arrays, used, [spec.packing for spec in recipe.mixture.phase_list], report)
     packing.check_order(manifest, arrays, used, report)

@@ -62,4 +62,5 @@ def _documents(recipe: Recipe, kept: Kept, members: Members) -> Documents:
         shard=(np.searchsorted(kept.first, np.arange(n), side="right") - 1).astype(np.int32), token_start=kept.start,
         id=read(ids), cluster=pa.chunked_array([pa.nulls(n, pa.large_string())]), language=Coded([], np.full(n, -1, np.int32)),
         license=Coded([], np.full(n, -1, np.int32)),
+        provenance=Coded([], np.full(n, -1, np.int32)),
     )  # fmt: skip

@@ -244,3 +244,55 @@ def test_recompressed_files_measure_nothing_again(tmp_path, size):
         recipe = made.recipe.model_copy(update={"decontaminate": Decontaminate(against=[str(path)])})
         stages.append(measure(Store(made.store.root), recipe, made.documents, 1)["a", "contamination"])
     assert stages[0].fingerprint == stages[1].fingerprint
+
+
+def test_rejected_answers_of_preferences(tmp_path):
+    """Of a pair the prompt, the chosen and the rejected answer are looked through; places in rejected stand behind the text."""
+    from curate.documents import ingest
+    from curate.inspect.contamination import excerpt, searched
+    from tests.sources.making import lines, pack, recipe
+
+    exam = write_set(tmp_path / "exam.jsonl", {"id": "q", "question": QUESTION, "answer": ANSWER})
+    longer = f"{QUESTION} {ANSWER}"
+    rows = [
+        {"id": "clean", "prompt": "Tere", "chosen": FILLER, "rejected": "Ei."},
+        {"id": "rejected", "prompt": "Räägi midagi.", "chosen": FILLER, "rejected": f"Õige. {longer}"},
+        {"id": "chosen", "prompt": "Räägi midagi.", "chosen": longer, "rejected": FILLER},
+        {"id": "prompt", "prompt": QUESTION, "chosen": "Ei tea.", "rejected": FILLER},
+        {"id": "both", "prompt": QUESTION, "chosen": FILLER, "rejected": ANSWER},
+    ]
+    pack(tmp_path / "p.jsonl", lines(*rows))
+    for action in ("report", "cut"):
+        block = {"read": "p.jsonl", "type": "preference", "preference": {"of": "pairs"}, "language": "et"}
+        of = recipe(tmp_path, {"p": block}, decontaminate={"against": [str(exam)], "action": action})
+        store = Store(tmp_path / "store")
+        documents = ingest(store, of, 1)
+        stages = measure(store, of, documents, 1)
+        (stage,) = stages.values()
+        made = pq.read_table(documents["p"].shard_path("00000") / "documents.parquet").to_pylist()
+        scores, hits, spans = (
+            pq.read_table(stage.shard_path("00000") / f"contamination{file}.parquet").to_pylist()
+            for file in ("", ".hits", ".spans")
+        )
+        name = {row["id"]: row["source_id"] for row in made}
+        by_name = {name[row["id"]]: row["contamination_score"] for row in scores}
+        assert by_name["clean"] == 0
+        assert by_name["rejected"] == by_name["chosen"] == by_name["both"] > 0.9  # question and answer side by side
+        assert 0.8 < by_name["prompt"] < 0.9  # 17 of 17 words, and 3 that might have been there
+        texts = {row["source_id"]: searched(row) for row in made}
+        assert {(name[h["id"]], h["part"]): excerpt(texts[name[h["id"]]], h)[:20] for h in hits if name[h["id"]] == "rejected"} == {
+            ("rejected", "question"): QUESTION[:20], ("rejected", "answer"): ANSWER[:20],
+        }  # fmt: skip
+        n_text = {row["source_id"]: len(row["text"].encode()) for row in made}
+        at = {h["part"]: (h["start"], h["end"]) for h in hits if name[h["id"]] == "rejected"}
+        first = n_text["rejected"] + 2 + len("Õige. ".encode())
+        assert at == {
+            "question": (first, first + len(QUESTION.encode())),
+            "answer": (first + len(QUESTION.encode()) + 1, first + len(longer.encode())),
+        }
+        answers = [h for h in hits if name[h["id"]] == "both" and h["part"] == "answer"]
+        assert [h["start"] for h in answers] == [n_text["both"] + 2]
+        assert len([h for h in hits if name[h["id"]] == "prompt"]) == 1  # the prompt is found once, though it stands before both
+        cut = {made[span["row"]]["source_id"] for span in spans}
+        assert cut == ({"chosen", "prompt", "both"} if action == "cut" else set())  # of a rejected answer nothing can be cut
+        assert all(span["end"] <= n_text[made[span["row"]]["source_id"]] for span in spans)

@@ -2,8 +2,10 @@
 
 In: documents shards, items. Out, per shard: documents.npy int64 (n_grams,), in how many documents each n-gram of the items stands;
 matches.parquet (MATCHES), every place where a unit was found to FLOOR or more with all words weighing alike; parts.parquet (PARTS), what
-of it was found, the parts of a match one after another, all of them. Blind to rules, to weights and to the bound, so that another
-`overlap` or another corpus beside this one reads nothing again. Imports engine, store, text, signals.measure (threads), index, folding, kernels.
+of it was found, the parts of a match one after another, all of them. A preference is looked through twice, as its prompt with the chosen
+answer (its text) and as its prompt with the rejected one, which is as if it stood behind its text (REJECTED). Blind to rules, to weights
+and to the bound, so that another `overlap` or another corpus beside this one reads nothing again. Imports engine, store, text,
+signals.measure (threads), index, folding, kernels.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from curate.relate.contamination.index import Index
 from curate.signals.measure import in_threads
 from curate.store import Stage, Store, array_root, digest, table_root
 
-VERSION = 1  # raise it when another place is a match, or another word of it
+VERSION = 2  # rejected answers of preferences; raise it when another place is a match, or another word of it
 FLOOR = 0.3  # the lowest score that is kept; weights may lower a score or raise it
 # So many words more might have been there: a part alone, an answer alone, a question with an answer or option beside it, one with its
 # passage beside it. A question of n words found whole scores n / (n + 3) by itself: with the default bound of 0.75 one of nine words or
@@ -42,6 +44,9 @@ PARTS = pa.schema([
     ("item_start", pa.int64()), ("item_end", pa.int64()),  # bytes of the part
     ("normalisation", pa.string()), ("words", pa.list_(pa.int32())),  # words of the part that were found, from 0
 ])  # fmt: skip
+
+
+REJECTED = b"\n\n"  # stands between the text of a preference and its rejected answer, in places that are named
 
 
 class Found(NamedTuple):
@@ -91,11 +96,14 @@ def write(stage: Stage, key: str, texts: Path, items: Path, ngram: int, mode: in
     documents = np.zeros(ix.n_grams, np.int64)
     matches, parts = [MATCHES.empty_table()], [PARTS.empty_table()]
 
-    def batches() -> Iterator[pa.Array]:
+    def batches() -> Iterator[pa.Table]:
         for group in range(file.num_row_groups):
-            yield from text.batches(file.read_row_group(group, columns=["text"]).column(0))
+            table, n = file.read_row_group(group, columns=["text", "chosen", "rejected"]), 0
+            for part in text.batches(table.column(0)):
+                yield table.slice(n, len(part))
+                n += len(part)
 
-    for n, found in in_threads(lambda batch: (len(batch), find(ix, batch, mode)), batches()):
+    for n, found in in_threads(lambda batch: (len(batch), find_in_documents(ix, batch, mode)), batches()):
         documents += found.gram_documents
         row = pa.compute.add(found.matches["row"], first)
         matches.append(found.matches.set_column(0, MATCHES.field(0), row))
@@ -110,12 +118,54 @@ def write(stage: Stage, key: str, texts: Path, items: Path, ngram: int, mode: in
         writer.done(first, root, {"matches": whole.num_rows})
 
 
-def find(ix: Index, texts: pa.Array, mode: int) -> Found:
-    """Every match in a batch of texts; rows are places in the batch."""
+def find_in_documents(ix: Index, documents: pa.Table, mode: int) -> Found:
+    """Every match in a batch of documents (text, chosen, rejected): in their texts, and in the prompts of preferences with their rejected
+    answers; what stands in the prompt alone is found in the text."""
+    column = documents["text"].combine_chunks()
+    texts = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    paired = np.flatnonzero(documents["rejected"].is_valid().to_numpy())
+    if not len(paired):
+        return find(ix, texts, mode)
+    rows = documents.take(pa.array(paired)).to_pylist()
+    asked = [row["text"].removesuffix(row["chosen"]) for row in rows]  # what stands before both answers, its blank line included
+    seconds = pa.array([before + row["rejected"] for before, row in zip(asked, rows, strict=True)], texts.type)
+    found = find(ix, pa.concat_arrays([texts, seconds]), mode, np.concatenate([np.arange(len(texts)), paired]))
+    n_asked = np.array([len(before.encode()) for before in asked], np.int64)
+    n_text = np.array([len(row["text"].encode()) for row in rows], np.int64)
+    return _placed(ix, found, len(texts), paired, n_asked, n_text + len(REJECTED) - n_asked)
+
+
+def _placed(ix: Index, found: Found, n: int, paired: np.ndarray, n_asked: np.ndarray, behind: np.ndarray) -> Found:
+    """With matches in row n + i as those of document paired[i]: what is past its first n_asked[i] bytes stands behind[i] bytes further on, and
+    matches of nothing past them go."""
+    matches, parts = found.matches, found.parts
+    row = matches["row"].to_numpy()
+    which = np.maximum(row - n, 0)
+    n_parts = np.diff(ix.unit_ptr)[matches["unit"].to_numpy()]
+    of = np.repeat(np.arange(len(row)), n_parts)  # the match of each part
+    start, end = (parts[name].to_numpy() for name in ("start", "end"))
+    border = np.where(row >= n, n_asked[which], np.iinfo(np.int64).max)[of]
+    moved = np.where(row >= n, behind[which], 0)[of]
+    new = np.zeros(len(row), bool)
+    new[of[end > border]] = True
+    parts = parts.set_column(0, "start", pa.array(start + moved * (start >= border))).set_column(
+        1, "end", pa.array(end + moved * (end > border))
+    )
+    matches = matches.set_column(0, "row", pa.array(np.where(row >= n, paired[which], row)))
+    order = np.lexsort((matches["unit"].to_numpy(), matches["first_word"].to_numpy(), matches["row"].to_numpy()))
+    order = order[((row < n) | new)[order]]
+    first = np.cumsum(n_parts) - n_parts
+    chosen = np.concatenate([np.zeros(0, np.int64), *(np.arange(first[i], first[i] + n_parts[i]) for i in order)])
+    return Found(found.gram_documents, matches.take(pa.array(order)), parts.take(pa.array(chosen)))
+
+
+def find(ix: Index, texts: pa.Array, mode: int, of: np.ndarray | None = None) -> Found:
+    """Every match in a batch of texts; rows are places in the batch. `of`: the document of each text, where one has several."""
     data, offsets = text.buffers(texts)
     ptr, start, end, key = folding.words(data, offsets, mode)
     hits = _hits(ix, ptr, key)
-    pairs = np.unique(hits[0].astype(np.int64) * max(ix.n_grams, 1) + hits[2])
+    rows = hits[0].astype(np.int64) if of is None else of[hits[0]]
+    pairs = np.unique(rows * max(ix.n_grams, 1) + hits[2])
     documents = np.bincount(pairs % max(ix.n_grams, 1), minlength=ix.n_grams)[: ix.n_grams]
     every = _places(ix, ptr, key, hits)
     # One window shows one place of an item, and a short item may stand in it twice: the words that were found are taken away, and the

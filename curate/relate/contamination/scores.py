@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import schema
@@ -68,6 +69,8 @@ def _weights(ix: Index, matched: list[Stage]) -> np.ndarray:
 
 def _write_shard(stage: Stage, key: str, folder: Path, texts: Path, ix: Index, weight: np.ndarray, cut_above: float) -> None:
     ids = pq.read_table(texts, columns=["id"]).column("id")
+    # what can be cut: a rejected answer stands behind the text, and goes with the whole preference or stays
+    sizes = pc.binary_length(pq.read_table(texts, columns=["text"])["text"]).to_numpy() if cut_above < 1 else None
     matches, parts = (pq.read_table(folder / f"{name}.parquet") for name in ("matches", "parts"))
     score, overlap = weighed(ix, matches, parts, weight)
     acts = _acts(ix)[matches["unit"].to_numpy()]
@@ -79,7 +82,7 @@ def _write_shard(stage: Stage, key: str, folder: Path, texts: Path, ix: Index, w
         columns.append(pa.array(best, pa.float32()))
     counts = pa.array(np.bincount(row[score >= FLOOR], minlength=len(ids)), pa.int64())
     table = pa.table([ids, *columns, counts], schema=FAMILY.schema()).combine_chunks()
-    hits, spans = _hits(ix, ids, matches, parts, score, overlap, cut_above)
+    hits, spans = _hits(ix, ids, matches, parts, score, overlap, cut_above, sizes)
     with stage.shard(key) as writer:
         for name, rows in (("", table), (".spans", spans), (".hits", hits)):
             pq.write_table(rows, writer.path / f"{FAMILY.name}{name}.parquet", compression="zstd")
@@ -134,7 +137,14 @@ def _beside(
 
 
 def _hits(
-    ix: Index, ids: pa.ChunkedArray, matches: pa.Table, parts: pa.Table, score: np.ndarray, overlap: np.ndarray, cut_above: float
+    ix: Index,
+    ids: pa.ChunkedArray,
+    matches: pa.Table,
+    parts: pa.Table,
+    score: np.ndarray,
+    overlap: np.ndarray,
+    cut_above: float,
+    sizes: np.ndarray | None,
 ) -> tuple[pa.Table, pa.Table]:
     """(schema.CONTAMINATION, schema.SPANS): for every item of a match a row for each of its parts; spans of matches above the bound."""
     hits: list[dict[str, Any]] = []
@@ -147,7 +157,7 @@ def _hits(
             if overlap[n + k] < SHOWN:
                 continue
             kind = ITEM if any(item.acts for item in ix.units[unit]) else PASSAGE
-            if score[i] > cut_above:
+            if score[i] > cut_above and (sizes is None or part["end"] <= sizes[row]):
                 spans.add((row, part["start"], part["end"], kind))
             size = int(ix.part_ptr[first + k + 1] - ix.part_ptr[first + k])
             hits += [
