@@ -139,8 +139,8 @@ def _formulas(body: str) -> list[str]:
 
 
 def _expected(source: str) -> list[str]:
-    """Formulas of the body of a source, outside comments and what a reader never sees (index entries, references)."""
-    body = latex._COMMENT.sub(r"\1", source).partition("\\end{document}")[0]
+    """Formulas of the body of a source, outside comments and what a reader never sees (definitions, index entries, references)."""
+    body = latex.without_definitions(latex._COMMENT.sub(r"\1", source)).partition("\\end{document}")[0]
     begin = re.search(r"\\begin\s*\{document\}", body)
     held: list[str] = []
     seen = latex._without_groups(latex._hold_formulas(body[begin.end() :] if begin else body, held), latex._GONE)

@@ -104,11 +104,11 @@ def test_parsers(language, body, wanted):
     assert parses(language, body) is wanted
 
 
-TREE = [  # language, text, errors, code points under them (none under a token that is missing)
+TREE = [  # language, text, errors, code points of tokens under them (a missing one has none)
     ("JavaScript", "var a = 1;\n", 0, 0), ("JavaScript", "var a = 1; }\n", 1, 1), ("JavaScript", "var õ = 1;\n}\nvar b;\n", 1, 1), 
-    ("Java", "", 0, 0), ("C", "int f(void) { return 0; }\n", 0, 0), ("C", "int f(void) { return 0 }\n", 1, 0), 
+    ("Java", "", 0, 0), ("JavaScript", "x @@ # y\n", 1, 3), ("C", "int f(void) { return 0; }\n", 0, 0), ("C", "int f(void) { return 0 }\n", 1, 0), 
     ("Shell", "if true; then echo a\n", 1, 0),
-    ("Rust", "fn main() { let x = 1; }\n", 0, 0), ("Rust", "fn main( {\n", 1, 10), ("Go", "package a\nfunc f() int { return 1 }\n", 0, 0),
+    ("Rust", "fn main() { let x = 1; }\n", 0, 0), ("Rust", "fn main( {\n", 1, 8), ("Go", "package a\nfunc f() int { return 1 }\n", 0, 0),
     ("C++", "template <class T> struct A { T x; };\n", 0, 0), ("Java", "class A { int x; }\n", 0, 0), ("C#", "class A { }\n", 0, 0),
     ("TypeScript", "const a: string = 'b';\n", 0, 0), ("TSX", "const a = <b>x</b>;\n", 0, 0), ("PHP", "<?php echo 1; ?>\n<b>x</b>\n", 0, 0),
     ("Ruby", "def f\n  1\nend\n", 0, 0), ("Haskell", "main = print 1\n", 0, 0), ("Lua", "local x = 1\n", 0, 0),

@@ -127,6 +127,7 @@ def test_definitions_say_nothing():
 
 
 def test_boxes_lengths_and_notes():
+    assert readable(r"By \LEM{} and \own{this} holds.") == "By \\LEM and this holds.\n"
     assert (
         readable(r"\makebox[0.2\textwidth][s]{$x$} \parbox[t]{0.65\textwidth}{equality, p.~\pageref{a}}")
         == "$x$ equality, p. [a]\n"

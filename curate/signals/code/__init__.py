@@ -39,7 +39,7 @@ FAMILY = Family("code", 2, (  # grammars of tree-sitter; long hexadecimal is cou
            "grammar: JavaScript, TypeScript, C, C++, C#, Java, Rust, Go, Ruby, PHP, Shell and others; null for other languages, above 1 MiB and "
            "after 2 s", high=1),
     Column("n_parse_errors", "nodes", "ERROR and MISSING nodes of tree-sitter's tree; null where it is not asked"),
-    Column("n_parse_error_chars", "code points", "code points under these nodes; null where it is not asked"),
+    Column("n_parse_error_chars", "code points", "code points of the tokens that stand in ERROR nodes by themselves; null where it is not asked"),
     Column("is_python2", "0 or 1", "Python that does not parse as Python 3 and holds what only Python 2 allows; null for other languages", high=1),
     Column("has_xml_start", "0 or 1", "<?xml version= among the first 100 code points of what is not XSLT; StarCoder drops it", high=1),
     Column("n_html_visible_chars", "code points", "of HTML, the text outside tags, scripts and styles, white space as one; StarCoder: at "

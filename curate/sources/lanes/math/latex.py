@@ -43,7 +43,7 @@ _HEADING = re.compile(rf"\\({'|'.join(_HEADINGS)})\*?\s*(?=[\[{{])")
 _GONE = re.compile(
     r"\\(?:label|vspace|hspace|includegraphics|bibliographystyle|bibliography|addbibresource|printbibliography|input|include|subfile|subfileinclude|import|subimport|"
     r"InputIfFileExists|usepackage|documentclass|documentstyle|LoadClass|ProvidesPackage|ProvidesClass|ProvidesFile|NeedsTeXFormat|RequirePackage|pagestyle|thispagestyle|setlength|addtolength|setcounter|addtocounter|newcounter|numberwithin|newtheorem|theoremstyle|"
-    r"index|symlabel|indexdef|indexsee|indexfoot|phantomsection|addcontentsline|tableofcontents|maketitle|makeindex|printindex|hypersetup|graphicspath|"
+    r"index|symlabel|indexdef|indexsee|indexfoot|phantomsection|addcontentsline|tableofcontents|listoffigures|listoftables|maketitle|makeindex|printindex|hypersetup|graphicspath|"
     r"captionsetup|geometry|definecolor|colorlet|color|pagecolor|nopagecolor|pagenumbering|markboth|markright|fancyhead|fancyfoot|enlargethispage|includeonly|"
     r"linespread|fontsize|fontseries|fontshape|fontfamily|fontencoding|rule|hypersetup|theendnotes|"
     r"cleartooddpage|ThisLLCornerWallPaper|ThisULCornerWallPaper|ThisCenterWallPaper|thanks|email|address|affiliation|orcid|subjclass|keywords|date|ead|institute)\b\*?(?=[\s\[{\\}]|$)"
@@ -72,7 +72,7 @@ _LOOKS = {
 _LOOK = re.compile(rf"\\({'|'.join(sorted(map(re.escape, _LOOKS), key=len, reverse=True))})(?![A-Za-z@])\s*(?=[\[{{(])")
 _PLACED = re.compile(
     r"\\begin\s*\{(?:figure|table|wrapfigure|wraptable|SCfigure|algorithm|minipage|multicols|subfigure|subtable|tabbing|adjustwidth|spacing|scope|list|"
-    r"enumerate|itemize|description|thebibliography|otherlanguage|CJK|sidewaystable|sidewaysfigure|floatingfigure)\*?\}(?=\s*[\[{])"
+    r"(?:compact|aspara|inpara)(?:enum|item|desc)|enumerate|itemize|description|thebibliography|otherlanguage|CJK|sidewaystable|sidewaysfigure|floatingfigure)\*?\}(?=\s*[\[{])"
 )
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([A-Za-z]+\*?)\}[ \t]*")
 _THEOREM = re.compile(r"\\newtheorem\*?\s*\{([A-Za-z]+\*?)\}\s*(?:\[[A-Za-z]*\])?\s*\{([^{}\\$\n]{1,60})\}")
@@ -103,8 +103,8 @@ _LETTER = re.compile(rf"\\({'|'.join(sorted(_LETTERS, key=len, reverse=True))})(
 _ESCAPED = re.compile(r"\\([#$%&_{}])")
 _SPACING = re.compile(r"\\(?:[,;:!>/ ]|-|@|(?=\n))")
 _COMMAND = re.compile(
-    r"\\[A-Za-z@]+\*?[ \t]*(?:\[[^\[\]\n]{0,200}\][ \t]*)?(?=\{)"
-)  # of a command alone the name is all there is
+    r"\\[A-Za-z@]+\*?[ \t]*(?:\[[^\[\]\n]{0,200}\][ \t]*)?(?=\{(?!\}))"
+)  # of a command alone, or with an empty group, the name is all there is
 _HOLD = "\ue000{}\ue001"
 _HELD = re.compile("\ue000(\\d+)\ue001")
 
