@@ -1,4 +1,4 @@
-"""What fits a device: rows of a forward pass for `micro_batch: auto`, and after or before an out-of-memory error the next setting to try.
+"""What fits a device: rows of a forward pass for `micro_batch: auto`, and the settings to try, in their order, where nothing does.
 
 No setting here changes the global batch. The order is that of what it costs: nothing, time, digits, devices, weights that are not trained.
 May import curate.*, train.*.
@@ -6,15 +6,12 @@ May import curate.*, train.*.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from curate.errors import CurateError
 from curate.recipe.files import apply_set
-from curate.units import show_gib
 from train.config import RunFile
 from train.memory import RESERVE, Memory, peak
 
@@ -115,40 +112,6 @@ def settings_tried(
         if fitting and n == world:
             break
     return tried
-
-
-def next_setting(
-    run: RunFile,
-    config: PretrainedConfig,
-    micro_rows: int,
-    length: int,
-    first_length: int = 0,
-    world: int = 1,
-    sharded: bool = False,
-) -> str:
-    """After torch.OutOfMemoryError with so many rows of `length` tokens in a pass: the one next `--set`, with what it saves by the plan.
-    `first_length`: of the first phase's rows, which are those that micro_batch counts."""
-    if micro_rows > 1:
-        half = micro_rows // 2
-        saving = _saving((run, run), config, (micro_rows, half), length, (world, world), (sharded, sharded))
-        return f"--set micro_batch={half * length // (first_length or length)}  (smaller passes, more of them; {saving})"
-    for says, sets, n, is_sharded in ladder(run, length, world, sharded):
-        after = changed(run, sets)
-        saving = _saving((run, after), config, (1, 1), length, (world, n), (sharded, is_sharded))
-        how = " ".join(f"--set {shlex.quote(one)}" for one in sets) or f"accelerate launch with FSDP2 and --num_processes {n}"
-        return f"{how}  ({says}; {saving})"
-    return "nothing smaller is left: a device with more memory, shorter sequences or a smaller model"
-
-
-def _saving(
-    runs: tuple[RunFile, RunFile], config: PretrainedConfig, rows: tuple[int, int], length: int, world: tuple[int, int],
-    sharded: tuple[bool, bool],
-) -> str:  # fmt: skip
-    try:
-        was, now = (peak(run, config, rows[k], length, world=world[k], sharded=sharded[k]).total for k, run in enumerate(runs))
-    except CurateError:
-        return "the global batch stays"
-    return f"planned peak {show_gib(was)} -> {show_gib(now)}, the global batch stays"
 
 
 def _new(run: RunFile, sets: dict[str, str]) -> tuple[str, ...]:

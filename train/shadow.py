@@ -220,7 +220,7 @@ def _one_step(spec: Any, how: Any, config: PretrainedConfig, rows: int, length: 
     for number, layer in enumerate(list(layers)):
         layers[number] = _Marked(layer, number, meter, number + 1 == len(layers))
     scorer.is_flat = False
-    scorer.hidden = _hidden(scorer, spec.attention, rows, length)  # type: ignore[method-assign]
+    scorer.hidden = _hidden(scorer, spec.attention, rows, length)
     ids = torch.zeros(rows, length, dtype=torch.long)
     with meter:
         loss, losses = scorer(ids, ids, ids, torch.ones(rows, length))

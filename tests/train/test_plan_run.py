@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,9 @@ from curate.errors import CurateError
 from curate.inspect import run_plan_screen
 from curate.manifest import write_manifest
 from tests.train.measured import measure, run_of
-from train.fit import changed, choose, next_setting, rows_that_fit, settings_tried
+from train.fit import changed, choose, rows_that_fit, settings_tried
 from train.memory import RESERVE, peak
+from train.oom import next_setting
 from train.plan import report
 
 # 2 layers, d 32, 4 heads, MLP 48, vocabulary 100, tied nothing: embeddings and head 2 x 3,200; a layer 4 x 1,024 + 3 x 1,536 + 2 x 32
@@ -169,9 +171,20 @@ def test_auto_takes_equal_parts() -> None:
     ],
 )
 def test_next_setting(changes: dict[str, Any], rows: int, expected: str) -> None:
-    said = next_setting(run_of(**changes), AutoConfig.for_model("llama", **SMALL), rows, 64)
+    run, config = run_of(**changes), AutoConfig.for_model("llama", **SMALL)
+    assert next_setting(run, rows).startswith(expected)
+    said = next_setting(run, rows, config=config, length=64)
     assert said.startswith(expected)
-    assert rows == 1 or "the global batch stays" in said
+    if found := re.search(r"planned peak ([\d.]+) MiB -> ([\d.]+) MiB, the global batch stays", said):
+        assert float(found[1]) > float(found[2])
+    else:
+        assert said.startswith("nothing")
+
+
+def test_next_setting_counts_rows_of_the_first_phase() -> None:
+    """4 rows of 128 tokens are what micro_batch 8 made of rows of 64: half of that is 4."""
+    said = next_setting(run_of(), 4, config=AutoConfig.for_model("llama", **SMALL), length=128, first_length=64)
+    assert said.startswith("--set micro_batch=4 ")
 
 
 def test_a_proposed_setting_saves_what_is_said() -> None:
