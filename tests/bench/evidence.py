@@ -63,6 +63,7 @@ COMMANDS = {
     "readers": [sys.executable, "-m", "tests.bench.readers"],
     "code_and_math": [sys.executable, "-m", "tests.bench.code_lane"],
     "road": [sys.executable, "-m", "tests.bench.road"],
+    "trainer_memory": [sys.executable, "-m", "tests.bench.trainer_memory"],
 }
 
 

@@ -1,6 +1,6 @@
 """Peak memory as `curate plan` says it, beside torch's MemTracker over the whole model: Llama-3.1-8B on fake tensors, without memory.
 
-    python -m tests.bench.trainer_memory > docs/evidence/trainer_memory.txt        (about ten minutes)
+    python -m tests.bench.evidence trainer_memory        (about ten minutes)
 
 Real are the model, the trainer's forward pass, loss and backward pass, and a step of fused AdamW; only the numbers are not there.
 """
