@@ -738,6 +738,32 @@ def train_cpt(
     sys.exit(cpt.run(run, sets or []))
 
 
+@train_app.command("export")
+def train_export(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run file, its save.to folder, or a checkpoint in it.")
+    ],
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    average: Annotated[
+        list[str] | None, typer.Option(help="The mean of the newest N checkpoints, or of these (a path each, repeatable).")
+    ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option(help="The kept checkpoint with the least held-out bits_per_byte or loss; of one part: loss:NAME."),
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; default: as it was trained.")] = None,
+    merge: Annotated[bool, typer.Option("--merge-adapters", help="Into the model they were trained on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """A checkpoint as a folder for transformers and the hub: weights, tokenizer, a card, the receipt."""
+    try:
+        from train.export import export as export_model
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    data = export_model(source, to, average=average or [], best=best, dtype=dtype, merge=merge)
+    _show(data.data(), data.text(), as_json)
+
+
 def _needs_train(error: ModuleNotFoundError) -> Exception:
     """What to say where torch or its companions are not installed; the error itself where it is another module."""
     if error.name not in ("torch", "accelerate", "safetensors", "transformers"):
@@ -864,9 +890,7 @@ def _mix(curated: Curated, out: Path, tokenizer: Any, workers: int, pack: bool) 
         return stages, None
     with curated.timed("mixture"):
         members = membership(recipe, curated.folders())
-        tables, shards = kept_tables(
-            curated.documents, curated.relations.clusters, stages, members.pattern, sources_of(recipe)
-        )
+        tables, shards = kept_tables(curated.documents, curated.relations.clusters, stages, members.pattern, sources_of(recipe))
         facts = {
             "name": tokenizer.files.name, "sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size, "special": tokenizer.special,
             "bos": recipe.tokenizer.bos, "eos": recipe.tokenizer.eos, "template_sha256": tokenizer.template_sha256,

@@ -146,7 +146,7 @@ def newest(folder: Path, identity: dict, say: Callable[[str], None], allow: Coll
 
 def read(path: Path, identity: dict, say: Callable[[str], None], allow: Collection[str] = ()) -> Checkpoint:
     """A checkpoint whose files are all as they were written. Raises CurateError as `newest` does."""
-    found = _read(path)
+    found = contents(path)
     differences = _differences(found.pop("identity"), identity)
     refused = [text for key, text in differences if key not in allow]
     if refused:
@@ -171,7 +171,8 @@ class _DamagedError(CurateError):
     pass
 
 
-def _read(path: Path) -> dict:
+def contents(path: Path) -> dict:
+    """checkpoint.json of a whole checkpoint: every file is as it was written. Raises CurateError."""
     try:
         found = read_json(path / LIST)
     except FileNotFoundError:
