@@ -29,9 +29,9 @@ def lane(source: Source, limit: int) -> Mapper:
 
     def fields(row: dict[str, Any]) -> dict[str, Any]:
         mapped = plain(row)
-        path = row.get(FILE)
+        path: str | None = row.get(FILE)
         about: dict[str, Any] = {"path": path}
-        if parts := row.get(PARTS):
+        if path and (parts := row.get(PARTS)):
             mapped["text"] = checked(joined(path, {**parts, path: mapped["text"]}), limit)
             about["parts"] = list(parts)
         if asked.latex == "clean" and is_latex(mapped["text"], path):

@@ -100,7 +100,7 @@ def _parts(main: str, seen: Mapping[str, Seen], limit: int) -> tuple[str, ...] |
     """Names of the parts of a main file; None where it is too large, too deep or reads too many."""
     found: dict[str, None] = {}
     n_bytes, n_inputs = seen[main].n_bytes, 0
-    waiting = [(main, (main,))]
+    waiting: list[tuple[str, tuple[str, ...]]] = [(main, (main,))]
     while waiting:
         reader, stack = waiting.pop()
         for name in reversed(seen[reader].asks):
