@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
+from curate.errors import CurateError
 from curate.recipe.files import apply_set
 from train.config import RunFile
 from train.memory import RESERVE, Memory, peak
+from train.steps import AUTO_TOKENS_ELSEWHERE
 
 MOST_TOKENS = 32768  # of a forward pass on an accelerator: more does not make large models faster (guess)
 
@@ -41,7 +43,10 @@ def choose(
     length = length or run.global_batch.count
     each = max(1, run.global_batch.count // length // world)
     limit = min(each, most or max(1, MOST_TOKENS // length))
-    rows = max(1, rows_that_fit(run, config, free_bytes, length, limit, world, sharded, device)[0])
+    try:
+        rows = max(1, rows_that_fit(run, config, free_bytes, length, limit, world, sharded, device)[0])
+    except CurateError:  # a model whose memory cannot be told
+        rows = min(limit, max(1, AUTO_TOKENS_ELSEWHERE // length))
     return -(-each // -(-each // rows))
 
 

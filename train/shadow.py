@@ -10,6 +10,7 @@ May import curate.errors, train.*; torch, transformers.
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 import weakref
 from collections.abc import Callable
@@ -32,10 +33,11 @@ from train.config import Adapt, ModelSpec, RunFile
 from train.dropout import Draws, by_row
 from train.model import Scorer, build
 
-_LOOKS = (
+_FAILS = (
     fake_tensor.DataDependentOutputException,
     fake_tensor.DynamicOutputShapeException,
     fake_tensor.UnsupportedOperatorException,
+    RuntimeError,
 )
 KINDS = ("activations", "masks", "copies")  # copies: of weights, in the type of the calculation (autocast)
 
@@ -159,13 +161,14 @@ def _shadow(settings: str, config_json: str, rows: int, length: int) -> Shadow:
     plain = spec.model_copy(update={"checkpointing": False, "attention": "auto"})
     kinds = kinds_of(plain.model_dump_json(), how.model_dump_json(), config_json)
     wanted = [0, *sorted({kind: number for number, kind in reversed(list(enumerate(kinds))) if number}.values())]
+    logging.getLogger(fake_tensor.__name__).setLevel(logging.CRITICAL)  # it prints the traceback of what we say in a line
     with warnings.catch_warnings(), FakeTensorMode():
         warnings.simplefilter("ignore")
         try:
             meter = _one_step(spec, how, config, rows, length, wanted)
-        except _LOOKS as error:
+        except _FAILS as error:
             raise CurateError(
-                f"the memory of {config.model_type} cannot be told before it runs: its forward pass looks at values",
+                f"the memory of {config.model_type} cannot be told before it runs: its step fails without values or without a GPU",
                 where="model.init", found=str(error).splitlines()[0],
             ) from error  # fmt: skip
     return _read(meter, [kinds[number] for number in wanted], kinds)

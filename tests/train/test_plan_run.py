@@ -194,3 +194,12 @@ def test_a_proposed_setting_saves_what_is_said() -> None:
     planned = peak(run, config, 4, 256, device="cpu").total - peak(after, config, 4, 256, device="cpu").total
     measured = measure(run, config, 4, 256) - measure(after, config, 4, 256)
     assert planned == pytest.approx(measured, rel=0.1)
+
+
+def test_a_model_whose_memory_cannot_be_told(run_file: Path) -> None:
+    """Experts in fp32 have no grouped product on fake tensors (torch 2.13): the rest of the plan is there, and says why."""
+    experts = {"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+    sets = [f"model.init={json.dumps({**TINY, **experts})}"]
+    data = report(run_file, sets, device="h200")
+    assert (data["steps"], data["memory"], data["fits"]) == (21, None, None)
+    assert "memory: not known (the memory of qwen3_moe cannot be told" in run_plan_screen.render(data)
