@@ -142,6 +142,7 @@ def test_boxes_lengths_and_notes():
     )
     assert readable("\\newtheorem{T}[x]{Satz}\n\\begin{T}Yes.\\end{T}") == "Satz. Yes.\n"
     assert readable("a\\selectfont%\nHomotopy") == "aHomotopy\n"
+    assert readable("the category %\\uset%\nof $U$-small sets") == "the category of $U$-small sets\n"
 
 
 PLAIN = r"""\magnification=\magstep1 \hsize=6.3truein

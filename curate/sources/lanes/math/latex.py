@@ -18,7 +18,6 @@ from curate.sources.lanes.math.groups import group
 from curate.text import symbols
 
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*(?:\n[ \t]*(?=[^\s]))?")
-_NAME_COMMENT = re.compile(r"(\\[A-Za-z@]+)%[^\n]*\n[ \t]*(?=[A-Za-z])")  # its end is that of the command's name
 _VERBATIM = ("verbatim", "Verbatim", "lstlisting", "minted", "alltt", "comment")
 _AS_IS = (
     "tabular",
@@ -122,8 +121,7 @@ def readable(text: str, expand: bool = True, beside: str = "") -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate({0xE000: None, 0xE001: None})
     held: list[str] = []
     text = _hold_environments(text, _VERBATIM, held)
-    text = _NAME_COMMENT.sub(r"\1 ", text)
-    text = _COMMENT.sub(r"\1", text)
+    text = _COMMENT.sub(_uncommented, text)
     is_plain = plain_tex.is_plain(text)
     if is_plain:
         text = plain_tex.to_latex(text)
@@ -140,6 +138,13 @@ def readable(text: str, expand: bool = True, beside: str = "") -> str:
             break
         text = _HELD.sub(lambda match: held[int(match[1])], text)
     return _tidy(text)
+
+
+def _uncommented(match: re.Match[str]) -> str:
+    """What stays of a comment: the backslashes before it, and a blank where it parts the name of a command from a letter."""
+    text, end = match.string, match.end()
+    parts = text[end : end + 1].isalpha() and re.search(r"\\[A-Za-z@]+$", text[max(match.start() - 40, 0) : match.start()])
+    return match[1] + (" " if parts and "\n" in match[0] else "")
 
 
 def _body(text: str) -> str:
