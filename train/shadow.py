@@ -33,12 +33,6 @@ from train.config import Adapt, ModelSpec, RunFile
 from train.dropout import Draws, by_row
 from train.model import Scorer, build
 
-_FAILS = (
-    fake_tensor.DataDependentOutputException,
-    fake_tensor.DynamicOutputShapeException,
-    fake_tensor.UnsupportedOperatorException,
-    RuntimeError,
-)
 KINDS = ("activations", "masks", "copies")  # copies: of weights, in the type of the calculation (autocast)
 
 
@@ -166,7 +160,7 @@ def _shadow(settings: str, config_json: str, rows: int, length: int) -> Shadow:
         warnings.simplefilter("ignore")
         try:
             meter = _one_step(spec, how, config, rows, length, wanted)
-        except _FAILS as error:
+        except RuntimeError as error:  # those of fake tensors are
             raise CurateError(
                 f"the memory of {config.model_type} cannot be told before it runs: its step fails without values or without a GPU",
                 where="model.init", found=str(error).splitlines()[0],
