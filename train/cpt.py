@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
 from curate.errors import CurateError
-from train import adapt, checkpoint, flops, optimizer, processes, selfcheck, tokenizer
+from train import adapt, checkpoint, fit, flops, optimizer, processes, selfcheck, tokenizer
 from train.batch import Rows, read
 from train.config import RunFile, load_run
 from train.dropout import Draws, by_row
@@ -71,8 +72,8 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     found = tokenizer.find(manifest, settings.manifests[0], settings.model)
     accelerator = processes.start(settings, plan)
     lengths = {phase.sequence_length for phase in streams.phases} | {streams.held_out_length}
-    world, device = accelerator.num_processes, accelerator.device.type
-    name = torch.cuda.get_device_name(accelerator.device) if device == "cuda" else device
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     counted = flops.count(config, length, settings.adapt, name)
     with (
         Watching(settings, plan, list(streams.components), list(streams.languages), accelerator, counted) as watching,
@@ -90,7 +91,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         last = _last(settings, identity, accelerator, watching)
         start = _start(last, plan, settings)
         now = Run(
-            settings, streams, plan, accelerator, {n: micro_rows(settings, plan, n, world, device) for n in lengths}, found,
+            settings, streams, plan, accelerator, {n: _rows_at_once(settings, plan, config, n, accelerator) for n in lengths}, found,
             identity, Receipt(streams, last.receipt if last else None), start, last,
         )  # fmt: skip
         if start >= plan.n_steps and last:
@@ -272,6 +273,16 @@ def _start(last: checkpoint.Checkpoint | None, plan: Plan, settings: RunFile) ->
             allowed="a folder of its own", next=f"--set start_from={last.path} --set save.to=FOLDER",
         )  # fmt: skip
     return low
+
+
+def _rows_at_once(settings: RunFile, plan: Plan, config: PretrainedConfig, length: int, accelerator: Accelerator) -> int:
+    """Rows of a length in one forward pass: as told; else, on a GPU, as many as its free memory holds, by train/fit.py."""
+    device, world = accelerator.device, accelerator.num_processes
+    if settings.micro_batch == "auto" and device.type == "cuda":
+        mine = torch.tensor([torch.cuda.mem_get_info(device)[0]], device=device)
+        free = int(accelerator.gather(mine).min())  # one answer for all: sharded weights meet in every pass
+        return fit.choose(settings, config, free, world, length, sharded=processes.is_sharded(accelerator))
+    return micro_rows(settings, plan, length, world, device.type)
 
 
 def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> CurateError:
