@@ -51,7 +51,7 @@ def without_many_seeds(values: pa.ChunkedArray) -> pa.ChunkedArray:
     known = {value: json.loads(value) for value in pc.unique(values).to_pylist() if value is not None}
     if len({said["seed"] for said in known.values() if "seed" in said}) <= MOST_SEEDS:
         return values
-    plain = {None: None}
+    plain: dict[str | None, str | None] = {None: None}
     for value, said in known.items():
         rest = {key: said[key] for key in KEYS[:2] if key in said}
         plain[value] = canonical_json(rest).decode() if rest else None

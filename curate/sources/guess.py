@@ -123,11 +123,11 @@ def _text_fields(
     for prompt, completion, more in PROMPTED if not has_text else ():
         if all(len(values.get(name, ())) >= MOST * len(rows) and name in lengths for name in (prompt, completion)):
             return "conversation", {"prompt": prompt, "completion": completion} | ({"input": more} if more in lengths else {})
-    if (name := text_field(values, lengths, len(rows), notes)) is None:
+    if (found := text_field(values, lengths, len(rows), notes)) is None:
         notes.append("no field holds text")
         return "text", {}
     default = next((one for one in DEFAULTS["text"] if any(row.get(one) is not None for row in rows)), None)
-    return "text", {} if name == default else {"text": name}
+    return "text", {} if found == default else {"text": found}
 
 
 def _is_chat(value: Any) -> bool:

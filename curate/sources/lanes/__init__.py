@@ -33,7 +33,10 @@ def records_of(source: Source) -> Callable[[dict[str, Any]], list[dict[str, Any]
     """The function from a row to the records it is: mostly one, of a task with several instances one each."""
     if source.type != "conversation":
         return lambda row: [row]
-    return importlib.import_module("curate.sources.lanes.conversation").records_of(source)  # type: ignore[no-any-return]
+    found: Callable[[dict[str, Any]], list[dict[str, Any]]] = importlib.import_module(
+        "curate.sources.lanes.conversation"
+    ).records_of(source)
+    return found
 
 
 def lane_of(source: Source, limit: int) -> Mapper:
