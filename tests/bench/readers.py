@@ -1,8 +1,9 @@
 """MB/s of every reader, beside datatrove's on the same files: `python -m tests.bench.readers [--mb N]`.
 
 Real Estonian texts (VESKI_TEST_DATA), written in every format, repeated to about N MB of text. Seconds are of the processor, best of
-three, on one core; MB are of the file as it unpacks. `mapped` adds our mapping to document columns, which is what datatrove's readers
-do when they make a Document. Peak is what Python allocates while a file is read (tracemalloc, a run of its own).
+five, on one core, in turns, so that what else the machine does meets all alike; MB are of the file as it unpacks. `mapped` adds our
+mapping to document columns, which is what datatrove's readers do when they make a Document. Peak is what Python allocates while a file
+is read (tracemalloc, a run of its own).
 """
 
 from __future__ import annotations
@@ -126,13 +127,15 @@ def theirs(path: Path) -> Callable[[], Iterable[Any]] | None:
     return lambda: kinds[suffix](str(path.parent), **options).run()
 
 
-def seconds(make: Callable[[], Iterable[Any]]) -> tuple[float, int]:
-    best, n = float("inf"), 0
-    for _ in range(3):
-        started = time.process_time()
-        n = sum(1 for _ in make())
-        best = min(best, time.process_time() - started)
-    return best, n
+def seconds(*makes: Callable[[], Iterable[Any]]) -> list[tuple[float, int]]:
+    """(best seconds, items) of each."""
+    best, n = [float("inf")] * len(makes), [0] * len(makes)
+    for _ in range(5):
+        for i, make in enumerate(makes):
+            started = time.process_time()
+            n[i] = sum(1 for _ in make())
+            best[i] = min(best[i], time.process_time() - started)
+    return list(zip(best, n, strict=True))
 
 
 def peak(make: Callable[[], Iterable[Any]]) -> float:
@@ -155,10 +158,12 @@ def main() -> None:
         for what, path, of, n_bytes in made:
             mb = n_bytes / 1e6
             kind = format_of(path, of)
-            raw, _ = seconds(lambda path=path, kind=kind, of=of: raw_rows(path, kind, limit, None, of))
-            mapped, n = seconds(lambda path=path, of=of: read(path, of, Limits()))
             rival = theirs(path)
-            other, n_other = seconds(rival) if rival else (0.0, n)
+            (raw, _), (mapped, n), (other, n_other) = seconds(
+                lambda path=path, kind=kind, of=of: raw_rows(path, kind, limit, None, of),
+                lambda path=path, of=of: read(path, of, Limits()),
+                rival or (lambda: ()),
+            )
             shown = f"{mb / other:.0f}" if rival and n_other else ("failed" if rival else "-")
             held = peak(lambda path=path, of=of: read(path, of, Limits()))
             print(f"{what:<26}{mb:>7.1f}{n:>9}{mb / raw:>11.0f}{mb / mapped:>8.0f}{shown:>11}{held:>9.1f}", flush=True)
