@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
 
 class Stop:
-    """Why to stop between two steps: the hours are over, or a signal came to any process. A second Ctrl-C ends at once."""
+    """Why to stop between two steps: the hours are over, or a signal came to any process. A second Ctrl-C ends at once.
+
+    SIGTERM is what machines send before they are taken away, SIGUSR1 what Slurm is told to send before the time is over."""
 
     def __init__(self, max_hours: float | None, started: float) -> None:
         self.deadline = started + max_hours * 3600 if max_hours else math.inf
@@ -23,7 +27,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._came) for number in (signal.SIGTERM, signal.SIGINT)}
+            self.before = {number: signal.signal(number, self._came) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
