@@ -23,14 +23,6 @@ CONTRACT = {
 
 # words, sentences and languages of generated text are those of curated text
 OF_TEXTS = {"train.evaluation.texts": ("curate.text", "curate.langid", "curate.signals")}
-    "train.evaluation.texts": (
-        "curate.text",
-        "curate.langid",
-        "curate.signals.kernels",
-        "curate.signals.punctuation",
-        "curate.signals",
-    )
-}
 
 # third-party library -> the modules that may import it (prefixes)
 HOMES = {

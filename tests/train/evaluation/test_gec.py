@@ -47,7 +47,7 @@ def test_example_of_m2scorer():
 def test_phrase_edits_of_the_paper():
     """Dahlmeier and Ng 2012, section 1: the phrase-level edit `test -> tests` or `a test -> tests`, whichever the annotator marked."""
     source, hypothesis = (
-        "Our baseline system feeds word into PB-SMT pipeline .".split(),
+        ["Our", "baseline", "system", "feeds", "word", "into", "PB-SMT", "pipeline", "."],
         "Our baseline system feeds a word into PB-SMT pipeline .",
     )
     for gold in (
