@@ -1,7 +1,8 @@
 """The streams of a run's manifests, one after the other, as one. Manifest paths in; phases, rows and names of all of them out.
 
-Components and languages of the same name are the same; phases of the same name are told apart by their mixture's. Rows, phases and
-batches are those of mixture.stream, their numbers those of the run. What is held out is what the last manifest holds out.
+Components and languages of the same name are the same; phases of the same name are told apart by their mixture's name, and its
+number where mixtures have one name too. Rows, phases and batches are those of mixture.stream, their numbers those of the run. What is
+held out is what the last manifest holds out.
 May import curate.errors, mixture.stream, mixture.batches; numpy.
 """
 
@@ -38,12 +39,15 @@ class Streams:
 
     def _phases(self) -> tuple[Phase, ...]:
         names = [phase.name for stream in self.streams for phase in stream.phases]
+        mixtures = [manifest["name"] for manifest in self.manifests]
+        if len(set(mixtures)) < len(mixtures):
+            mixtures = [f"{name}-{number}" for number, name in enumerate(mixtures, start=1)]
         return tuple(
             phase._replace(
-                name=f"{manifest['name']}/{phase.name}" if names.count(phase.name) > 1 else phase.name,
+                name=f"{mixture}/{phase.name}" if names.count(phase.name) > 1 else phase.name,
                 first_index=first + phase.first_index,
             )
-            for first, manifest, stream in zip(self.firsts, self.manifests, self.streams, strict=True)
+            for first, mixture, stream in zip(self.firsts, mixtures, self.streams, strict=True)
             for phase in stream.phases
         )
 
