@@ -1,0 +1,325 @@
+"""lm-evaluation-harness behind one module: a task, its items and a model in; prompts, log-likelihoods and generated texts out.
+
+A task of ours becomes a ConfigurableTask in memory; prompts with their shots, chat templates, batches, log-likelihoods and generation are the
+harness's own (0.4.13), so scores are those it gives by itself. Added: whether the beginning-of-sequence token (BOS) stands there is settled and
+said, generations say how they ended, prompts that were cut say so. The only module that imports lm_eval.
+May import curate.errors, train.evaluation.{data,load,suite}; lm_eval, torch, transformers (types).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import jinja2
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from curate.errors import CurateError
+from train.evaluation.data import Item
+from train.evaluation.load import Loaded
+from train.evaluation.suite import GENERATED, Task, environment
+
+NAME = "lm-evaluation-harness"
+Heard = Callable[[], None]  # called once a request is answered
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One item as the model sees it. `choices`: continuations that are compared; `gold`: the right texts, or the right choice's number."""
+
+    item: Item
+    text: str
+    choices: tuple[str, ...]
+    gold: tuple[str, ...]
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`finish`: stop, or what cut it: length (max_new_tokens) or time (max_seconds)."""
+
+    text: str
+    n_tokens: int
+    finish: str
+
+
+def harness_version() -> str:
+    return version("lm_eval")
+
+
+class _Docs(list):
+    """Items as the harness wants a dataset; types and missing fields stay as they are in the file."""
+
+    @property
+    def features(self) -> dict[str, None]:
+        return dict.fromkeys(self[0]) if self else {}
+
+
+class Prepared:
+    """The requests of one task: prompts are built, nothing is asked yet."""
+
+    def __init__(
+        self, asker: Asker, task: Task, rows: Sequence[Item], pool: Sequence[Item] | None, limit: int | None, seed: int
+    ) -> None:
+        from lm_eval.api.task import ConfigurableTask
+
+        own = pool is None
+        if task.shots and (n := len(rows if pool is None else pool)) < task.shots + own:
+            raise CurateError(
+                "there are not enough items for the shots",
+                where=f"{task.name}.shots",
+                found=f"{n} items",
+                allowed=f"{task.shots} and one more",
+            )
+        with _quiet():
+            self.harness = ConfigurableTask(config=_config(task, rows, pool))
+            self.harness.set_fewshot_seed(seed)
+            chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": asker.lm.apply_chat_template}
+            self.harness.build_all_requests(limit=limit, **(chat if task.chat else {}))
+        self.asker, self.task = asker, task
+        self.requests: list[Any] = self.harness.instances
+        self.prompts = [self._prompt(of) for of in _by_item(self.requests)]
+
+    def _prompt(self, of: list[Any]) -> Prompt:
+        first, texts = of[0], ()
+        gold = self.harness.doc_to_target(first.doc) if self.task.template and self.task.template.answer is not None else []
+        if self.task.kind == "multiple_choice":
+            texts = tuple(self.harness.doc_to_choice(first.doc))
+            is_cut = any(self.asker.is_too_long(*request.args) for request in of)
+        else:
+            is_cut = self.asker.is_too_long(first.args[0], "", self.task.max_new_tokens)
+        listed = gold if isinstance(gold, list) else [gold]
+        return Prompt(first.doc, first.args[0], texts, tuple(str(one) for one in listed), is_cut)
+
+    def log_likelihoods(self, heard: Heard) -> list[list[tuple[float, bool]]]:
+        """Of every item: (nats, is the most likely continuation token by token) of every choice."""
+        with self.asker.listening(heard), _quiet():
+            found = self.asker.lm.loglikelihood(self.requests, disable_tqdm=True)
+        answers = iter(found)
+        return [[next(answers) for _ in prompt.choices] for prompt in self.prompts]
+
+    def answers(self, heard: Heard) -> list[Answer]:
+        """What the model says to every prompt: greedy, up to a stop string, max_new_tokens or max_seconds."""
+        self.asker.lm.max_seconds = self.task.max_seconds
+        with self.asker.listening(heard) as hook, _quiet(), torch.no_grad():
+            texts = self.asker.lm.generate_until(self.requests, disable_tqdm=True)
+        return [Answer(text, *hook.ended[prompt.text]) for prompt, text in zip(self.prompts, texts, strict=True)]
+
+
+class Asker:
+    """A model with one BOS decision. `bos` says what came of it: 'auto: no', 'yes'."""
+
+    def __init__(self, loaded: Loaded, batch: int, wanted: str) -> None:
+        tokenizer, added = with_bos(loaded.tokenizer, wanted)
+        self.bos = f"auto: {'yes' if added else 'no'}" if wanted == "auto" else wanted
+        with _quiet():
+            self.lm = _model_class()(
+                pretrained=loaded.model, tokenizer=tokenizer, batch_size=batch, backend="causal",
+                add_bos_token=None if wanted == "auto" else wanted == "yes",
+            )  # fmt: skip
+
+    def is_too_long(self, context: str, continuation: str, n_new: int = 0) -> bool:
+        """Whether the harness cuts this prompt from the left. Raises CurateError where not even the answer fits."""
+        encode, longest = self.lm.tok_encode, self.lm.max_length
+        after = n_new or (len(self.lm._encode_pair(context, continuation)[1]) if context else len(encode(continuation)))
+        if after >= longest:
+            raise CurateError("an answer is longer than the model's positions", found=f"{after} tokens, {longest} positions")
+        return len(encode(context + continuation)) + n_new > longest + (n_new == 0)
+
+    @contextlib.contextmanager
+    def listening(self, heard: Heard) -> Iterator[_Hook]:
+        hook = _Hook(heard, self.lm.raw)
+        self.lm.set_cache_hook(hook)
+        try:
+            yield hook
+        finally:
+            self.lm.raw.clear()
+
+
+@dataclass
+class _Hook:
+    """The harness tells its cache of every answer, in the order in which the model gave them."""
+
+    heard: Heard
+    raw: list[tuple[int, str]]
+    ended: dict[str, tuple[int, str]] = field(default_factory=dict)  # prompt -> (tokens, finish)
+
+    def add_partial(self, kind: str, request: tuple, _: object) -> None:
+        if kind == "generate_until":
+            self.ended[request[0]] = self.raw.pop(0)
+        self.heard()
+
+
+def _model_class() -> type:
+    from lm_eval.models.huggingface import HFLM
+
+    class Model(HFLM):
+        """HFLM that notes how each generation ended, and ends those that take too long."""
+
+        max_seconds: float | None = None
+
+        def __init__(self, **settings: Any) -> None:
+            self.raw: list[tuple[int, str]] = []
+            super().__init__(**settings)
+
+        def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
+            if self.max_seconds is not None:
+                settings["max_time"] = self.max_seconds
+            out = super()._model_generate(context=context, max_length=max_length, stop=stop, **settings)
+            n = context.shape[1]
+            self.raw += [_ending(row[n:], max_length - n, stop, self) for row in out.tolist()]
+            return out
+
+    return Model
+
+
+def _ending(tokens: list[int], most: int, stops: Sequence[str], lm: Any) -> tuple[int, str]:
+    """(tokens up to the end, why it ended). What stands behind the end in a batch is padding."""
+    ends = lm.model.generation_config.eos_token_id
+    ids = {lm.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+    if (at := next((i for i, token in enumerate(tokens) if token in ids), None)) is not None:
+        return at + 1, "stop"
+    texts = [stop for stop in stops if stop]
+
+    def has_stop(n: int) -> bool:
+        said = lm.tok_decode(tokens[:n])
+        return any(stop in said for stop in texts)
+
+    if has_stop(len(tokens)):
+        low, high = 0, len(tokens)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if has_stop(middle) else (middle, high)
+        return high, "stop"
+    return len(tokens), "length" if len(tokens) >= most else "time"
+
+
+def with_bos(tokenizer: PreTrainedTokenizerBase, wanted: str) -> tuple[PreTrainedTokenizerBase, bool]:
+    """(a tokenizer that does what is wanted, whether it adds BOS to a text). Raises CurateError where it cannot."""
+    mine = copy.deepcopy(tokenizer)
+    if wanted != "auto" and _adds_bos(mine) != (wanted == "yes"):
+        if mine.bos_token is None:
+            raise CurateError("the model's tokenizer has no BOS token", where="bos", found=wanted, allowed="auto, no")
+        mine.add_bos_token = wanted == "yes"
+        if _adds_bos(mine) != (wanted == "yes"):
+            raise CurateError("this tokenizer adds BOS or not as it likes", where="bos", found=wanted, allowed="auto")
+    return mine, _adds_bos(mine)
+
+
+def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    ids = tokenizer("a")["input_ids"]
+    return tokenizer.bos_token_id is not None and bool(ids) and ids[0] == tokenizer.bos_token_id
+
+
+def _config(task: Task, rows: Sequence[Item], pool: Sequence[Item] | None) -> dict[str, Any]:
+    template = task.template
+    assert template is not None
+    prompt, system = _rendered(template.prompt, task.name), _rendered(template.system, task.name)
+    splits = {"test": _Docs(rows), "shots": _Docs(pool or ())}
+    config = {
+        "task": task.name, "custom_dataset": lambda **_: splits, "test_split": "test", "num_fewshot": task.shots,
+        "fewshot_split": None if not task.shots else "test" if pool is None else "shots",
+        "doc_to_text": prompt, "doc_to_target": _target(task), "target_delimiter": template.delimiter,
+        "fewshot_delimiter": template.between, "description": template.system and system(rows[0]),
+    }  # fmt: skip
+    if task.kind == "multiple_choice":
+        metric = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
+        return {**config, "output_type": "multiple_choice", "doc_to_choice": _choices(task), "metric_list": [metric]}
+    assert task.kind in GENERATED
+    metric = {"metric": "bypass", "aggregation": "bypass", "higher_is_better": True}
+    until = list(task.stop) or [template.between]
+    settings = {"until": until, "max_gen_toks": task.max_new_tokens, "do_sample": False, "temperature": 0.0}
+    return {**config, "output_type": "generate_until", "generation_kwargs": settings, "metric_list": [metric]}
+
+
+def _rendered(text: str, task: str) -> Callable[[Item], str]:
+    template = environment().from_string(text)
+
+    def render(item: Item) -> str:
+        try:
+            return template.render(item)
+        except (jinja2.TemplateError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise CurateError(
+                "this item does not fit the template", where=f"{task}, item {item['id']}", found=f"{text!r}: {error}",
+                allowed=", ".join(key for key in item if key.isidentifier()),
+            ) from None  # fmt: skip
+
+    return render
+
+
+def _choices(task: Task) -> Callable[[Item], list[str]]:
+    assert task.template is not None
+    given = task.template.choices
+    if isinstance(given, str):
+        return lambda item: [str(choice) for choice in _listed(item, given, task.name)]
+    each = [_rendered(text, task.name) for text in given or ()]
+    return lambda item: [render(item) for render in each]
+
+
+def _listed(item: Item, name: str, task: str) -> list[Any]:
+    found = item.get(name)
+    if not isinstance(found, list) or not found:
+        raise CurateError(
+            "this field of an item is no list", where=f"{task}, item {item['id']}", found=f"{name}: {found!r}"[:200]
+        )
+    return found
+
+
+def _target(task: Task) -> Callable[[Item], Any]:
+    """The number of the right choice; or the right texts; "" where the task's benchmark knows by itself."""
+    assert task.template is not None
+    answer = task.template.answer
+    if answer is None:
+        return lambda item: ""
+    render = _rendered(answer, task.name)
+
+    def target(item: Item) -> Any:
+        if task.kind != "multiple_choice":
+            found = item.get(answer)
+            return (
+                [str(one) for one in found]
+                if isinstance(found, list) and found
+                else str(found)
+                if found not in (None, [])
+                else render(item)
+            )
+        text, choices = (str(item[answer]) if answer in item else render(item)), _choices(task)(item)
+        if text in choices and not text.strip().isdigit():
+            return choices.index(text)
+        if not text.strip().isdigit() or int(text) >= len(choices):
+            raise CurateError(
+                "the right choice of this item is none of its choices", where=f"{task.name}, item {item['id']}", found=repr(text),
+                allowed=f"0 to {len(choices) - 1}",
+            )  # fmt: skip
+        return int(text)
+
+    return target
+
+
+def _by_item(requests: Sequence[Any]) -> list[list[Any]]:
+    found: dict[int, list[Any]] = {}
+    for request in requests:
+        found.setdefault(request.doc_id, []).append(request)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The harness draws bars of its own and warns of what is meant here."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "transformers")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
