@@ -54,7 +54,7 @@ def numbers(text: str, language: str = "en") -> list[Decimal]:
 def boxed(text: str) -> str | None:
     """What the last \\boxed{...} or \\fbox{...} of a text holds; braces inside are matched."""
     found = None
-    for match in re.finditer(r"\\f?boxed?\s*\{|\\fbox\s*\{", text):
+    for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text):
         depth, end = 1, match.end()
         while end < len(text) and depth:
             depth += {"{": 1, "}": -1}.get(text[end], 0)
