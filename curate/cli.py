@@ -764,6 +764,30 @@ def train_export(
     _show(data.data(), data.text(), as_json)
 
 
+@train_app.command("gate")
+def train_gate(
+    before: Annotated[Path, typer.Argument(help="A folder of results: of the model that is to be kept.")],
+    after: Annotated[Path, typer.Argument(help="A folder of results: of the model that comes after it.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME: RULE (repeatable), e.g. 'en_bits_per_byte: +2 %' or 'xcopa_et.accuracy: -1.5 points'."),
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(help="A YAML file of NAME: RULE, alone or under `gate:`.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """May what follows begin? Exit code 1 where a rule failed or its metric was not measured, with numbers and intervals."""
+    from train.evaluation import gate as room
+    from train.evaluation.rules import from_options, read_rules
+
+    asked = [*(read_rules(rules) if rules else []), *from_options(rule or [])]
+    if not asked:
+        raise CurateError("a gate without rules stops nothing", where="--rule", allowed="--rule 'NAME: RULE', --rules FILE")
+    verdict = room.check(before, after, asked, seed=seed)
+    _show(verdict.data(), verdict.text(), as_json)
+    sys.exit(verdict.exit_code)
+
+
 def _needs_train(error: ModuleNotFoundError) -> Exception:
     """What to say where torch or its companions are not installed; the error itself where it is another module."""
     if error.name not in ("torch", "accelerate", "safetensors", "transformers"):
