@@ -29,6 +29,7 @@ HOMES = {
     "torch": ("train",),
     "accelerate": ("train",),
     "safetensors": ("train",),
+    "deepspeed": ("train.zero",),
     "pynvml": ("train.watch.energy",),
     "rich": ("curate", "train.watch.screen"),
     "typer": ("curate.cli",),

@@ -3,7 +3,7 @@
 `step-000120/` appears by one rename after every file in it is on disk; what is read back is checked against its list of hashes.
 There is no random state in it: every draw of the trainer is a function of (seed, step, row). Nor a scheduler: the rate is a
 function of the step. The optimizer lies in torch's distributed format, its state by the names of the weights, which any number of
-processes reads again, each its part. May import curate.errors, curate.store, train.model; torch, accelerate, transformers.
+processes reads again, each its part. May import curate.errors, curate.store, train.model, train.zero; torch, accelerate, transformers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from curate.errors import CurateError
 from curate.store import file_sha256, read_json, write_json
+from train import zero
 from train.model import Scorer
 
 LIST = "checkpoint.json"
@@ -44,11 +45,12 @@ class Checkpoint:
 
     def load_optimizer(self, scorer: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Into an optimizer over the same weights, on any number of processes."""
+        is_zero = zero.is_zero(optimizer)
         _divide_again(scorer)
-        state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
+        state = {"optimizer": (zero.empty_state if is_zero else states.get_optimizer_state_dict)(scorer, optimizer)}
         with _alone_or_not() as alone:
             dcp.load(state, checkpoint_id=self.path / OPTIMIZER, no_dist=alone)
-        states.set_optimizer_state_dict(scorer, optimizer, state["optimizer"])
+        (zero.set_state if is_zero else states.set_optimizer_state_dict)(scorer, optimizer, state["optimizer"])
 
 
 def name_of(step: int) -> str:
@@ -67,7 +69,10 @@ def save(
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
     _divide_again(scorer)
-    state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
+    if zero.is_zero(optimizer):
+        state = {"optimizer": zero.state_of(scorer, optimizer, keep=speaks)}
+    else:
+        state = {"optimizer": states.get_optimizer_state_dict(scorer, optimizer)}
     with _alone_or_not() as alone:
         dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=alone)
     weights = _gathered(scorer, accelerator)

@@ -1,8 +1,8 @@
 """How many processes train, and how the model lies in them, as accelerate was told. A run file and its plan in; a checked Accelerator out.
 
 One process, plain data parallel (DDP: every process holds the model), or FSDP2 (weights, gradients and optimizer state divided among the
-processes, layer by layer). accelerate's own mixed precision is never used: model.dtype says what is calculated in.
-May import curate.errors, train.config, train.model, train.steps; torch, accelerate.
+processes, layer by layer), or DeepSpeed's ZeRO (train/zero.py). accelerate's own mixed precision is never used: model.dtype is what counts.
+May import curate.errors, train.config, train.model, train.steps, train.zero; torch, accelerate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from curate.errors import CurateError
+from train import zero
 from train.config import RunFile
 from train.model import DTYPES, Scorer
 from train.steps import Plan
@@ -26,10 +27,7 @@ def start(settings: RunFile, plan: Plan) -> Accelerator:
     """Raises CurateError for what the trainer cannot vouch for."""
     accelerator = Accelerator(mixed_precision="no")
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        raise CurateError(
-            "DeepSpeed keeps weights and optimizer to itself, which no checkpoint of ours could hold", found="DeepSpeed",
-            allowed=f"one process, plain data parallel, or FSDP2: accelerate launch --config_file {CONFIGS}/fsdp2.yaml",
-        )  # fmt: skip
+        zero.configure(accelerator, settings)
     if is_sharded(accelerator):
         _check_sharded(accelerator, settings)
         if settings.model.dtype == "bf16":  # layers travel in bf16, gradients are summed in fp32
@@ -56,6 +54,8 @@ def place(scorer: Scorer, accelerator: Accelerator) -> Scorer:
 def summing_later(model: torch.nn.Module, accelerator: Accelerator) -> contextlib.AbstractContextManager:
     """Around all passes of a step but the last: gradients are summed over the processes once. Not where they are divided: until
     then every process would hold them whole."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return zero.not_the_last(accelerator)
     return contextlib.nullcontext() if is_sharded(accelerator) else accelerator.no_sync(model)
 
 
