@@ -738,6 +738,36 @@ def train_cpt(
     sys.exit(cpt.run(run, sets or []))
 
 
+@train_app.command("evaluate")
+def train_evaluate(
+    run: Annotated[Path, typer.Argument(help="A run file with method: evaluate")],
+    sets: Sets = None,
+) -> None:
+    """Ask a model what a suite asks; results go task by task into a folder. Exit codes: 1 a gate failed, 3 a task could not be run."""
+    try:
+        from train.evaluation import run as room
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(room.run(run, sets or []))
+
+
+@train_app.command("compare")
+def train_compare(
+    results: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Folders of results; differences are to the first.")],
+    page: Annotated[Path | None, typer.Option("--html", help="Write one HTML page with a chart here.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Scores side by side with intervals, and what changed, paired by item."""
+    from curate.store import write_atomic
+    from train.evaluation import compare as room
+
+    found = room.compare(results, seed=seed)
+    if page is not None:
+        write_atomic(page, room.page(found).encode())
+    _show(found.data(), found.text() + (f"\n{page}" if page else ""), as_json)
+
+
 @train_app.command("export")
 def train_export(
     source: Annotated[

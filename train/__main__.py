@@ -1,4 +1,4 @@
-"""`python -m train cpt RUN.yaml [--set key=value ...]`, and the same under `accelerate launch -m train` or torchrun."""
+"""`python -m train cpt|evaluate RUN.yaml [--set key=value ...]`, and the same under `accelerate launch -m train` or torchrun."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from curate.errors import CurateError
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="train", description="Train from a manifest. The same as: curate train cpt RUN.yaml")
-    parser.add_argument("method", choices=["cpt"])
+    parser = argparse.ArgumentParser(prog="train", description="The same as: curate train cpt|evaluate RUN.yaml")
+    parser.add_argument("method", choices=["cpt", "evaluate"])
     parser.add_argument("run_file", metavar="RUN.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets", help="over the run file")
     arguments = parser.parse_args()
     try:
-        from train.cpt import run
-
+        if arguments.method == "evaluate":
+            from train.evaluation.run import run
+        else:
+            from train.cpt import run
         return run(arguments.run_file, arguments.sets)
     except CurateError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jinja2
@@ -51,7 +51,15 @@ class Answer:
 
 
 def harness_version() -> str:
-    return version("lm_eval")
+    """Raises CurateError where it is not installed."""
+    try:
+        return version("lm_eval")
+    except PackageNotFoundError:
+        raise CurateError(
+            "evaluation needs the extra `eval`",
+            found="lm_eval is not installed",
+            next='pip install -c constraints.txt -e ".[train,eval]"',
+        ) from None
 
 
 class _Docs(list):
@@ -81,6 +89,11 @@ class Prepared:
         with _quiet():
             self.harness = ConfigurableTask(config=_config(task, rows, pool))
             self.harness.set_fewshot_seed(seed)
+            if task.chat and not asker.lm.tokenizer.chat_template:
+                raise CurateError(
+                    "this task asks for a chat template and the model has none", where=f"{task.name}.chat",
+                    next="leave chat: out for a base model, or --set model.tokenizer=FOLDER of a tokenizer that has one",
+                )  # fmt: skip
             chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": asker.lm.apply_chat_template}
             self.harness.build_all_requests(limit=limit, **(chat if task.chat else {}))
         self.asker, self.task = asker, task
@@ -122,6 +135,7 @@ class Asker:
         with _quiet():
             self.lm = _model_class()(
                 pretrained=loaded.model, tokenizer=tokenizer, batch_size=batch, backend="causal",
+                mixed_precision_dtype="bfloat16" if _is_autocast(loaded) else None,
                 add_bos_token=None if wanted == "auto" else wanted == "yes",
             )  # fmt: skip
 
@@ -132,6 +146,20 @@ class Asker:
         if after >= longest:
             raise CurateError("an answer is longer than the model's positions", found=f"{after} tokens, {longest} positions")
         return len(encode(context + continuation)) + n_new > longest + (n_new == 0)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the first token of a text whose bits are counted."""
+        return str(self.lm.tok_decode([self.lm.prefix_token_id], skip_special_tokens=False))
+
+    def rolling(self, texts: Sequence[str], heard: Heard) -> list[tuple[float, int]]:
+        """(log-likelihood in nats, tokens) of whole texts, in windows of the model's length."""
+        from lm_eval.api.instance import Instance
+
+        requests = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
+        with self.listening(heard), _quiet():
+            found = self.lm.loglikelihood_rolling(requests, disable_tqdm=True)
+        return [(value, len(self.lm.tok_encode(text))) for value, text in zip(found, texts, strict=True)]
 
     @contextlib.contextmanager
     def listening(self, heard: Heard) -> Iterator[_Hook]:
@@ -155,6 +183,11 @@ class _Hook:
         if kind == "generate_until":
             self.ended[request[0]] = self.raw.pop(0)
         self.heard()
+
+
+def _is_autocast(loaded: Loaded) -> bool:
+    """Inside a run the weights may be fp32 and the calculation bf16."""
+    return loaded.dtype == "bf16" and next(loaded.model.parameters()).dtype == torch.float32
 
 
 def _model_class() -> type:

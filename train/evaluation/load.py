@@ -36,7 +36,13 @@ class Loaded:
     sha256: str
     dtype: str
     receipt: str | None
-    folder: Path | None = None  # with the tokenizer's files, where there is one
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """Of what the tokenizer does, its chat template included."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        said = backend.to_str() if backend is not None else json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        return hashlib.sha256(f"{said}{self.tokenizer.chat_template}".encode()).hexdigest()
 
 
 def load(subject: Subject) -> Loaded:
@@ -61,7 +67,7 @@ def load(subject: Subject) -> Loaded:
     model = model.to(device).eval()
     name = f"{subject.init}@{subject.revision}" if subject.revision else subject.init
     tokenizer = _tokenizer(subject, base, revision, adapter)
-    return Loaded(model, tokenizer, name, weights_sha256(model), subject.dtype, receipt, folder if folder.is_dir() else None)
+    return Loaded(model, tokenizer, name, weights_sha256(model), subject.dtype, receipt)
 
 
 def receipt_of(receipt: dict, step: int) -> str:

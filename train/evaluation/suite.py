@@ -27,9 +27,9 @@ from train.config import Names
 Kind = Literal["bits_per_byte", "multiple_choice", "generate", "translate", "ifeval", "code", "math", "calls", "gec", "multiloko"]
 GENERATED = ("generate", "translate", "ifeval", "code", "math", "calls", "gec", "multiloko")
 METRICS: dict[str, tuple[str, ...]] = {  # of a kind that names none
-    "bits_per_byte": ("bits_per_byte",), "multiple_choice": ("accuracy",), "generate": ("exact_match",), "translate": ("chrf",),
-    "ifeval": ("ifeval_prompt_strict", "ifeval_instruction_strict"), "code": ("pass_at_1",), "math": ("exact_match", "format_valid"),
-    "calls": ("valid",), "gec": ("f05",), "multiloko": ("exact_match",),
+    "bits_per_byte": ("bits_per_byte",), "multiple_choice": ("accuracy",), "generate": ("exact_match",), "translate": ("chrf++",),
+    "ifeval": ("ifeval_prompt_strict", "ifeval_instruction_strict"), "code": ("pass_at_1",), "math": ("numeric_exact_match", "format_valid"),
+    "calls": ("valid",), "gec": ("f05",), "multiloko": ("average", "gap"),
 }  # fmt: skip
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
