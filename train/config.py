@@ -126,7 +126,7 @@ class PhaseSchedule(Strict):
 class ScheduleSpec(PhaseSchedule):
     kind: Kind = "cosine"
     peak_lr: float = Field(gt=0)
-    phases: dict[str, PhaseSchedule] = {}
+    phases: dict[str, PhaseSchedule] = Field(default_factory=dict)
 
 
 class Stop(Strict):
@@ -142,6 +142,20 @@ class Save(Strict):
 
 class Evaluate(Strict):
     held_out_every: Interval | None = None
+    suite: str | None = None  # a suite file, asked before the first step, after the last, and
+    suite_every: Interval | None = None
+    roots: dict[str, str] = Field(default_factory=dict)  # of the suite
+    limit: Annotated[int, Field(ge=1)] | None = None  # items of every task
+    batch: int = Field(default=8, ge=1)
+    gate: dict[str, str] = Field(
+        default_factory=dict
+    )  # rules: what may change by how much from step 0 on; a failed one ends the run
+
+    @model_validator(mode="after")
+    def _of_suite(self) -> Evaluate:
+        if self.suite is None and (self.gate or self.suite_every):
+            raise ValueError("gate and suite_every belong to a suite: the key 'suite' is missing")
+        return self
 
 
 class Track(Strict):
@@ -215,6 +229,8 @@ def _check_files(run: RunFile, where: Where, path: Path) -> None:
             )  # fmt: skip
         if run.model.revision is None:
             raise CurateError("a model from the hub is pinned: model.revision is missing", where=place, found=init)
+    if run.evaluate.suite is not None and not Path(run.evaluate.suite).is_file():
+        raise CurateError("there is no such suite", where=where.get(("evaluate", "suite"), str(path)), found=run.evaluate.suite)
     if run.adapt.lora and run.model.weights == "bf16":
         raise CurateError(
             "adapters are trained in fp32; the frozen weights take model.dtype", where=where.get(("model", "weights"), str(path)),

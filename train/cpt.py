@@ -94,6 +94,10 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
             settings, streams, plan, accelerator, {n: _rows_at_once(settings, plan, config, n, accelerator) for n in lengths}, found,
             identity, Receipt(streams, last.receipt if last else None), start, last,
         )  # fmt: skip
+        if last and settings.evaluate.gate:
+            from train.evaluation import within
+
+            within.judge(settings, start, watching.say)
         if start >= plan.n_steps and last:
             watching.say(
                 f"{settings.name} is complete: all {plan.n_steps} steps were done before. To train anew: --set save.to=FOLDER"
@@ -133,6 +137,17 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
     if run.tokenizer.problem:
         watching.say(run.tokenizer.problem)
     skipped = {row for rows in settings.skipped for row in rows}
+    suite = None
+    if settings.evaluate.suite:
+        from train.evaluation import within
+
+        suite = within.open_suite(settings, run.tokenizer)
+
+    def ask_suite(done: int) -> None:
+        if suite:
+            receipt = account(run.receipt, streams, plan.steps.cursor(done))
+            within.measure(suite, settings, scorer, accelerator, streams, run.tokenizer, receipt, done, watching.say)
+            watching.event("suite", step=done, path=str(within.folder_of(settings, done)))
 
     def measure_held_out(done: int) -> None:
         if held_out.n_rows:
@@ -142,13 +157,15 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
     def save(done: int) -> Path:
         path = checkpoint.save(
             run.folder, done, plan.steps.cursor(done), scorer, steps, accelerator, keep=settings.save.keep,
-            receipt=account(run.receipt, streams, plan.steps.cursor(done)), identity=run.identity, run=settings.canonical(), tokenizer=run.tokenizer.files,
+            receipt=account(run.receipt, streams, plan.steps.cursor(done)), identity=run.identity, run=settings.canonical(),
+            tokenizer=run.tokenizer.files,
         )  # fmt: skip
         watching.event("saved", step=done, path=str(path))
         return path
 
     if not run.start:
         measure_held_out(0)
+        ask_suite(0)
     wrapped.train()
     for step in range(run.start, plan.n_steps):
         clock = Clock()
@@ -198,8 +215,13 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
         why = stop.why(accelerator, done) if done < plan.n_steps else ""
         if done == plan.n_steps or (plan.held_out_every and done % plan.held_out_every == 0):
             measure_held_out(done)
-        if why or done == plan.n_steps or (plan.save_every and done % plan.save_every == 0):
+        asked = suite and (done == plan.n_steps or (plan.suite_every and done % plan.suite_every == 0))
+        if asked:
+            ask_suite(done)
+        if why or done == plan.n_steps or (plan.save_every and done % plan.save_every == 0) or (asked and settings.evaluate.gate):
             path = save(done)
+        if asked:
+            within.judge(settings, done, watching.say)
         if why:
             watching.event("stopped", step=done, why=why)
             watching.say(f"stopped after step {done} of {plan.n_steps} ({why}), saved {path}")

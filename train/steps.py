@@ -29,6 +29,7 @@ class Plan:
     save_every: int | None  # steps
     held_out_every: int | None  # steps
     schedule: Schedule
+    suite_every: int | None = None  # steps
 
 
 def plan_run(run: RunFile, phases: Sequence[Phase]) -> Plan:
@@ -42,8 +43,9 @@ def plan_run(run: RunFile, phases: Sequence[Phase]) -> Plan:
             "no row is trained twice: the manifest ends before", where="stop.after", found=f"{n_steps} steps",
             allowed=f"1 to {available} steps, or end_of_manifest", next="ask the recipe for a larger total or more max_epochs",
         )  # fmt: skip
-    save, held_out = (in_steps(q, tokens, n_steps) for q in (run.save.every, run.evaluate.held_out_every))
-    return Plan(stream, n_steps, save or None, held_out or None, schedule_of(run, stream, n_steps))
+    asked = (run.save.every, run.evaluate.held_out_every, run.evaluate.suite_every)
+    save, held_out, suite = (in_steps(q, tokens, n_steps) or None for q in asked)
+    return Plan(stream, n_steps, save, held_out, schedule_of(run, stream, n_steps), suite)
 
 
 def in_steps(q: Quantity | None, tokens: int, of: int) -> int:
