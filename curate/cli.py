@@ -29,6 +29,8 @@ app = typer.Typer(
 )  # fmt: skip
 train_app = typer.Typer(no_args_is_help=True, help="Train from a manifest (extra: train).")
 app.add_typer(train_app, name="train", rich_help_panel="train")
+judge_app = typer.Typer(no_args_is_help=True, help="Two models side by side, judged blind by people or by a model.")
+train_app.add_typer(judge_app, name="judge")
 
 Build = Annotated[Path, typer.Argument(help="A build folder, e.g. build/quickstart")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -816,6 +818,76 @@ def train_gate(
     verdict = room.check(before, after, asked, seed=seed)
     _show(verdict.data(), verdict.text(), as_json)
     sys.exit(verdict.exit_code)
+
+
+@judge_app.command("export")
+def judge_export(
+    models: Annotated[
+        list[str], typer.Argument(metavar="NAME=RESULTS...", help="Two or more folders of results, each with a name.")
+    ],
+    to: Annotated[Path, typer.Option(help="A new folder for judges: vote.html, pairs.csv, pairs.jsonl.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Which answer is whose; not for judges. Default: TO.key.json beside it.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pairs of every two models.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of pairs and of who is A.")] = 0,
+    question: Annotated[str, typer.Option(help="What judges are asked.")] = "Which answer is better?",
+    as_json: AsJson = False,
+) -> None:
+    """Answers side by side, models hidden, in an order by lot: a page to vote in, without network."""
+    from train.evaluation import judge as room
+
+    named: dict[str, Path] = {}
+    for text in models:
+        name, equals, folder = text.partition("=")
+        if not equals or not name or name in named:
+            raise CurateError("every model has a name of its own", where=text, allowed="NAME=RESULTS NAME=RESULTS ...")
+        named[name] = Path(folder)
+    data = room.export(named, to, key, tasks=task or [], limit=limit, seed=seed, question=question)
+    _show(data.data(), data.text(), as_json)
+
+
+@judge_app.command("import")
+def judge_import(
+    key: Annotated[Path, typer.Argument(help="The key of the export.")],
+    votes: Annotated[list[Path], typer.Argument(help="Votes of one or more judges: CSV or JSON lines.")],
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Win rates with intervals, agreement of the judges, and whether the place of an answer decided."""
+    from train.evaluation import judge as room
+    from train.evaluation.votes import count
+
+    known = room.read_key(key)
+    found, n_replaced = room.read_votes(votes, known)
+    if not found:
+        raise CurateError("nobody has voted", where=", ".join(map(str, votes)))
+    outcome = count(found, known, n_replaced, seed=seed)
+    _show(outcome.data(), outcome.text(), as_json)
+
+
+@judge_app.command("ask")
+def judge_ask(
+    pairs: Annotated[Path, typer.Argument(help="The folder of the export.")],
+    judge: Annotated[Path, typer.Argument(help="A YAML file that names the judge: kind http or local, model, url, key_env.")],
+    to: Annotated[Path, typer.Option(help="Votes as JSON lines; what is there is not asked again.")],
+) -> None:
+    """Let a model vote, every pair in both orders; then `curate train judge import`."""
+    try:
+        from train.evaluation import judge_models as room
+
+        spec = room.load_spec(judge)
+        asked = room.build(spec)
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    done = room.ask(
+        pairs, asked, spec.name or spec.model, to, lambda n, of: _say(f"{n} of {of}") if n % 50 == 0 or n == of else None
+    )
+    print(
+        f"{done['asked']} pairs asked in both orders, {done['before']} known from before; the verdict turned with the order in "
+        f"{done['turned']}, {done['skip']} without a verdict"
+    )
 
 
 def _needs_train(error: ModuleNotFoundError) -> Exception:

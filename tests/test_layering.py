@@ -46,7 +46,7 @@ HOMES = {
     "kenlm": ("curate.models.lm",),
     "py3langid": ("curate.langid",),
     "fsspec": ("curate.sources.places",),
-    "requests": ("curate.sources.places.http",),
+    "requests": ("curate.sources.places.http", "train.evaluation.judge_models"),
     "huggingface_hub": ("curate.sources.places.hub", "curate.models.files", "mixture.tokenizer.files"),
     "ftfy": ("curate.sources.repair",),
     "orjson": ("curate.sources", "curate.documents", "curate.ingest"),

@@ -120,7 +120,7 @@ def found(law: Law, i: int) -> list[Estimate]:
     drawn = law.draw(np.random.default_rng([i, law.n]), law.n)
     sides = [[*drawn]] if law.of == "value" else [[*side] for side in drawn]
     resampled = Drawn.of(sides, law.metric, i, bootstrap.N)
-    return [resampled.estimate(bootstrap.OF[law.of], method, 0) for method in METHODS]
+    return [resampled.estimate(law.of, method, 0) for method in METHODS]
 
 
 def coverage(law: Law, samples: int) -> tuple[list[float], tuple[float, float], float, float]:

@@ -115,11 +115,11 @@ def build(folder: Path, raw: Path, model: Path, share: int, seed: int, total: in
     return out / "manifest.json"
 
 
-def train(manifest: Path, model: Path, to: Path, seed: int) -> Path:
+def train(manifest: Path, model: Path, to: Path, seed: int, peak_lr: float) -> Path:
     """The last checkpoint of a run."""
     run = {
         "method": "cpt", "name": to.name, "manifest": str(manifest), "model": {"init": str(model)}, "global_batch": f"{BATCH} tokens",
-        "micro_batch": 16, "schedule": {"kind": "cosine", "peak_lr": 2e-3, "warmup": "5 %", "floor": 2e-4},
+        "micro_batch": 16, "schedule": {"kind": "cosine", "peak_lr": peak_lr, "warmup": "5 %", "floor": peak_lr / 10},
         "save": {"to": str(to), "keep": 1}, "seed": seed,
     }  # fmt: skip
     path = to.with_suffix(".yaml")

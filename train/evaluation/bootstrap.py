@@ -5,7 +5,9 @@ computed anew on it: corpus metrics stay corpus metrics. A metric is any functio
 items (a mean, bits per byte, F0.5, MCC, chrF++) is an `OfSums` and all its resamples are one product of matrices.
 Missing items (None, NaN) are left out of value and interval alike and are counted; what a missing item means is for the caller to say.
 An interval that cannot be told (no item, the metric undefined on more than MAX_UNDEFINED of the resamples) is (nan, nan).
-The ends are percentiles of the resamples, see docs/evidence/bootstrap.txt for how often they hold the truth. numpy only.
+The ends are percentiles of the resamples, a little further out than 2.5 and 97.5 for few items; of shares (means of zeros and ones) and of their
+changes they have a closed form, because resamples of 20 right answers out of 20 know of no wrong one. docs/evidence/bootstrap.txt shows how often
+each kind of interval holds the truth. numpy only.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _AT_ONCE = 1 << 22  # numbers of a block of resamples in memory
 
 Metric = Callable[[Sequence[Any]], float]
 Method = Literal["chosen", "percentile", "expanded", "bca"]
-METHOD: Method = "chosen"  # Wilson's interval for the mean of zeros and ones, else expanded percentiles
+METHOD: Method = "chosen"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def estimate(
     missing = len(items) - len(there)
     if not there:
         return Estimate(math.nan, math.nan, math.nan, 0, missing)
-    return Drawn.of([there], metric, seed, n).estimate(OF["value"], method, missing)
+    return Drawn.of([there], metric, seed, n).estimate("value", method, missing)
 
 
 def difference(
@@ -102,7 +104,7 @@ def difference(
         nothing = Estimate(math.nan, math.nan, math.nan, 0, unpaired)
         return Difference(math.nan, math.nan, nothing, nothing, 0, unpaired)
     drawn = Drawn.of([[side[key] for key in keys] for side in (first, second)], metric, seed, n)
-    change, relative = (drawn.estimate(OF[what], method, unpaired) for what in ("change", "relative"))
+    change, relative = (drawn.estimate(what, method, unpaired) for what in ("change", "relative"))
     return Difference(float(drawn.whole[0, 0]), float(drawn.whole[1, 0]), change, relative, len(keys), unpaired)
 
 
@@ -132,7 +134,7 @@ class Drawn:
     resamples: np.ndarray  # (n_models, B)
     left_out: Callable[[], np.ndarray]  # (n_models, n_items)
     n_items: int
-    n_right: int | None = None  # of one model whose items are all 0 or 1 and whose metric is their mean
+    right: np.ndarray | None = None  # (n_models, n_items) bool, where the metric is the mean of zeros and ones
 
     @staticmethod
     def of(sides: Sequence[Sequence[Any]], metric: Metric, seed: int, n: int) -> Drawn:
@@ -157,16 +159,17 @@ class Drawn:
         return Drawn(
             np.array([value(total[None]) for total in sums]), np.array([np.concatenate(found) for found in resamples]),
             lambda: np.array([value(total - table) for total, table in zip(sums, tables, strict=True)]), size,
-            _n_right(tables[0]) if len(tables) == 1 and value is mean.value else None,
+_right(tables) if value is mean.value else None,
         )  # fmt: skip
 
-    def estimate(self, of: Callable[[np.ndarray], np.ndarray], method: Method, missing: int) -> Estimate:
+    def estimate(self, what: str, method: Method, missing: int) -> Estimate:
+        of = OF[what]
         value, draws = float(of(self.whole)[0]), of(self.resamples)
         defined = draws[~np.isnan(draws)]
         if math.isnan(value) or len(defined) < (1 - MAX_UNDEFINED) * len(draws):
             return Estimate(value, math.nan, math.nan, self.n_items, missing)
-        if method == "chosen" and self.n_right is not None:
-            return Estimate(value, *wilson(self.n_right, self.n_items), self.n_items, missing)
+        if method == "chosen" and self.right is not None and what != "relative":
+            return Estimate(value, *_of_shares(self.right), self.n_items, missing)
         tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         if method in ("chosen", "expanded"):
             tails = _expanded(self.n_items)
@@ -176,6 +179,21 @@ class Drawn:
         return Estimate(value, float(low), float(high), self.n_items, missing)
 
 
+def _of_shares(right: np.ndarray) -> tuple[float, float]:
+    n = right.shape[1]
+    if len(right) == 1:
+        return wilson(int(right[0].sum()), n)
+    return change_of_shares(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()), n)
+
+
+def change_of_shares(n_lost: int, n_won: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of the change of a share over pairs (Bonett and Price 2012): it has a width where no item, or every one, changed."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    lost, won = (n_lost + 1) / (n + 2), (n_won + 1) / (n + 2)
+    half = z * math.sqrt((lost + won - (won - lost) ** 2) / (n + 2))
+    return max(-1.0, won - lost - half), min(1.0, won - lost + half)
+
+
 def wilson(n_right: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927): it has a width where all items are right, or none."""
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -183,9 +201,9 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (n + z * z)), min(1.0, (middle + half) / (n + z * z))
 
 
-def _n_right(table: np.ndarray) -> int | None:
-    is_share = np.isin(table[:, 0], (0.0, 1.0)).all() and (table[:, 1] == 1).all()
-    return int(table[:, 0].sum()) if is_share else None
+def _right(tables: Sequence[np.ndarray]) -> np.ndarray | None:
+    are_shares = all(np.isin(table[:, 0], (0.0, 1.0)).all() and (table[:, 1] == 1).all() for table in tables)
+    return np.array([table[:, 0] == 1 for table in tables]) if are_shares else None
 
 
 def _draws(size: int, seed: int, n: int) -> list[np.ndarray]:
