@@ -24,6 +24,11 @@ FIXED = {
 RELATIONS = {"less than": "less than", "at least": "at least", "vähem kui": "less than", "vähemalt": "at least"}
 
 
+def check(row: Mapping[str, Any], answer: str, language: str = "en") -> dict[str, list[bool]]:
+    """`follows` for a row of google/IFEval or of ifeval_prompts, which may name its own language."""
+    return follows(answer, row["instruction_id_list"], row["kwargs"], str(row.get("language") or language))
+
+
 def follows(
     answer: str, kinds: Sequence[str], parameters: Sequence[Mapping[str, Any]], language: str = "en"
 ) -> dict[str, list[bool]]:
