@@ -102,7 +102,7 @@ class Prepared:
 
     def _prompt(self, of: list[Any]) -> Prompt:
         first, texts = of[0], ()
-        gold = self.harness.doc_to_target(first.doc) if self.task.template and self.task.template.answer is not None else []
+        gold = self._gold(first.doc)
         if self.task.kind == "multiple_choice":
             texts = tuple(self.harness.doc_to_choice(first.doc))
             is_cut = any(self.asker.is_too_long(*request.args) for request in of)
@@ -110,6 +110,11 @@ class Prepared:
             is_cut = self.asker.is_too_long(first.args[0], "", self.task.max_new_tokens)
         listed = gold if isinstance(gold, list) else [gold]
         return Prompt(first.doc, first.args[0], texts, tuple(str(one) for one in listed), is_cut)
+
+    def _gold(self, item: Item) -> Any:
+        if self.task.template is None or self.task.template.answer is None:
+            return []
+        return (self.harness.doc_to_text if self.task.template.continuation is not None else self.harness.doc_to_target)(item)
 
     def log_likelihoods(self, heard: Heard) -> list[list[tuple[float, bool]]]:
         """Of every item: (nats, is the most likely continuation token by token) of every choice."""
@@ -264,7 +269,11 @@ def _config(task: Task, rows: Sequence[Item], pool: Sequence[Item] | None) -> di
     }  # fmt: skip
     if task.kind == "multiple_choice":
         metric = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
-        return {**config, "output_type": "multiple_choice", "doc_to_choice": _choices(task), "metric_list": [metric]}
+        config |= {"output_type": "multiple_choice", "doc_to_choice": _choices(task), "metric_list": [metric]}
+        if template.continuation is None:
+            return config
+        # the harness's form for choices in the context: the text is the number of the right one, the target what follows all of them
+        return {**config, "doc_to_text": _target(task), "doc_to_target": _rendered(template.continuation, task.name)}
     assert task.kind in GENERATED
     metric = {"metric": "bypass", "aggregation": "bypass", "higher_is_better": True}
     until = list(task.stop) or [template.between]

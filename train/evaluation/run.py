@@ -50,6 +50,7 @@ class Asking:
     limit: int | None = None
     seed: int = 0
     batch: int = 8
+    manifest: Path | None = None  # what {manifest: run} is outside a run
     found: Found | None = None  # what a build found of evaluation sets
     opened: tuple[Streams, FoundTokenizer] | None = None  # inside a run: its own held-out rows
     askers: dict[str, Asker] = field(default_factory=dict)
@@ -83,7 +84,10 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     loaded = load(settings.model)
     subject, folder = settings.model, Path(settings.to)
     spec = ModelSpec(init=subject.init, revision=subject.revision, tokenizer=subject.tokenizer)
-    asking = Asking(loaded, suite, tasks, folder, spec, settings.roots, settings.limit, settings.seed, settings.batch, found)
+    manifest = Path(settings.manifest) if settings.manifest else None
+    asking = Asking(
+        loaded, suite, tasks, folder, spec, settings.roots, settings.limit, settings.seed, settings.batch, manifest=manifest, found=found
+    )  # fmt: skip
     ended = evaluate(asking, lambda text: print(text, file=sys.stderr))
     print(table(ended, folder))
     verdict: Verdict | None = None
@@ -169,24 +173,15 @@ def _asked(prepared: Prepared, task: Task, heard: Heard) -> list[Row]:
 def _held_out(asking: Asking, task: Task, head: str, say: Say) -> tuple[list[Row], list[Row]]:
     """Bits per byte of a manifest's held-out rows: task NAME.language.et, NAME.component.web, NAME.source.laws, each over its rows."""
     assert task.data is not None and task.data.manifest is not None
-    if asking.opened is not None and task.data.manifest == RUN:
+    if task.data.manifest == RUN and asking.opened is not None:
         streams, found = asking.opened
-    elif task.data.manifest == RUN:
-        raise CurateError(
-            "only inside a run is there a manifest of the run",
-            where=f"{task.name}.data.manifest",
-            found=RUN,
-            allowed="the path of a manifest.json",
-        )
     else:
-        path = asking.suite.file(task.data.manifest, asking.roots)
-        if not path.is_file():
+        path = asking.manifest if task.data.manifest == RUN else asking.suite.file(task.data.manifest, asking.roots)
+        if path is None or not path.is_file():
             raise CurateError(
-                "there is no manifest here",
-                where=f"{task.name}.data.manifest",
-                found=str(path),
-                next="curate build-mixture RECIPE",
-            )
+                "there is no manifest here", where=f"{task.name}.data.manifest", found=str(path or "manifest: run, and the run file names none"),
+                next="--set manifest=build/NAME/manifest.json",
+            )  # fmt: skip
         streams = open_streams([path])
         found = manifest_tokenizer.find(streams.manifests[0], path, asking.spec)
     manifest = streams.manifests[-1]

@@ -48,7 +48,7 @@ class Data(Strict):
     revision: str | None = None
     split: str = "test"
     where: dict[str, Any] = Field(default_factory=dict)  # only items with these values: {lang: et}
-    manifest: str | None = None
+    manifest: str | None = None  # or `run`: of the run itself, of the evaluation's run file
     eval_set: str | None = None  # what a build's `decontaminate.against` calls it; default: the file's name without its endings
 
     @model_validator(mode="after")
@@ -65,6 +65,7 @@ class Template(Strict):
 
     prompt: str
     choices: str | tuple[str, ...] | None = None  # templates, or the field that lists them
+    continuation: str | None = None  # what is scored after each choice; then the choices are what stands before it (WinoGrande)
     answer: str | None = None  # what is right: the text, the field that lists such texts, or the number of the choice, from 0
     system: str = ""
     delimiter: str = " "
@@ -215,6 +216,7 @@ class EvaluationRun(Strict):
     limit: Annotated[int, Field(ge=1)] | None = None  # items of every task
     seed: int = Field(default=0, ge=0, lt=2**32)
     batch: int = Field(default=8, ge=1)
+    manifest: str | None = None  # what a suite's {manifest: run} is: of a build whose held-out rows are read
     contamination: str | None = None  # a build folder whose recipe decontaminates
     gate: GateSpec | None = None
 
@@ -266,6 +268,10 @@ def _check_files(run: EvaluationRun, where: Where, path: Path) -> None:
             )  # fmt: skip
         if run.model.revision is None:
             raise CurateError("a model from the hub is pinned: model.revision is missing", where=at("model", "init"), found=init)
+    if run.manifest is not None and not Path(run.manifest).is_file():
+        raise CurateError(
+            "there is no manifest here", where=at("manifest"), found=run.manifest, next="curate build-mixture RECIPE"
+        )
     for key, folder in (("adapter", run.model.adapter), ("tokenizer", run.model.tokenizer)):
         if folder is not None and not Path(folder).is_dir():
             raise CurateError("there is no such folder", where=at("model", key), found=folder)
