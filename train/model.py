@@ -157,24 +157,26 @@ class Scorer(torch.nn.Module):
 
     def hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """(B, T, d) before the head, documents isolated by their positions."""
+        out = self.decoder(**self._given(input_ids, position_ids)).last_hidden_state
+        return out.view(*input_ids.shape, -1)
+
+    def _given(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Any]:
+        """What a transformers model isolates documents by: positions; flash kernels get all rows in one and where documents begin."""
         if not self.is_flat:
-            return self.decoder(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+            return {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
         starts = torch.nonzero(position_ids.reshape(-1) == 0).squeeze(1)
         bounds = torch.cat([starts, starts.new_tensor([position_ids.numel()])]).to(torch.int32)
         longest = int((bounds[1:] - bounds[:-1]).max())
-        out = self.decoder(
-            input_ids=input_ids.reshape(1, -1), position_ids=position_ids.reshape(1, -1), use_cache=False,
-            cu_seq_lens_q=bounds, cu_seq_lens_k=bounds, max_length_q=longest, max_length_k=longest,
-        )  # fmt: skip
-        return out.last_hidden_state.view(*input_ids.shape, -1)
+        return {
+            "input_ids": input_ids.reshape(1, -1), "position_ids": position_ids.reshape(1, -1), "use_cache": False,
+            "cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest,
+        }  # fmt: skip
 
     def logits(self, rows: Rows) -> Tensor:
         """(B, T, V) by the model's own head: what the loss is compared with before step one."""
         with torch.autocast(rows.input_ids.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            if self.is_flat:
-                head = self.causal.get_output_embeddings()
-                return head(self.hidden(rows.input_ids, rows.position_ids)) * self.scale.factor
-            return self.causal(input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False).logits
+            logits = self.causal(**self._given(rows.input_ids, rows.position_ids)).logits
+            return logits.view(*rows.input_ids.shape, -1)
 
     def losses(self, rows: Rows) -> Tensor:
         """-ln p of every label, (B, T) float32."""

@@ -29,7 +29,7 @@ def isolated(model: PreTrainedModel, n_rows: int = 2, dtype: str = "fp32") -> st
 
 def streams() -> Streams:
     made = FakeStream()
-    made.manifest = {"tokenizer": {"sha256": ""}}
+    made.manifest = {"name": "fake", "tokenizer": {"sha256": ""}}
     return Streams([made])  # type: ignore[list-item]
 
 
