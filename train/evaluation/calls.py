@@ -135,7 +135,7 @@ def _calls(found: Any) -> list[Call]:
     name = inner.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError("a call without a name")
-    arguments = next((inner[key] for key in ("arguments", "parameters", "args") if key in inner), {})
+    arguments: Any = next((inner[key] for key in ("arguments", "parameters", "args") if key in inner), {})
     if isinstance(arguments, str):
         arguments = json.loads(arguments) if arguments.strip() else {}
     if not isinstance(arguments, dict):
