@@ -1,6 +1,6 @@
 """What the loader and the account of what entered cost a training step, beside steps on tokens that are on the device already.
 
-    python -m tests.bench.loader_step [DATA] [--steps 12] [--hidden 256] [--layers 6]
+    python -m tests.bench.loader_step [DATA] [--steps 8] [--hidden 128] [--layers 4]
 
 A real mixture (texts of DATA, Mistral's tokenizer, rows of 2,048 tokens), the trainer's own reading, forward and backward pass, optimizer
 and receipt, in turns with the same steps on rows read before. Medians; one thread on a CPU, the default device elsewhere. The issue asks
@@ -30,7 +30,7 @@ from train.receipt import Receipt, Watch, evidence
 from train.streams import open_streams
 from train.sums import Tally
 
-LENGTH, ROWS = 2048, 8  # of a step
+LENGTH, ROWS = 2048, 2  # of a step
 
 
 def timed(device: torch.device, work: Callable[..., Any], *given: Any) -> tuple[float, Any]:
@@ -44,9 +44,9 @@ def timed(device: torch.device, work: Callable[..., Any], *given: Any) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?", default=os.environ.get("VESKI_TEST_DATA", "../shared/data"), type=Path)
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
     asked = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
