@@ -6,7 +6,9 @@ arguments, same rows. A prompt is a task and one to three instructions that do n
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -261,3 +263,17 @@ def _said(kind: str, given: Drawn, language: str) -> str:
         for key, value in given.items()
     }  # fmt: skip
     return PHRASES[language][kind].format(**shown, options=" / ".join(FIXED[language]["options"]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """python -m train.evaluation.ifeval_prompts N [LANGUAGE] [SEED]: JSON lines on standard output."""
+    if not 1 <= len(arguments) <= 3 or not all(a.isdigit() for a in (arguments[0], *arguments[2:])):
+        sys.stderr.write(f"{main.__doc__}\n")
+        return 2
+    for row in prompts(int(arguments[0]), *arguments[1:2], *map(int, arguments[2:])):
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

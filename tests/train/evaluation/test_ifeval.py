@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import types
@@ -233,3 +234,10 @@ def test_instructions_that_exclude_each_other():
     assert ifeval_prompts.go_together(["punctuation:no_comma", "detectable_format:title", "length_constraints:number_words"])
     with pytest.raises(CurateError, match="no phrasings"):
         ifeval_prompts.prompts(1, "fi")
+
+
+def test_prompts_as_a_file(capsys):
+    assert ifeval_prompts.main(["3", "et", "7"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows == ifeval_prompts.prompts(3, "et", 7)
+    assert ifeval_prompts.main(["three"]) == 2 and "N [LANGUAGE] [SEED]" in capsys.readouterr().err
