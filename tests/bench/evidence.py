@@ -34,6 +34,7 @@ COMMANDS = {
     "plan": [sys.executable, "-m", "tests.bench.plan"],
     "mixture_scale": [sys.executable, "-m", "tests.bench.mixture_scale"],
     "verify": [sys.executable, "-m", "tests.bench.verify"],
+    "evaluation": [sys.executable, "-m", "tests.bench.evaluation"],
     "selection_scale": [sys.executable, "-m", "tests.bench.selection_scale"],
     "signals": [sys.executable, "-m", "tests.bench.signals"],
     "against_datatrove": [sys.executable, "-m", "tests.signals.test_against_datatrove"],
@@ -63,6 +64,8 @@ COMMANDS = {
     "readers": [sys.executable, "-m", "tests.bench.readers"],
     "code_and_math": [sys.executable, "-m", "tests.bench.code_lane"],
     "road": [sys.executable, "-m", "tests.bench.road"],
+    "bootstrap": [sys.executable, "-m", "tests.bench.bootstrap"],
+    "gate": [sys.executable, "-m", "tests.bench.gate"],
     "trainer_memory": [sys.executable, "-m", "tests.bench.trainer_memory"],
 }
 

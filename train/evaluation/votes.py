@@ -194,15 +194,16 @@ def place(votes: Sequence[Vote], judge: str = "", seed: int = 0) -> Place:
 def table(found: Outcome) -> str:
     lines = [
         f"{found.n_votes} votes on {found.n_voted} of {found.n_pairs} pairs"
-        + (f"; {found.n_equal} more pairs had equal answers and were not asked about" if found.n_equal else "")
+        + (f"; {found.n_equal} more with equal answers were not asked about" if found.n_equal else "")
         + (f"; {found.n_skipped} times a judge could not say" if found.n_skipped else "")
         + (f"; {found.n_replaced} votes were replaced by a later one" if found.n_replaced else ""),
         "", "win rate (ties are half a win; 95 % interval over prompts)",
     ]  # fmt: skip
-    width = max((len(_versus(rate)) for rate in found.rates), default=0)
+    shown = [rate for rate in found.rates if not rate.other or (-rate.rate.value, rate.model) < (rate.rate.value - 1, rate.other)]
+    width = max((len(_versus(rate)) for rate in shown), default=0)
     lines += [
         f"  {_versus(rate):<{width}}  {_interval(rate.rate)}  {rate.wins} won, {rate.ties} tied, {rate.losses} lost{_sure(rate.rate)}"
-        for rate in found.rates
+        for rate in shown
     ]
     lines += ["", "agreement (kappa: 0 is chance, 1 is always)"]
     lines += [f"  {_agreement(one)}" for one in found.agreement] or ["  one judge: not measured"]
