@@ -7,6 +7,7 @@ list that comes back, and the caller decides what that means.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -50,7 +51,7 @@ def namespaces() -> bool:
     if libc.unshare(flags) != 0:
         return False
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "w") as file:
+        with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:  # without a map the code is nobody: as good
             file.write(text)
     if child := os.fork():
         _watch(child)
@@ -75,14 +76,13 @@ def read_only(folder: str, n_bytes: int) -> bool:
     private, no_suid_no_dev = 0x44000, 0x6  # MS_REC | MS_PRIVATE; MS_NOSUID | MS_NODEV
     if libc.mount(b"none", b"/", None, private, None) or libc.mount(b"tmpfs", folder.encode(), b"tmpfs", no_suid_no_dev, options):
         return False
+    os.chdir(folder)  # the new file system, whatever else is refused
     at_fdcwd, recursive, rdonly, nosuid, mount_setattr = -100, 0x8000, 1, 2, 442
     set_ = struct.pack("4Q", rdonly | nosuid, 0, 0, 0)
     clear = struct.pack("4Q", 0, rdonly, 0, 0)
     if libc.syscall(mount_setattr, at_fdcwd, b"/", recursive, set_, len(set_)):
         return False
-    done = libc.syscall(mount_setattr, at_fdcwd, folder.encode(), 0, clear, len(clear)) == 0
-    os.chdir(folder)
-    return done
+    return libc.syscall(mount_setattr, at_fdcwd, folder.encode(), 0, clear, len(clear)) == 0
 
 
 def landlock(folder: str, readable: list[str]) -> bool:
