@@ -1,7 +1,7 @@
 """The run file: YAML in, a checked `RunFile` out.
 
 Every mistake is one CurateError naming file, line and key, before torch is loaded. Paths start where the command runs.
-May import curate.errors, curate.recipe, curate.units, train.schedule (the names of curves).
+May import curate.errors, curate.recipe, curate.units, train.schedule (the names of curves), train.evaluation.rules.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from curate.errors import CurateError
 from curate.recipe import Strict, Where, validate
 from curate.recipe.files import apply_set, load_extended
 from curate.recipe.strict import read_quantity
 from curate.units import Quantity
+from train.evaluation.rules import checked
 from train.schedule import Kind, Shape
 
 Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio", "mlflow"]
@@ -40,6 +41,7 @@ def _one_or_many(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+Rules = Annotated[dict[str, str], AfterValidator(checked)]  # of a gate
 
 
 class ModelSpec(Strict):
@@ -147,9 +149,7 @@ class Evaluate(Strict):
     roots: dict[str, str] = Field(default_factory=dict)  # of the suite
     limit: Annotated[int, Field(ge=1)] | None = None  # items of every task
     batch: int = Field(default=8, ge=1)
-    gate: dict[str, str] = Field(
-        default_factory=dict
-    )  # rules: what may change by how much from step 0 on; a failed one ends the run
+    gate: Rules = Field(default_factory=dict)  # what may change by how much from step 0 on; a failed rule ends the run
 
     @model_validator(mode="after")
     def _of_suite(self) -> Evaluate:

@@ -151,7 +151,7 @@ def _pairs(
         draw.shuffle(swaps)
         for item, swap in zip(found, swaps, strict=True):
             order = names[::-1] if swap else names
-            texts = [answers[name][item]["answers"][0] for name in order]
+            texts = [answers[name][item]["answers"][0].strip() for name in order]  # spaces would tell the model
             pairs.append(Pair(_id(seed, names, item), item, first[item]["prompt"], (texts[0], texts[1]), (order[0], order[1])))
     draw.shuffle(pairs)
     return pairs, equal, n_other

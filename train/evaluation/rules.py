@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from curate.errors import CurateError, nearest
-from curate.recipe.files import load_yaml
+from curate.recipe.files import CurateErrorValue, load_yaml
 
 Unit = Literal["%", "points", ""]
 Ask = Literal["value", "surely", "proven"]
@@ -74,6 +74,17 @@ def parse_rules(rules: Mapping[str, object], where: str = "gate") -> list[Rule]:
     if not rules:
         raise CurateError("a gate without rules stops nothing", where=where, allowed="NAME: RULE; " + FORMS)
     return [parse(name, text, f"{where}.{name}") for name, text in rules.items()]
+
+
+def checked(rules: dict[str, str]) -> dict[str, str]:
+    """For run files: the same rules, or the mistake on its way through pydantic. Whether a name is measured only results can tell."""
+    for name, text in rules.items():
+        try:
+            parse(name, text)
+        except CurateError as error:
+            error.what = f"{name}: {error.what}"
+            raise CurateErrorValue(error) from None
+    return rules
 
 
 def read_rules(path: Path) -> list[Rule]:

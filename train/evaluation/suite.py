@@ -22,7 +22,7 @@ from curate.errors import CurateError, nearest
 from curate.recipe import Strict, Where, validate
 from curate.recipe.files import apply_set, load_extended
 from curate.store import canonical_json
-from train.config import Names
+from train.config import Names, Rules
 
 Kind = Literal["bits_per_byte", "multiple_choice", "generate", "translate", "ifeval", "code", "math", "calls", "gec", "multiloko"]
 GENERATED = ("generate", "translate", "ifeval", "code", "math", "calls", "gec", "multiloko")
@@ -202,7 +202,7 @@ class Subject(Strict):
 
 class GateSpec(Strict):
     before: str  # a folder of results
-    rules: dict[str, str] = Field(min_length=1)
+    rules: Rules = Field(min_length=1)
 
 
 class EvaluationRun(Strict):

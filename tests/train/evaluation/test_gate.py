@@ -9,12 +9,14 @@ import pytest
 
 from curate.errors import CurateError
 from tests import command
+from train.config import load_run
 from train.evaluation import metrics
 from train.evaluation.bootstrap import estimate
 from train.evaluation.gate import Results, check
 from train.evaluation.results import write_tables
 from train.evaluation.rules import from_options, is_less_better, parse, parse_rules, read_rules
 from train.evaluation.scoring import measure
+from train.evaluation.suite import load_evaluation
 
 
 def answers(right: int, n: int = 100, task: str = "xcopa_et") -> list[dict]:
@@ -97,6 +99,22 @@ def test_options_and_files(tmp_path):
     (tmp_path / "rules.yaml").write_text('# \nen_bits_per_byte: "2 %"\n')
     with pytest.raises(CurateError, match=r"rules.yaml:2"):
         read_rules(tmp_path / "rules.yaml")
+
+
+def test_run_files_are_refused_before_anything_is_trained(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "method: cpt\nname: x\nmanifest: m.json\nmodel: {init: {model_type: llama}}\nglobal_batch: 128 tokens\nschedule: {peak_lr: 1.0e-3}\n"
+        'save: {to: x}\nevaluate:\n  suite: suite.yaml\n  gate: {en_bits_per_byte: "2 %"}\n'
+    )
+    with pytest.raises(CurateError, match=r"run.yaml:10: evaluate.gate: en_bits_per_byte: a change needs its sign"):
+        load_run(path)
+    path.write_text(
+        "method: evaluate\nname: x\nmodel: {init: org/name}\nsuite: suite.yaml\nto: results/x\n"
+        'gate:\n  before: results/y\n  rules:\n    xcopa_et.accuracy: "-1 pt"\n'
+    )
+    with pytest.raises(CurateError, match=r"run.yaml:8: gate.rules: xcopa_et.accuracy: a change needs its sign"):
+        load_evaluation(path)
 
 
 def test_every_metric_that_suites_can_ask_for_has_a_side():
