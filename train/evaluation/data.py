@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,20 @@ def read(data: Data, fields: Mapping[str, str], file: Callable[[str], Path]) -> 
         raise CurateError(
             "a task without items", where=origin, found=f"{len(rows)} rows, none where {data.where}" if rows else "no rows"
         )
-    return Items([_item(row, number, fields, origin) for number, row in kept], origin, sha256, data.eval_set or name)
+    return Items(_apart([_item(row, number, fields, origin) for number, row in kept]), origin, sha256, data.eval_set or name)
+
+
+def _apart(rows: list[Item]) -> list[Item]:
+    """Ids are what items of two evaluations are paired by: those that stand twice get their place in the set besides."""
+    times = Counter(row["id"] for row in rows)
+    return [row if times[row["id"]] == 1 else {**row, "id": f"{row['id']} #{row['number']}"} for row in rows]
 
 
 def _item(row: Item, number: int, fields: Mapping[str, str], origin: str) -> Item:
     added = {name: _pick(row, place, f"{origin}, row {number}") for name, place in fields.items()}
     if "id" not in added:
         added["id"] = next((str(value) for place in IDS if (value := _look(row, place)) not in (None, "")), f"#{number}")
-    return {**row, **added, "id": str(added["id"]), "number": number}
+    return {**row, **added, "id": str(added["id"]), "own_id": str(added["id"]), "number": number}
 
 
 def _look(row: Any, place: str) -> Any:
@@ -90,7 +97,13 @@ def _files(data: Data, file: Callable[[str], Path]) -> tuple[list[Item], str, st
         state.update(hashlib.sha256(content).digest())
         rows += _rows(path, content)
     names = [path.name for path in paths]
-    return rows, ", ".join(names), state.hexdigest(), names[0].partition(".")[0]
+    return rows, ", ".join(names), state.hexdigest(), _stem(names[0])
+
+
+def _stem(name: str) -> str:
+    """`estqa-train-v1.0.jsonl.zst` -> `estqa-train-v1.0`, as curate calls evaluation sets."""
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix in COMPRESSED else path.stem
 
 
 def _rows(path: Path, content: bytes) -> Iterator[Item]:

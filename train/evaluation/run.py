@@ -240,9 +240,9 @@ def _mark(items: list[Row], read: Items, found: Found, head: str, say: Say) -> N
     if read.eval_set not in found:
         say(f"{head}: the build looked for {', '.join(sorted(found))}, not for {read.eval_set} (data.eval_set: names it)")
         return
-    numbers = {row["id"]: row["number"] for row in read.rows}
+    of = {row["id"]: (row["own_id"], row["number"]) for row in read.rows}
     for item in items:
-        item["contaminated"] = is_contaminated(found, read.eval_set, item["item"], numbers[item["item"]])
+        item["contaminated"] = is_contaminated(found, read.eval_set, *of[item["item"]])
 
 
 @contextmanager
