@@ -270,7 +270,8 @@ def main(arguments: Sequence[str]) -> int:
     if not 1 <= len(arguments) <= 3 or not all(a.isdigit() for a in (arguments[0], *arguments[2:])):
         sys.stderr.write(f"{main.__doc__}\n")
         return 2
-    for row in prompts(int(arguments[0]), *arguments[1:2], *map(int, arguments[2:])):
+    language, seed = (*arguments[1:], *("et", "0")[len(arguments) - 1 :])
+    for row in prompts(int(arguments[0]), language, int(seed)):
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     return 0
 
