@@ -122,13 +122,13 @@ def _train(run: Run, scorer: Scorer, watching: Watching, stop: Stop) -> Path | N
     watching.say(_summary(run, scorer, drops))
     n, n_trained = adapt.trained(scorer)
     watching.event("start", n_parameters=n, n_trainable=n_trained)
-    if settings.model.compile:
-        compile_layers(scorer)
     steps = optimizer.build(scorer, settings, accelerator.device)
     wrapped, prepared = accelerator.prepare(scorer, steps)
     scorer, steps = accelerator.unwrap_model(wrapped), prepared.optimizer
     for said in selfcheck.check(streams, run.sizes, run.tokenizer.tokenizer, scorer, wrapped, accelerator.device):
         watching.say(said)
+    if settings.model.compile:
+        compile_layers(scorer)
     if run.last:
         run.last.load_optimizer(scorer, steps)
     watch = Watch(scorer.decoder)

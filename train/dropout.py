@@ -47,6 +47,7 @@ class RowDropout(torch.nn.Module):
         super().__init__()
         self.p, self.place, self.draws = p, place, draws
 
+    @torch.compiler.disable  # step and rows are numbers of Python: every step would be compiled anew
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.p:
             return x

@@ -197,6 +197,11 @@ def _factor(config: PretrainedConfig) -> float:
 
 
 def compile_layers(scorer: Scorer) -> None:
-    """torch.compile of each layer: one graph for all of them, compiled in seconds rather than minutes."""
+    """torch.compile of each layer: one graph for all of them, compiled in seconds rather than minutes.
+
+    After the self-check, whose rows have many lengths: beyond a limit of graphs torch goes on uncompiled and says so in its own log only
+    (8; training and measuring need fewer for each row length: with gradient and without, first layer and others, mask and none).
+    """
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     for layer in scorer.decoder.layers:
         layer.compile()
