@@ -177,7 +177,9 @@ class RunFile(Strict):
     optimizer: Optimizer = Optimizer()
     schedule: ScheduleSpec
     start_from: str | None = None  # a checkpoint of another run of the same stream: its step, weights, optimizer and receipt
-    skip: tuple[Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], ...] = ()  # rows of the stream that are not trained
+    skip: tuple[
+        Annotated[str, BeforeValidator(str), Field(pattern=r"^\d+(-\d+)?$")], ...
+    ] = ()  # rows of the stream that are not trained
     allow: Names = ()  # what may differ from the checkpoint that is gone on from, by the name its refusal gives
     stop: Stop = Stop()
     save: Save
