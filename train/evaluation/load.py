@@ -36,6 +36,7 @@ class Loaded:
     sha256: str
     dtype: str
     receipt: str | None
+    whole: torch.nn.Module | None = None  # inside a run: the model with peft's wrapper, where it has one
 
     @property
     def tokenizer_sha256(self) -> str:

@@ -192,7 +192,7 @@ def _held_out(asking: Asking, task: Task, head: str, say: Say) -> tuple[list[Row
     if found.tokenizer is None:
         raise CurateError(found.problem, where=task.name)
     limit = asking.limit_of(task)
-    scorer = Scorer(asking.loaded.model, asking.loaded.dtype)
+    scorer = Scorer(asking.loaded.whole or asking.loaded.model, asking.loaded.dtype)
     with _heard(head, min(streams.n_held_out, limit or streams.n_held_out)) as heard:
         lines = bits.held_out(scorer, streams, found.tokenizer, asking.batch, limit, heard)
     rows: list[Row] = []

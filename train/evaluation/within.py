@@ -66,7 +66,7 @@ def _asking(
     asked, dtype = settings.evaluate, settings.model.dtype
     tokenizer = open_tokenizer(found.files[0].parent)
     name = f"{settings.name} after step {step}"
-    loaded = Loaded(scorer.causal, tokenizer, name, weights_sha256(scorer.causal), dtype, receipt_of(receipt, step))
+    loaded = Loaded(scorer.causal, tokenizer, name, weights_sha256(scorer.causal), dtype, receipt_of(receipt, step), scorer.model)
     return room.Asking(
         loaded, suite, suite.tasks, folder_of(settings, step), settings.model, asked.roots, asked.limit, settings.seed, asked.batch,
         opened=(streams, found),

@@ -22,7 +22,7 @@ kind: cpt
 name: small
 roots: {raw: RAW, eval: EVAL}
 tokenizer: {model: MODEL, bos: per_document, eos: per_document}
-seed: 7
+seed: 1
 sources:
   web: {read: "{raw}/web.jsonl", type: text, language: et, license: {from_field: license}}
   en: {read: "{raw}/en.jsonl", type: text, language: en, license: {from_field: license}}
@@ -36,7 +36,7 @@ mixture:
     en: {from: [en], role: replay, budget: 8k tokens, max_epochs: 9}
 limits: {quarantine: 5 %}
 """
-PLANTED = (3, 17)  # items of XCOPA-et that stand in a web page
+PLANTED = (3, 17)  # items of XCOPA-et that stand in a web page each; that of 3 is trained on, that of 17 is held out
 
 
 class Small(NamedTuple):
@@ -72,7 +72,7 @@ def small(data: Path, stories: Path, xcopa: list[dict], tmp_path_factory: pytest
     (top / "eval").mkdir()
     (top / "eval" / "xcopa_et_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in xcopa[:40]))
     # in chunks that are short enough for a few held-out rows of several documents
-    rows = {"web": real.rows(data, "web", 20)[:20], "en": real.rows(data, "en", 30)[:30]}
+    rows = {"web": real.rows(data, "web", 20)[:8], "en": real.rows(data, "en", 30)[:8]}
     for number in PLANTED:
         item = xcopa[number]
         said = f"{item['premise']} {item['choice1']} {item['choice2']}"
@@ -84,7 +84,7 @@ def small(data: Path, stories: Path, xcopa: list[dict], tmp_path_factory: pytest
             }
         )
     for name, of in rows.items():
-        lines = [json.dumps({**row, "text": row["text"][:1500]}) + "\n" for row in of]
+        lines = [json.dumps({**row, "text": row["text"][:1200]}) + "\n" for row in of]
         (top / "raw" / f"{name}.jsonl").write_text("".join(lines))
     recipe = top / "small.yaml"
     recipe.write_text(RECIPE.replace("RAW", str(top / "raw")).replace("EVAL", str(top / "eval")).replace("MODEL", str(stories)))
