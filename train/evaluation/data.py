@@ -1,6 +1,6 @@
 """The items of a task: files or a dataset of the hub in; rows with `id`, in their order, and what they were read from out.
 
-Files: JSON lines, Parquet, plain text (a file is an item: {id, text}); .gz, .bz2 and .zst on top. Rows are cut at \\n only: texts hold U+2028.
+Files: JSON lines, Parquet, .m2, plain text (a file is an item: {id, text}); .gz, .bz2 and .zst on top. Rows are cut at \\n only: texts hold U+2028.
 The one home of `datasets` here. May import curate.errors, train.evaluation.suite; pyarrow.
 """
 
@@ -118,11 +118,13 @@ def _rows(path: Path, content: bytes) -> Iterator[Item]:
         yield from _parquet(path, content)
     elif suffix in (".jsonl", ".ndjson", ".json"):
         yield from _lines(path, content)
+    elif suffix == ".m2":
+        yield from _sentences(path, content)
     elif suffix in (".txt", ".md", ""):
         yield {"id": path.name, "text": _text(path, content)}
     else:
         raise CurateError(
-            "items are not read from such files", where=str(path), allowed=".jsonl, .parquet, .txt, and .gz or .zst of them"
+            "items are not read from such files", where=str(path), allowed=".jsonl, .parquet, .m2, .txt, and .gz or .zst of them"
         )
 
 
@@ -144,6 +146,13 @@ def _lines(path: Path, content: bytes) -> Iterator[Item]:
         if not isinstance(row, dict):
             raise CurateError("an item is an object", where=f"{path}:{number}", found=line[:60], allowed="one JSON object a line")
         yield row
+
+
+def _sentences(path: Path, content: bytes) -> Iterator[Item]:
+    """An .m2 file: {original, m2}, its sentence and the block that says its edits."""
+    for block in _text(path, content).replace("\r\n", "\n").split("\n\n"):
+        if block.strip():
+            yield {"original": block.strip().split("\n")[0].removeprefix("S").strip(), "m2": block.strip()}
 
 
 def _text(path: Path, content: bytes) -> str:

@@ -173,12 +173,18 @@ def _programs(task: Task, prompts: Sequence[Prompt], said: Sequence[str]) -> lis
 
 
 def _corrections(task: Task, prompts: Sequence[Prompt], said: Sequence[str]) -> list[Row]:
-    """M2 over the corrected sentences of all annotators; `gold` are those, `source` of the item is the sentence as it was written."""
+    """M2 over the corrected sentences of all annotators, which are the gold answers, or over the edits of an .m2 file, whose answers are tokens."""
     from train.evaluation import gec
 
     found = [extracted(task.extract or "first_line", text, task.language) for text in said]
-    sentences = [gec.from_corrections(prompt.item["original"], prompt.gold, texts.words) for prompt in prompts]
-    counts = gec.score(sentences, [texts.words(text or "") for text in found])
+    sentences = [
+        gec.read_m2(prompt.item["m2"], prompt.item["id"])[0]
+        if "m2" in prompt.item
+        else gec.from_corrections(prompt.item["original"], prompt.gold, texts.words)
+        for prompt in prompts
+    ]
+    cut = [str.split if "m2" in prompt.item else texts.words for prompt in prompts]
+    counts = gec.score(sentences, [of(text or "") for of, text in zip(cut, found, strict=True)])
     return [
         {"extracted": text, "score": gec.f_beta(each), "details": {"counts": list(each)}}
         for text, each in zip(found, counts, strict=True)

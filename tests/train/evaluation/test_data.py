@@ -82,3 +82,10 @@ def test_broken_files(tmp_path: Path, name: str, content: bytes, said: str) -> N
     with pytest.raises(CurateError) as error:
         items(tmp_path / name)
     assert said in str(error.value)
+
+
+def test_m2_files(tmp_path: Path) -> None:
+    (tmp_path / "a.m2").write_text("S a b\nA 0 1|||X|||c|||-|||-|||0\n\nS d\nA -1 -1|||noop|||-NONE-|||-|||-|||0\n")
+    first, second = items(tmp_path / "a.m2")
+    assert (first["original"], first["m2"].split("\n")[1][:5], first["id"]) == ("a b", "A 0 1", "#1")
+    assert second["original"] == "d"
