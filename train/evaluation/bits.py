@@ -59,7 +59,7 @@ def held_out(
     return dict(found)
 
 
-def _line(row: int, nats: float, n_bytes: int, n_tokens: int) -> Item:
+def _line(row: int, nats: float, n_bytes: float, n_tokens: float) -> Item:
     return {"item": f"held_out/{row}", "nats": float(nats), "bytes": int(n_bytes), "n_tokens": int(n_tokens)}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -104,18 +104,18 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(map(str, folders))
 
 
-def _by_task(items: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    found: dict[str, dict[str, Row]] = {}
+def _by_task(items: Sequence[Row]) -> dict[str, dict[Hashable, Row]]:
+    found: dict[str, dict[Hashable, Row]] = {}
     for item in items:
         found.setdefault(item["task"], {})[item["item"]] = item
     return found
 
 
-def _line(key: tuple[str, str], rows: Sequence[Row | None], items: Sequence[dict[str, Row]], seed: int) -> Line:
+def _line(key: tuple[str, str], rows: Sequence[Row | None], items: Sequence[dict[Hashable, Row]], seed: int) -> Line:
     scores = tuple(None if row is None else Score(row["value"], row["low"], row["high"], row["n"]) for row in rows)
     known = next(row for row in rows if row is not None)
     of = measure(key[1], known["language"])
-    changes = []
+    changes: list[Change | None] = []
     for row, own in zip(rows[1:], items[1:], strict=True):
         first = rows[0]
         if row is None or first is None:

@@ -147,7 +147,7 @@ def _translations(task: Task, prompts: Sequence[Prompt], said: Sequence[str]) ->
 
 
 def _numbers(task: Task, prompts: Sequence[Prompt], said: Sequence[str]) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for prompt, text in zip(prompts, said, strict=True):
         found = extracted(task.extract or "number", text, task.language)
         score = max((metrics.numeric_match(found, gold, task.language) for gold in prompt.gold), default=0.0) if found else 0.0
