@@ -257,3 +257,33 @@ def test_bits_per_byte_of_texts(ask, stories: Path) -> None:
         / sum(item["details"]["bytes"] for item in (first, second))
     )
     assert row["value"] == pytest.approx(of_all) and row["bos"] == "prefix: <s>"
+
+
+def test_a_chat_template_is_applied(ask, stories: Path, tmp_path: Path) -> None:
+    """Shots are turns of their own, the system's words come first, and BOS, which the template writes, stands once."""
+    model = tmp_path / "chat"
+    AutoModelForCausalLM.from_pretrained(stories).save_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(stories)
+    turns = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    tokenizer.chat_template = "{{ bos_token }}" + turns + "{% if add_generation_prompt %}[assistant]{% endif %}"
+    tokenizer.save_pretrained(model)
+    task = {**SAY, "chat": True, "shots": 1, "template": {"prompt": "{{ q }}", "answer": "{{ a }}", "system": "Be brief."}}
+    rows = [{"q": "One", "a": "1"}, {"q": "Two", "a": "2"}]
+    code, folder = ask([task], {"say": rows}, model={"init": str(model)})
+    assert code == 0
+    assert [i["prompt"].rstrip() for i in results.read_items(folder)] == [
+        "<s>[system]Be brief.[user]Two[assistant]2[user]One[assistant]", "<s>[system]Be brief.[user]One[assistant]1[user]Two[assistant]",
+    ]  # fmt: skip
+    asker = harness.Asker(load.load(Subject(init=str(model))), 2, "yes")
+    assert asker.lm.tok_encode("<s>[user]One").count(1) == 1
+    assert asker.lm.tok_batch_encode(["<s>[user]One"])[0][0].tolist().count(1) == 1
+
+
+def test_the_hub_cannot_be_reached(ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    away = {**CHOICE, "name": "away", "data": {"hub": "org/there-is-none", "config": "et", "split": "test", "revision": "abc"}}
+    code, folder = ask([away, CHOICE], {"choice": CHOICES})
+    assert code == 3 and {row["task"] for row in results.read_results(folder)} == {"choice"}
+    assert "org/there-is-none et [test] @abc: this dataset cannot be read from the hub" in capsys.readouterr().out
