@@ -32,7 +32,7 @@ FILES = {
     "et": ["et_text/aa_magazine.jsonl.zst", "et_text/wiki_et_versions.jsonl.zst", "et_text/ud_ewt_train_2022.jsonl.zst"],
     "en": ["en_text/18f_posts.jsonl.zst"],
 }
-BATCH, LENGTH, HELD_OUT = 4096, 256, 8
+BATCH, LENGTH, HELD_OUT, WINDOWS = 4096, 256, 8, 8
 RECIPE = """
 kind: cpt
 name: {name}
@@ -130,15 +130,17 @@ def train(manifest: Path, model: Path, to: Path, seed: int, peak_lr: float) -> P
 
 
 def measure(weights: Path, tokenizer: Tokenizer, held_out: dict[str, list[dict]]) -> list[dict]:
-    """Rows of items.parquet: every held-out document, of which the first LENGTH tokens."""
+    """Rows of items.parquet: every held-out document, of which the first WINDOWS windows of LENGTH tokens."""
     scorer = Scorer(AutoModelForCausalLM.from_pretrained(weights), "fp32")
     items = []
     for language, rows in held_out.items():
         for row, ids in zip(rows, tokenizer.encode_batch([row["text"] for row in rows]), strict=True):
-            tokens = torch.tensor([[tokenizer.special["bos"], *ids.tolist()]])[:, :LENGTH]
-            with torch.no_grad():
-                nats = scorer.causal(input_ids=tokens, labels=tokens).loss.item() * (tokens.shape[1] - 1)
-            n_bytes = int(tokenizer.byte_lengths[tokens[0, 1:].numpy()].sum())
+            nats, n_bytes = 0.0, 0
+            for first in range(0, min(len(ids), WINDOWS * LENGTH), LENGTH):
+                tokens = torch.tensor([[tokenizer.special["bos"], *ids[first : first + LENGTH].tolist()]])
+                with torch.no_grad():
+                    nats += scorer.causal(input_ids=tokens, labels=tokens).loss.item() * (tokens.shape[1] - 1)
+                n_bytes += int(tokenizer.byte_lengths[tokens[0, 1:].numpy()].sum())
             details = {"nats": nats, "bytes": n_bytes}
             items.append(
                 {"task": f"held_out_{language}", "item": row["id"], "language": language, "answers": [], "details": details}

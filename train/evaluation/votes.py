@@ -68,10 +68,19 @@ class Outcome:
     n_equal: int
 
     def data(self) -> dict[str, Any]:
-        return asdict(self)
+        return _plain(asdict(self))
 
     def text(self) -> str:
         return table(self)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null where nothing was measured."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def count(votes: Sequence[Vote], key: Mapping[str, Any], n_replaced: int = 0, *, seed: int = 0) -> Outcome:

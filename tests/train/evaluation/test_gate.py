@@ -79,9 +79,12 @@ def test_a_word_that_is_no_ask():
     assert error.value.allowed == "surely, proven"
 
 
-def test_no_rules():
+@pytest.mark.parametrize("none", [{}, []])
+def test_no_rules(none):
     with pytest.raises(CurateError, match="stops nothing"):
         parse_rules({})
+    with pytest.raises(CurateError, match="stops nothing"):
+        check(results(), results(), none)
 
 
 def test_options_and_files(tmp_path):
@@ -181,6 +184,24 @@ def test_points_of_scores_up_to_a_hundred():
     before, after = ([{"task": "flores", "language": "et", "metric": "chrf++", "value": v}] for v in (52.0, 50.4))
     assert status(before, after, "flores.chrf++", "-1.5 points") == "failed"
     assert status(before, after, "flores.chrf++", "-1.6 points") == "passed"
+
+
+@pytest.mark.parametrize("metric", ["chrf++", "bleu", "mcc", "macro_f1", "f1", "rouge_l"])
+def test_metrics_of_a_corpus_have_paired_intervals(metric):
+    """Half of the answers get worse: the fall and its interval are below zero; the same answers twice are no change."""
+    words = ["mets on suvel roheline", "taevas sai hommikul siniseks", "lumi oli eile valge", "päike paistab täna kaua"]
+
+    def side(spoilt: int) -> Results:
+        items = [
+            {"task": "t", "item": str(i), "language": "et", "gold": [words[i % 4]], "answers": ["x"], "details": {},
+             "extracted": words[(i + (i < spoilt)) % 4]} for i in range(40)
+        ]  # fmt: skip
+        return Results([row(items, metric)], items)
+
+    (line,) = check(side(0), side(20), {f"t.{metric}": "-1 point, surely"}).lines
+    assert line.status == "failed" and line.low < line.change < line.high < 0
+    (line,) = check(side(20), side(20), {f"t.{metric}": "-0 points"}).lines
+    assert (line.status, line.change) == ("passed", 0)
 
 
 def test_a_language_means_all_its_texts():

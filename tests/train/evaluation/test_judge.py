@@ -258,7 +258,11 @@ def test_the_commands(three, tmp_path):
     data = json.loads(
         command.curate("train", "judge", "import", tmp_path / "out.key.json", tmp_path / "votes.jsonl", "--json").stdout
     )
-    assert data["n_votes"] == 20
+    assert data["n_votes"] == 20 and data["places"][0]["n_reversed"] is None
+    rows = [{**row, "judge": name, "vote": "tie"} for row in rows for name in ("Ann", "Jüri")]
+    (tmp_path / "ties.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = command.curate("train", "judge", "import", tmp_path / "out.key.json", tmp_path / "ties.jsonl", "--json")
+    assert "NaN" not in done.stdout and json.loads(done.stdout)["agreement"][0]["kappa"]["value"] is None
     done = command.curate("train", "judge", "export", str(three["base"]), str(three["cpt"]), "--to", tmp_path / "other")
     assert done.returncode == 2 and "NAME=RESULTS" in done.stderr
 
@@ -351,6 +355,16 @@ def test_an_endpoint_judges_every_pair_in_both_orders(three, spec, tmp_path):
     outcome = votes.count(judge.read_votes([tmp_path / "votes.jsonl"], key)[0], key)
     assert [(r.model, r.rate.value) for r in outcome.rates] == [("base", 0.0), ("cpt", 1.0)]
     assert outcome.places[0].first.value == 0.5 and outcome.places[0].n_both == 20 and outcome.places[0].n_reversed == 0
+
+
+def test_the_command_asks_and_tells_no_key(three, spec, tmp_path):
+    judge.export({name: three[name] for name in ("base", "cpt")}, tmp_path / "out", limit=3)
+    done = command.curate("train", "judge", "ask", tmp_path / "out", spec, "--to", tmp_path / "votes.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "3 pairs asked in both orders" in done.stdout and "secret" not in done.stdout + done.stderr
+    Endpoint.script = [401]
+    done = command.curate("train", "judge", "ask", tmp_path / "out", spec, "--to", tmp_path / "other.jsonl")
+    assert done.returncode == 1 and "401" in done.stderr and "***" in done.stderr and "secret" not in done.stderr
 
 
 def test_votes_go_on_where_they_stopped(three, spec, tmp_path):
