@@ -18,6 +18,7 @@ from train.config import RunFile
 from train.evaluation import run as room
 from train.evaluation.gate import check
 from train.evaluation.load import Loaded, open_tokenizer, receipt_of, weights_sha256
+from train.evaluation.rules import parse_rules
 from train.evaluation.suite import Suite, load_suite
 from train.model import Scorer
 from train.streams import Streams
@@ -76,9 +77,17 @@ def _asking(
 def judge(settings: RunFile, step: int, say: Say) -> None:
     """The gate, where there is one: results after this step beside those of step 0. Raises CurateError where a rule fails."""
     rules, before, after = settings.evaluate.gate, folder_of(settings, 0), folder_of(settings, step)
-    if not rules or step == 0 or not (after / "results.parquet").is_file():
+    if not rules or step == 0:
         return
-    verdict = check(before, after, rules, seed=settings.seed)
+    has_first = (before / "results.parquet").is_file()
+    if not has_first and not all(rule.side for rule in parse_rules(rules)):
+        raise CurateError(
+            "the gate compares with step 0, of which there are no results", where="evaluate.gate", found=f"no {before}",
+            next=f"curate train evaluate RUN.yaml of the first model, with --set to={before}; or rules that are bounds (>=, <=)",
+        )  # fmt: skip
+    if not (after / "results.parquet").is_file():
+        return
+    verdict = check(before if has_first else None, after, rules, seed=settings.seed)
     say(verdict.text())
     if verdict.failed:
         raise CurateError(

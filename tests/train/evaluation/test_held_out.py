@@ -130,6 +130,17 @@ def test_the_gate_ends_a_run(tmp_path: Path, small: Small) -> None:
     assert last(tmp_path / "shut").name == "step-000004"
 
 
+def test_a_gate_that_comes_later(tmp_path: Path, small: Small) -> None:
+    """A run that goes on with a gate, but was not asked at step 0: said before it trains on. A bound needs no step 0."""
+    assert cpt.run(run_file(tmp_path, small, "later", stop={"after": "2 steps"})) == 0
+    evaluate = {"suite": str(suite_of(tmp_path, small)), "gate": {"et_bits_per_byte": "+2 %"}}
+    path = run_file(tmp_path, small, "later", evaluate=evaluate)
+    with pytest.raises(CurateError, match="compares with step 0") as error:
+        cpt.run(path)
+    assert "evaluations/step-000000" in error.value.next and last(tmp_path / "later").name == "step-000002"
+    assert cpt.run(path, ["evaluate.gate={held.language.et.bits_per_byte: <= 20}"]) == 0
+
+
 def test_adapters(tmp_path: Path, small: Small) -> None:
     """A checkpoint of adapters is put over the model that it was trained on, and measures as it did inside the run."""
     suite = suite_of(tmp_path, small)
