@@ -95,7 +95,7 @@ def check(
 ) -> Verdict:  # fmt: skip
     """`before` may be None where every rule is a bound. Raises CurateError for names and rules that make no sense."""
     first, second = _results(before), _results(after)
-    asked = rules if rules and not isinstance(rules, Mapping) else parse_rules(dict(rules))  # none at all: an error
+    asked = parse_rules(rules) if isinstance(rules, Mapping) else list(rules) or parse_rules({})  # none at all: an error
     lines = []
     for rule in asked:
         rows = (first.named(rule.name), second.named(rule.name))
