@@ -254,7 +254,9 @@ def document_row(source: Source, fields: dict[str, Any], file: RawFile, member: 
         if messages is None:
             text = repair(text)
         else:
-            messages = [map_said(m, lambda text, before: text if before else repair(text)) for m in messages]  # arguments are code
+            messages = [
+                map_said(m, lambda text, before: text if before else repair(text)) for m in messages
+            ]  # arguments are code
             text = chat_text(messages)
     is_repaired = text != fields["text"] or fields.get(
         "is_repaired", False

@@ -107,7 +107,8 @@ def _rows_of(path: Path, manifest: dict[str, Any], where: str) -> int:
         raise CurateError("this is no receipt of a run", where=str(path), found=repr(error)) from error
     if manifest["roots"]["stream"] not in streams:
         raise CurateError(
-            "this receipt is of another stream than the manifest", where=f"{where}.receipt", found=f"stream root {', '.join(stream[:8] for stream in streams)}",
+            "this receipt is of another stream than the manifest", where=f"{where}.receipt",
+            found=f"stream root {', '.join(stream[:8] for stream in streams)}",
             allowed=f"stream root {manifest['roots']['stream'][:8]}",
         )  # fmt: skip
     if receipt.get("differences"):

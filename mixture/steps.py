@@ -117,7 +117,11 @@ def _of_run(manifest: dict, path: Path) -> tuple[Any, str]:
     if "global_batch" not in data:
         raise CurateError("this is not a run file: it has no global_batch", where=str(path), allowed=ALLOWED)
     theirs = Path(str(data.get("manifest", "")))
-    if "roots" in manifest and theirs.is_file() and (root := read_manifest(theirs)["roots"]["stream"]) != manifest["roots"]["stream"]:
+    if (
+        "roots" in manifest
+        and theirs.is_file()
+        and (root := read_manifest(theirs)["roots"]["stream"]) != manifest["roots"]["stream"]
+    ):
         raise CurateError(
             "this run trains from another stream", where=where.get(("manifest",), str(path)),
             found=f"{theirs}, stream root {root[:8]}", allowed=f"stream root {manifest['roots']['stream'][:8]}",

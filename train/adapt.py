@@ -5,7 +5,6 @@ Adapters by peft. May import curate.errors, train.config; torch, peft, transform
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -41,14 +40,13 @@ def _freeze(model: torch.nn.Module, how: Full) -> None:
                     "this pattern fits no parameter", where=f"adapt.full.{key}", found=pattern,
                     allowed=f"such as {names[0]}, model.layers.0.*",
                 )  # fmt: skip
-    wanted: Callable[[str], bool] = lambda name: (
-        (  # noqa: E731
-            not how.train_only or any(fnmatchcase(name, p) for p in how.train_only)
-        )
-        and not any(fnmatchcase(name, p) for p in how.freeze)
-    )
+
+    def is_wanted(name: str) -> bool:
+        is_chosen = not how.train_only or any(fnmatchcase(name, p) for p in how.train_only)
+        return is_chosen and not any(fnmatchcase(name, p) for p in how.freeze)
+
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(wanted(name))
+        parameter.requires_grad_(is_wanted(name))
     if not any(p.requires_grad for p in model.parameters()):
         raise CurateError("all weights are frozen", where="adapt.full", allowed="a freeze list that leaves something to train")
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 
-
 OPTIMIZER = -2  # in the place of a row; -1 is a row that only fills a batch
 
 

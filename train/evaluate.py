@@ -31,7 +31,8 @@ class HeldOut:
         mine = list(range(rank, self.n_rows, world))
         rows = [streams.held_out(j) for j in mine]
         self.parts = [collate(rows[s : s + size], mine[s : s + size]) for s in range(0, len(rows), size)]
-        self.n_passes = -(-(-(-self.n_rows // world)) // size)
+        most = -(-self.n_rows // world)  # rows of a rank
+        self.n_passes = -(-most // size)
 
     def measure(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, dict[str, float]]:
         """Per component {loss (nats per token), bits_per_byte, tokens}; components without held-out rows are left out."""

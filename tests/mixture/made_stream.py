@@ -134,6 +134,8 @@ def _manifest(phases, rows, held, marks, root, held_out_length) -> dict:
     return {
         "schema_version": 1, "kind": "cpt", "name": "made", "tool_versions": {}, "recipe_sha256": "", "seed": 0,
         "roots": {"stream": root}, "tokenizer": tokenizer, "phases": stated,
-        "components": [{"name": name, "languages": _spoken(rows, c), "phases": realised[name]} for c, name in enumerate(COMPONENTS)], "held_out": held_out,
-        "stream_checkpoints": marks, "outputs": [], "lineage": [],
+        "components": [
+            {"name": name, "languages": _spoken(rows, c), "phases": realised[name]} for c, name in enumerate(COMPONENTS)
+        ],
+        "held_out": held_out, "stream_checkpoints": marks, "outputs": [], "lineage": [],
     }  # fmt: skip
