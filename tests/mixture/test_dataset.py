@@ -44,7 +44,8 @@ def test_labels_at_their_own_token():
     """Two chunks and padding; the first goes on in another row, and the label of its last token has no place here."""
     batch = Batch(
         input_ids=np.array([[5, 6, 7, 8, 9, 0]], np.uint32), labels=np.array([[6, 7, 42, 9, -100, -100]]),
-        position_ids=np.array([[0, 1, 2, 0, 1, 0]], np.int32), document=np.array([[0, 0, 0, 1, 1, -1]], np.int32), language=np.array([[0, 0, 0, 0, 0, -1]], np.int16),
+        position_ids=np.array([[0, 1, 2, 0, 1, 0]], np.int32), document=np.array([[0, 0, 0, 1, 1, -1]], np.int32),
+        language=np.array([[0, 0, 0, 0, 0, -1]], np.int16),
         n_tokens=np.array([5]), n_loss_tokens=np.array([4]), component=np.array([0]), row_hash=[b""],
     )  # fmt: skip
     from mixture.dataset import unshifted
