@@ -146,8 +146,8 @@ def _check_disk(root: Path, todo: Sequence[Remote]) -> None:
 
 
 def _part_size(target: Path) -> int:
-    part = _part_of(target)
-    return part.stat().st_size if part.exists() else 0
+    found = _stat(_part_of(target))
+    return found.st_size if found else 0
 
 
 def _fetch_all(
@@ -327,9 +327,18 @@ def _own(part: Path) -> Iterator[BinaryIO]:
     while True:
         with open(part, "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):  # not published meanwhile
+            there = _stat(part)
+            if there and os.path.samestat(there, os.fstat(file.fileno())):  # not published meanwhile
                 yield file
                 return
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """In one call: between asking whether a .part exists and how large it is, another fetch may publish it."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _publish(part: Path, target: Path, sha256: str) -> None:
