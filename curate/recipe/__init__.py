@@ -20,6 +20,7 @@ import yaml
 from curate.errors import CurateError, nearest
 from curate.recipe.copies import Copies
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
+from curate.recipe.kinds import check_kind, fill_loss
 from curate.recipe.miniature import Miniature
 from curate.recipe.miniature import check as check_miniature
 from curate.recipe.mixture import Component, Condition, Continue, Group, Mixture, Phase, Policy
@@ -196,6 +197,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     expand_phases(data)
     _expand_copies(data, sets, base, where, path)
     expand_templates(data.get("sources"), lambda name, place: preset(name, base, place))
+    fill_loss(data)
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
     dedup, decontaminate = data.get("dedup") or {}, data.get("decontaminate") or {}
@@ -451,6 +453,7 @@ def _check_names(recipe: Recipe, where: Where, file: Path) -> None:
     if taken := sorted(set(recipe.dedup.against) & set(recipe.sources)):
         raise CurateError(f"dedup.against and sources both have {taken[0]!r}", where=where.get(("dedup", "against"), str(file)))
     check_mixture(recipe.mixture, recipe.sources, lambda *at: _place(where, at, file))
+    check_kind(recipe.kind, recipe.sources, recipe.mixture, lambda *at: _place(where, at, file))
     if recipe.miniature is not None:
         check_mixture(recipe.miniature.of, recipe.sources, lambda *at: _place(where, ("miniature", "of", *at[1:]), file))
         check_miniature(recipe.mixture, recipe.miniature)

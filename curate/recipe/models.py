@@ -274,7 +274,7 @@ class Limits(Strict):
 
 
 class RecipeModel(Strict):
-    kind: Literal["cpt"]
+    kind: Literal["cpt", "sft", "preference"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     roots: dict[str, str] = {}
     tokenizer: TokenizerSpec
