@@ -322,17 +322,22 @@ def _target(task: Task) -> Callable[[Item], Any]:
         return lambda item: ""
     render = _rendered(answer, task.name)
 
+    def given(item: Item) -> Any:
+        """A field's value, or a template's text. A name is never taken for the answer itself where an item lacks the field."""
+        if "{" in answer:
+            return render(item)
+        if item.get(answer) in (None, []):
+            raise CurateError(
+                "this item has no right answer", where=f"{task.name}, item {item['id']}", found=f"no {answer}",
+                allowed=", ".join(key for key in item if key.isidentifier()),
+            )  # fmt: skip
+        return item[answer]
+
     def target(item: Item) -> Any:
+        found = given(item)
         if task.kind != "multiple_choice":
-            found = item.get(answer)
-            return (
-                [str(one) for one in found]
-                if isinstance(found, list) and found
-                else str(found)
-                if found not in (None, [])
-                else render(item)
-            )
-        text, choices = (str(item[answer]) if answer in item else render(item)), _choices(task)(item)
+            return [str(one) for one in found] if isinstance(found, list) else str(found)
+        text, choices = str(found), _choices(task)(item)
         if text in choices and not text.strip().isdigit():
             return choices.index(text)
         if not text.strip().isdigit() or int(text) >= len(choices):

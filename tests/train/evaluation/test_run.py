@@ -287,3 +287,12 @@ def test_the_hub_cannot_be_reached(ask, monkeypatch: pytest.MonkeyPatch, capsys:
     code, folder = ask([away, CHOICE], {"choice": CHOICES})
     assert code == 3 and {row["task"] for row in results.read_results(folder)} == {"choice"}
     assert "org/there-is-none et [test] @abc: this dataset cannot be read from the hub" in capsys.readouterr().out
+
+
+def test_an_item_without_its_right_answer_is_named_and_never_scored_against_the_fields_name(ask, capsys) -> None:
+    task = {**SAY, "template": {"prompt": "{{ q }}", "answer": "gold"}}
+    items = [{"id": "one", "q": "Once", "gold": "upon"}, {"id": "two", "q": "gold"}]
+    code, folder = ask([task, CHOICE], {"say": items, "choice": CHOICES})
+    said = capsys.readouterr().out
+    assert code == 3 and "this item has no right answer" in said and "item two" in said and "no gold" in said
+    assert {row["task"] for row in results.read_results(folder)} == {"choice"}
