@@ -1,0 +1,1 @@
+"""Rows of both matrices for a new vocabulary. Nothing is imported here, so that `config` stays light."""
