@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -201,15 +201,23 @@ class RunFile(Strict):
         return [range(int(first), int(last or first) + 1) for first, _, last in pairs]
 
 
+AnyRun = TypeVar("AnyRun", bound=RunFile)
+
+
 def load_run(path: Path, sets: Sequence[str] = ()) -> RunFile:
     """Read a run file (`extends:` works as in recipes), with `key=value` settings on top of it."""
+    return read_run(path, sets, RunFile)
+
+
+def read_run(path: Path, sets: Sequence[str], kind: type[AnyRun]) -> AnyRun:
+    """The same for a method whose file has more keys."""
     path = Path(path)
     data, where = load_extended(path)
     for assignment in sets:
         apply_set(data, assignment)
         key = assignment.partition("=")[0]
         where[tuple(key.split("."))] = f"--set {key}"
-    run = validate(RunFile, data, where, path)
+    run = validate(kind, data, where, path)
     _check_files(run, where, path)
     return run
 
