@@ -65,6 +65,11 @@ def _check_sharded(accelerator: Accelerator, settings: RunFile) -> None:
         raise CurateError(
             "sharding is FSDP2's", found="FSDP1", allowed="fsdp_version: 2", next="accelerate to-fsdp2 --config_file FILE"
         )
+    if settings.evaluate.suite is not None:
+        raise CurateError(
+            "a suite is not asked of a model that is divided among processes", where="evaluate.suite",
+            next="leave it out here and evaluate the checkpoints: curate train evaluate RUN.yaml",
+        )  # fmt: skip
     if plugin.cpu_ram_efficient_loading:
         raise CurateError(
             "every process reads the model itself",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from curate.errors import CurateError
 from tests.train.conftest import TINY, optimizer_state, weights
 from tests.train.sharded import CONFIG, environment
 from tests.train.test_cpt import stop_after
 from tests.train.test_ranks import torchrun
-from train import cpt
+from train import cpt, processes
+from train.config import Evaluate, load_run
 
 RunFile = Callable[..., Path]
 MODEL = {"init": {**TINY, "attention_dropout": 0.0}, "seed": 1}
@@ -66,3 +69,14 @@ def test_the_shipped_config_says_fsdp2() -> None:
     said = environment(CONFIG)
     assert said["ACCELERATE_USE_FSDP"] == "true" and said["FSDP_VERSION"] == "2"
     assert said["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP" and said["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"
+
+
+def test_a_suite_inside_is_refused_before_the_model_is_read(run_file: RunFile) -> None:
+    """What a process is started with is enough to know: no process has read weights yet."""
+    plugin = SimpleNamespace(cpu_ram_efficient_loading=False, activation_checkpointing=False)
+    accelerator: Any = SimpleNamespace(is_fsdp2=True, state=SimpleNamespace(fsdp_plugin=plugin))
+    plain = load_run(run_file("plain"))
+    processes._check_sharded(accelerator, plain)
+    asked = plain.model_copy(update={"evaluate": Evaluate(suite="recipes/eval/et-quick.yaml")})
+    with pytest.raises(CurateError, match="a suite is not asked of a model that is divided"):
+        processes._check_sharded(accelerator, asked)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch.distributed.fsdp import FSDPModule
 
 from curate.errors import CurateError
 from train.checkpoint import name_of
@@ -47,11 +46,6 @@ def measure(
     suite: Suite, settings: RunFile, scorer: Scorer, accelerator: Accelerator, streams: Streams, found: Found, receipt: dict, step: int, say: Say
 ) -> None:  # fmt: skip
     """Every process calls this; the main one asks. The model is left in the mode it was in."""
-    if any(isinstance(module, FSDPModule) for module in scorer.modules()):
-        raise CurateError(
-            "a suite is not asked of a model that is divided among processes", where="evaluate.suite",
-            next="leave it out here and evaluate the checkpoints: curate train evaluate RUN.yaml",
-        )  # fmt: skip
     was_training = scorer.training
     if accelerator.is_main_process:
         asking = _asking(suite, settings, scorer, streams, found, receipt, step)
