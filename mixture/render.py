@@ -29,6 +29,10 @@ CHANCE = {"lipsum"}
 PRIVATE_USE = range(0xF0000, 0xFFFFE)  # plane 15: where the two fence characters are looked for
 
 
+class TemplateRefuses(CurateError):
+    """The template raised an exception of its own: two users in a row, say."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """One conversation as the model will see it. Positions are characters of `text`, half-open."""
@@ -54,9 +58,11 @@ class ChatTemplate:
         names = sorted(self.tokenizer.controls, key=len, reverse=True)
         self._controls = re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
-    def render(self, messages: list[dict[str, Any]], where: str = "", tools: str | None = None) -> Rendered:
+    def render(
+        self, messages: list[dict[str, Any]], where: str = "", tools: str | None = None, *, is_open: bool = False
+    ) -> Rendered:
         """One conversation, [{role, content, tool_calls?, ...}], and its tools as JSON text of a list. `where` names the document in errors
-        (the template refused it, or would leave its tool calls out)."""
+        (the template refused it, or would leave its tool calls out). `is_open`: as a prompt, up to where the assistant begins."""
         from jinja2.exceptions import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -77,10 +83,11 @@ class ChatTemplate:
                 tools=_fenced(given, self._controls, fence),
                 chat_template=self.source,
                 return_assistant_tokens_mask=True,
+                add_generation_prompt=is_open,
                 **special,
             )
         except TemplateError as error:
-            raise CurateError("the chat template refuses this conversation", where=where, found=str(error)) from error
+            raise TemplateRefuses("the chat template refuses this conversation", where=where, found=str(error)) from error
         return self._unfenced(text, spans, fence)
 
     def _unfenced(self, text: str, spans: list[tuple[int, int]], fence: tuple[str, str]) -> Rendered:
