@@ -3,7 +3,7 @@
 The template is rendered by transformers' own Jinja environment, with its `{% generation %}` spans. What the template writes may
 be a control token; what a user wrote never is: special strings inside messages are fenced by two characters the conversation does
 not hold, before the template sees them, and encoded as plain text.
-Imports errors and mixture.tokenizer; the only home of transformers and jinja2 in mixture.
+Imports errors, mixture.chat and mixture.tokenizer; the only home of transformers and jinja2 in mixture.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import CurateError
+from mixture.chat import SHIPPED, shipped_as
 from mixture.tokenizer import Tokenizer
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it would warn that there is no torch, which nobody needs here
@@ -160,7 +161,7 @@ def load_template(tokenizer: Tokenizer, loss: str) -> ChatTemplate:
     """The tokenizer's chat template, checked before the first document.
 
     Raises CurateError where there is none, it does not parse, it prints the date or draws lots (the same conversation would give
-    other tokens tomorrow), or loss "assistant" finds no generation markers.
+    other tokens tomorrow), loss "assistant" finds no generation markers, or one of ours finds its special tokens missing.
     """
     from jinja2 import nodes
     from jinja2.exceptions import TemplateSyntaxError
@@ -191,9 +192,24 @@ def load_template(tokenizer: Tokenizer, loss: str) -> ChatTemplate:
         raise CurateError(
             "loss: assistant needs to know what the assistant wrote", where=where, found="no {% generation %} markers",
             allowed="{% generation %}...{% endgeneration %} around the assistant's text and its end-of-turn token",
-            next="save a copy with the markers and name it: tokenizer: {chat_template: FILE.jinja}",
+            next=f"name one of ours: tokenizer: {{chat_template: {' | '.join(SHIPPED)}}}, or a copy with the markers: FILE.jinja",
         )  # fmt: skip
+    _check_tokens(tokenizer, source, where)
     return ChatTemplate(source, tokenizer, loss)
+
+
+def _check_tokens(tokenizer: Tokenizer, source: str, where: str) -> None:
+    """A template of ours needs its family's special tokens: as plain text they would end no turn."""
+    if (ours := shipped_as(source)) is None:
+        return
+    missing = [name for name in ours.tokens if name not in tokenizer.controls]
+    missing += [f"a {role} token" for role in ours.roles if tokenizer.special_strings[role] is None]
+    if missing:
+        raise CurateError(
+            "the tokenizer lacks special tokens of its chat template", where=where, found=f"no {', '.join(missing)}",
+            allowed=f"a tokenizer in which {', '.join((*ours.tokens, *ours.roles))} are special tokens",
+            next="name the template of the tokenizer's family, or add the tokens first: docs/alignment.md",
+        )  # fmt: skip
 
 
 def encode(tokenizer: Tokenizer, rendered: Rendered) -> np.ndarray:

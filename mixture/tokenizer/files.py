@@ -3,7 +3,7 @@
 A local folder, a bare tokenizer.json or tokenizer.model, or a hub id with a pinned commit. Reads JSON and text only, with no
 tokenizer library. The files are read directly instead of through AutoTokenizer: that would import torch wherever it is installed
 (8 s per worker against 0.2 s), and refuses folders that hold nothing but vocab.json and merges.txt.
-Imports errors and the recipe's TokenizerSpec.
+Imports errors, the recipe's TokenizerSpec and mixture.chat.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from curate.errors import CurateError
 from curate.recipe import TokenizerSpec
+from mixture.chat import SHIPPED
 
 Kind = Literal["tokenizers", "vocab_merges", "sentencepiece"]
 
@@ -115,10 +116,15 @@ def _declared(config: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:
 
 
 def _template(spec: TokenizerSpec, resolve: Callable[[str], Path], folder: Path, config: dict[str, Any]) -> str | None:
+    if spec.chat_template in SHIPPED:
+        return SHIPPED[spec.chat_template].source
     if spec.chat_template is not None:
         path = resolve(spec.chat_template)
         if not path.is_file():
-            raise CurateError("no such chat template", where="tokenizer.chat_template", found=str(path))
+            raise CurateError(
+                "no such chat template", where="tokenizer.chat_template", found=str(path),
+                allowed=f"one of ours ({', '.join(SHIPPED)}) or a file",
+            )  # fmt: skip
         return path.read_text(encoding="utf-8")
     if (path := folder / "chat_template.jinja").is_file():
         return path.read_text(encoding="utf-8")
