@@ -796,6 +796,20 @@ def train_export(
     _show(data.data(), data.text(), as_json)
 
 
+@train_app.command("chain")
+def train_chain(
+    chain: Annotated[Path, typer.Argument(metavar="CHAIN.yaml", help="A chain file, e.g. recipes/train/quickstart-chain.yaml")],
+    sets: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check every file, list the stages, do nothing.")] = False,
+) -> None:
+    """Stages from vocabulary to evaluation, one after the other; the same command goes on. Ends with a failed stage's or gate's exit code."""
+    try:
+        from train.chain import run as room
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(room.run(chain, sets or [], dry_run=dry_run))
+
+
 @train_app.command("gate")
 def train_gate(
     before: Annotated[Path, typer.Argument(help="A folder of results: of the model that is to be kept.")],
