@@ -810,6 +810,22 @@ def train_chain(
     sys.exit(room.run(chain, sets or [], dry_run=dry_run))
 
 
+@train_app.command("merge")
+def train_merge(
+    run: Annotated[Path, typer.Argument(help="A run file with method: merge, e.g. recipes/train/et-chat-vector.yaml")],
+    sets: Sets = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check shapes, vocabularies, numbers, memory and disk; write nothing.")
+    ] = False,
+) -> None:
+    """Weight arithmetic without training: a + lambda (b - c), block by block from the disk. Exit code 3: a task of the sweep could not be run."""
+    try:
+        from train.merge import run as room
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(room.run(run, sets or [], dry_run=dry_run))
+
+
 @train_app.command("gate")
 def train_gate(
     before: Annotated[Path, typer.Argument(help="A folder of results: of the model that is to be kept.")],

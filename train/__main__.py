@@ -8,25 +8,24 @@ import sys
 
 from curate.errors import CurateError
 
-ROOMS = {  # method -> the module whose `run(file, sets)` does it
+METHODS = {
     "cpt": "train.cpt",
     "evaluate": "train.evaluation.run",
-    "chain": "train.chain.run",
-}
+    "merge": "train.merge.run",
+}  # method -> the module whose run() it is
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="train", description="The same as: curate train METHOD RUN.yaml")
-    parser.add_argument("method", choices=list(ROOMS))
+    parser.add_argument("method", choices=list(METHODS))
     parser.add_argument("run_file", metavar="RUN.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets", help="over the run file")
     arguments = parser.parse_args()
     try:
-        code: int = importlib.import_module(ROOMS[arguments.method]).run(arguments.run_file, arguments.sets)
+        return int(importlib.import_module(METHODS[arguments.method]).run(arguments.run_file, arguments.sets))
     except CurateError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return code
 
 
 if __name__ == "__main__":

@@ -138,6 +138,13 @@ class Tokenizer:
             return int(self._inner.vocab_size())
         return max(self._inner.get_vocab(with_added_tokens=True).values()) + 1
 
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Token, as the vocabulary writes it, -> id; added tokens too."""
+        if self._is_sentencepiece:
+            return {self._inner.id_to_piece(i): i for i in range(len(self._inner))}
+        return dict(self._inner.get_vocab(with_added_tokens=True))
+
     @property
     def dtype(self) -> np.dtype:
         """uint16 up to 65 536 ids, else uint32: datatrove's rule, little-endian."""

@@ -1,0 +1,1 @@
+"""Weight arithmetic on folders of models: a + lambda (b - c), read and written block by block."""
