@@ -22,7 +22,10 @@ CONTRACT = {
 }
 
 # words, sentences and languages of generated text are those of curated text
-OF_TEXTS = {"train.evaluation.texts": ("curate.text", "curate.langid", "curate.signals")}
+OF_TEXTS = {
+    "train.evaluation.texts": ("curate.text", "curate.langid", "curate.signals"),
+    "train.vocab.init.words": ("curate.models.fasttext_files",),
+}
 
 # third-party library -> the modules that may import it (prefixes)
 HOMES = {
@@ -30,6 +33,7 @@ HOMES = {
     "accelerate": ("train",),
     "safetensors": ("train",),
     "deepspeed": ("train.zero",),
+    "trl": ("train.sft", "train.dpo"),
     "pynvml": ("train.watch.energy",),
     "rich": ("curate", "train.watch.screen"),
     "typer": ("curate.cli",),
@@ -40,7 +44,14 @@ HOMES = {
     "datatrove": ("curate.text.tokenizers", "curate.engine", "curate.signals.datatrove_filter", "curate.sources.web.extractors"),
     "multiprocess": ("curate.engine",),
     "numba": ("curate.jit",),
-    "pydantic": ("curate.recipe", "train.config", "train.evaluation.suite", "train.merge.config", "train.chain"),
+    "pydantic": (
+        "curate.recipe",
+        "train.config",
+        "train.evaluation.suite",
+        "train.vocab.init.config",
+        "train.merge.config",
+        "train.chain",
+    ),
     "yaml": ("curate.recipe", "curate.signals.code.parsing", "curate.sources.readers.markdown"),
     "tree_sitter": ("curate.signals.code.grammars",),
     "fasttext": ("curate.models.fasttext_files",),

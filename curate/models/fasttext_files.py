@@ -1,4 +1,4 @@
-"""The only module that knows fasttext: a model's file in, labels and probabilities of texts out; training files in, a model out.
+"""The only module that knows fasttext: a model's file in, labels, probabilities or word vectors out; training texts in, a model out.
 
 A text is handed over as DCLM does (mlfoundations/dclm, fasttext enrichers): stripped, its lines joined by spaces, whole.
 Imports errors.
@@ -12,7 +12,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from curate.errors import CurateError
 
 PREFIX = "__label__"
+END = "</s>"  # the word that fastText puts at the end of each line
 _MAGIC = 793712314  # FastText::FASTTEXT_FILEFORMAT_MAGIC_INT32
 _CENTROIDS = 256  # of a product quantizer
 
@@ -71,32 +72,58 @@ def label_scores(texts: Sequence[str], path: Path, label: str) -> tuple[np.ndarr
 
 
 def train(lines: Sequence[tuple[str, str]], out: Path, parameters: dict[str, Any]) -> None:
-    """Write the model trained on (label, text) pairs, in their order, to `out`; `parameters` as fasttext.train_supervised names them.
+    """Write the model trained on (label, text) pairs, in their order, to `out`; `parameters` as fasttext.train_supervised names them."""
+    given = (
+        f"{PREFIX}{label} {one_line(text).replace(PREFIX, ' ')}" for label, text in lines
+    )  # a label in the text would be read as one
+    _train_apart("supervised", given, out, parameters, "a lower --lr, or another --seed")
 
-    One thread and a process of its own, in which new memory is zero: fastText 0.9.2 with one thread fills only a tenth of its
+
+def train_vectors(lines: Iterable[str], out: Path, parameters: dict[str, Any]) -> None:
+    """Write word vectors trained on lines of words, in their order, to `out`; `parameters` as fasttext.train_unsupervised names them."""
+    _train_apart("unsupervised", lines, out, parameters, "more text, or a lower min_count")
+
+
+def word_vectors(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(words, how often each was seen (n,) int64, vectors (n, d) float32) of a model, most frequent first, without fastText's end of line."""
+    model = load(path)
+    words, counts = model.get_words(include_freq=True, on_unicode_error="replace")
+    kept = [i for i, word in enumerate(words) if word != END]
+    vectors = [np.asarray(model.get_word_vector(words[i]), np.float32) for i in kept]
+    shape = (len(kept), model.get_dimension())
+    return [words[i] for i in kept], np.asarray(counts, np.int64)[kept], np.array(vectors, np.float32).reshape(shape)
+
+
+def vector(word: str, path: Path) -> np.ndarray:
+    """(d,) float32, from its n-grams where the word was not seen; zeros where it has none."""
+    return np.asarray(load(path).get_word_vector(word), np.float32)
+
+
+def _train_apart(kind: str, lines: Iterable[str], out: Path, parameters: dict[str, Any], remedy: str) -> None:
+    """One thread and a process of its own, in which new memory is zero: fastText 0.9.2 with one thread fills only a tenth of its
     input matrix and reads the rest as malloc left it, so that two trainings in one process differ, or end in NaN.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     source = out.with_name(f".{out.name}.train.txt")
     try:
         with open(source, "w", encoding="utf-8", newline="\n") as file:
-            for label, text in lines:  # a label in the text would be read as one
-                file.write(f"{PREFIX}{label} {one_line(text).replace(PREFIX, ' ')}\n")
-        job = {"input": str(source), "out": str(out), "parameters": parameters}
+            file.writelines(f"{line}\n" for line in lines)
+        job = {"kind": kind, "input": str(source), "out": str(out), "parameters": parameters}
         zeroed = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1024", "MALLOC_PERTURB_": "255"}
         command = [sys.executable, "-m", "curate.models.fasttext_files", json.dumps(job)]
         done = subprocess.run(command, env=zeroed, capture_output=True, text=True, check=False)
     finally:
         source.unlink(missing_ok=True)
     if done.returncode:
-        told = done.stderr.strip().split("\n")[-1]
-        raise CurateError("fastText could not train", where=str(out), found=told, next="a lower --lr, or another --seed")
+        told = (done.stderr.strip() or "no message").split("\n")[-1]
+        raise CurateError("fastText could not train", where=str(out), found=told, next=remedy)
 
 
 def _train(job: dict[str, Any]) -> None:
     import fasttext
 
-    model = fasttext.train_supervised(input=job["input"], thread=1, verbose=0, **job["parameters"])
+    train_it = fasttext.train_supervised if job["kind"] == "supervised" else fasttext.train_unsupervised
+    model = train_it(input=job["input"], thread=1, verbose=0, **job["parameters"])
     partial = f"{job['out']}.partial"
     model.save_model(partial)
     os.replace(partial, job["out"])

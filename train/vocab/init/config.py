@@ -16,11 +16,11 @@ OF_TEXT = (
 
 
 class Vectors(Strict):
-    """Static vectors by fastText (CBOW); the defaults are FOCUS's (deepfocus 1.0.1, FOCUS())."""
+    """Static vectors by fastText (CBOW). What is left out is the papers' code's: 3 epochs and 10 times for tokens, 20 and 5 for words."""
 
     dim: int = Field(default=100, ge=1)
-    epochs: int = Field(default=3, ge=1)
-    min_count: int = Field(default=10, ge=1)  # a token or word that is rarer has no vector
+    epochs: int | None = Field(default=None, ge=1)
+    min_count: int | None = Field(default=None, ge=1)  # a token or word that is rarer has no vector
     negatives: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
 
