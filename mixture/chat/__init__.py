@@ -28,10 +28,17 @@ class Shipped:
 
 
 LLAMA = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+MISTRAL = ("[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]")
 
 SHIPPED = {
     "llama3": Shipped("llama3.jinja", LLAMA, ("bos",)),
+    "llama3.1": Shipped("llama3.1.jinja", LLAMA, ("bos",)),
+    "llama3.2": Shipped("llama3.1.jinja", LLAMA, ("bos",)),  # theirs differ in the date alone, and ours is fixed
     "chatml": Shipped("chatml.jinja", ("<|im_start|>", "<|im_end|>")),
+    "gemma": Shipped("gemma.jinja", ("<start_of_turn>", "<end_of_turn>"), ("bos",)),
+    "mistral": Shipped("mistral.jinja", MISTRAL, ("bos", "eos")),
+    "mistral-v1": Shipped("mistral-v1.jinja", (), ("bos", "eos")),
+    "alpaca": Shipped("alpaca.jinja", (), ("eos",)),
 }
 
 
