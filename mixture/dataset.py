@@ -8,7 +8,7 @@ shifted already), which also have the token after a chunk that goes on in anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,18 +137,31 @@ def for_datasets(batches: Batches) -> datasets.Dataset:
     remove_unused_columns=False, train_sampling_strategy="sequential", shuffle_dataset=False), with batches of all ranks together
     (rank and world left out) and per_device_train_batch_size = batches.batch_size, trains exactly the steps.
     """
+    items = [item for batch in batches for item in batch]
+    return read_when_asked(items, _Read(batches.rows))
+
+
+def read_when_asked(items: Sequence[int], read: Callable[[Sequence[int]], dict[str, list[Any]]]) -> datasets.Dataset:
+    """A Hugging Face dataset that has an item for each of `items`; `read` (picklable) gives the columns of those that are asked for."""
     import datasets
 
-    items = [item for batch in batches for item in batch]
-    return datasets.Dataset.from_dict({"item": items}).with_transform(_Read(batches.rows))
+    return datasets.Dataset.from_dict({"item": items}).with_transform(_Asked(read))
+
+
+class _Asked:
+    def __init__(self, read: Callable[[Sequence[int]], dict[str, list[Any]]]) -> None:
+        self.read = read
+
+    def __call__(self, asked: dict[str, list[int]]) -> dict[str, list[Any]]:
+        return self.read(asked["item"])
 
 
 class _Read:
-    """A column of items -> columns of rows. A class because a `datasets` transform is pickled for worker processes."""
+    """Items -> columns of rows. A class because a `datasets` transform is pickled for worker processes."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def __call__(self, asked: dict[str, list[int]]) -> dict[str, list[Any]]:
-        found = self.rows.__getitems__(asked["item"])
+    def __call__(self, items: Sequence[int]) -> dict[str, list[Any]]:
+        found = self.rows.__getitems__(items)
         return {name: [row[name] for row in found] for name in self.rows.columns}

@@ -10,6 +10,7 @@ from curate.errors import CurateError
 
 METHODS = {
     "cpt": "train.cpt",
+    "sft": "train.sft",
     "evaluate": "train.evaluation.run",
     "merge": "train.merge.run",
 }  # method -> the module whose run() it is

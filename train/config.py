@@ -165,7 +165,7 @@ class Track(Strict):
 
 
 class RunFile(Strict):
-    method: Literal["cpt"]
+    method: Literal["cpt", "sft"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     manifest: Names  # one, or several that are trained one after the other
     model: ModelSpec
@@ -204,8 +204,8 @@ class RunFile(Strict):
 AnyRun = TypeVar("AnyRun", bound=RunFile)
 
 
-def load_run(path: Path, sets: Sequence[str] = ()) -> RunFile:
-    """Read a run file (`extends:` works as in recipes), with `key=value` settings on top of it."""
+def load_run(path: Path, sets: Sequence[str] = (), methods: Sequence[str] = ()) -> RunFile:
+    """Read a run file (`extends:` works as in recipes), with `key=value` settings on top of it. `methods`: those that may be asked."""
     return read_run(path, sets, RunFile)
 
 
