@@ -740,6 +740,19 @@ def train_cpt(
     sys.exit(cpt.run(run, sets or []))
 
 
+@train_app.command("sft")
+def train_sft(
+    run: Annotated[Path, typer.Argument(help="A run file, e.g. recipes/train/llammas-sft.yaml")],
+    sets: Sets = None,
+) -> None:
+    """Supervised fine-tuning on conversations, from a manifest; the same command resumes."""
+    try:
+        from train import sft
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(sft.run(run, sets or []))
+
+
 @train_app.command("evaluate")
 def train_evaluate(
     run: Annotated[Path, typer.Argument(help="A run file with method: evaluate")],
@@ -751,6 +764,21 @@ def train_evaluate(
     except ModuleNotFoundError as error:
         raise _needs_train(error) from None
     sys.exit(room.run(run, sets or []))
+
+
+@train_app.command("vocab")
+def train_vocab(
+    run: Annotated[Path, typer.Argument(help="A run file with method: vocab, e.g. recipes/train/et-vocab-extend.yaml")],
+    sets: Sets = None,
+) -> None:
+    """Fertility of a tokenizer on your text; train, extend, replace or trim it, with rows for a model."""
+    try:
+        from train.vocab import run as room
+
+        code = room.run(run, sets or [])
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(code)
 
 
 @train_app.command("compare")

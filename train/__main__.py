@@ -13,6 +13,7 @@ METHODS = {
     "sft": "train.sft",
     "evaluate": "train.evaluation.run",
     "merge": "train.merge.run",
+    "vocab": "train.vocab.run",
 }  # method -> the module whose run() it is
 
 

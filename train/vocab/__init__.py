@@ -1,0 +1,1 @@
+"""Another vocabulary for a model: its tokenizer, and the rows of its matrices."""
