@@ -24,6 +24,7 @@ from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import Stage, Store, canonical_json, digest
 from mixture.cuts import ShardCuts
+from mixture.probe import probed
 from mixture.render import ChatTemplate, load_template, tools_of
 from mixture.token_files import TokenShards, close_shard, token_writer
 from mixture.token_reuse import find_known
@@ -63,7 +64,7 @@ def check(recipe: Recipe) -> Tokenizer:
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
     for source in recipe.sources.values():
         if source.is_conversation:
-            load_template(tokenizer, source.loss)
+            probed(load_template(tokenizer, source.loss), recipe.tokenizer)
         elif source.loss == "assistant":
             raise CurateError(
                 "loss: assistant is for conversations", where=f"sources.{source.name}", found=f"type: {source.type}",
