@@ -67,8 +67,23 @@ CUTS = pa.schema([*SPANS, ("replacement", pa.string()), ("n_documents", pa.int64
 
 TOKENS = pa.schema([("id", ID), ("token_start", pa.int64()), ("n_tokens", pa.int64()), ("n_loss_tokens", pa.int64())])
 
+# Of a shard of preferences, a row for every row of TOKENS. A pair's tokens are prompt, chosen, prompt, rejected; one that cannot be
+# trained on has no tokens, and `refused` says why. `margin`: by how much chosen is better, where the row says so.
+PAIRS = pa.schema([
+    ("id", ID), *((f"n_{part}_tokens", pa.int64()) for part in ("prompt", "chosen", "rejected")),
+    ("margin", pa.float64()), ("refused", pa.string()),
+])  # fmt: skip
+
 # The components that a tokenized document matches, in recipe order: in a phase it belongs to the first of them that the phase has.
 MEMBERS = pa.schema([("source", pa.string()), ("id", ID), ("components", pa.list_(pa.string()))])
+
+# What a build does not train on of documents that a component would have, by source (recipe order), then id: `action` dropped, the
+# whole document, or cut, what is behind `n_kept_tokens`. `length` is what was compared with `sequence_length`: of a pair its longer
+# conversation, else n_tokens. reason: longer_than_sequence, nothing_to_learn (in what a cut leaves), or why a pair is refused.
+LEFT_OUT = pa.schema([
+    ("source", pa.string()), ("id", ID), ("component", pa.string()), ("action", pa.string()), ("reason", pa.string()),
+    ("n_tokens", pa.int64()), ("n_kept_tokens", pa.int64()), ("length", pa.int64()), ("sequence_length", pa.int64()),
+])  # fmt: skip
 
 SELECTION = pa.schema([
     ("phase", pa.string()), ("component", pa.string()), ("source", pa.string()), ("id", ID), ("pass", pa.int32()),

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mixture import budget, kernels
-from mixture.selection import Coded, Documents, Part, State
+from mixture.selection import Coded, Documents, Part, State, whole_of
 from mixture.sequences import Layout
 
-STATES = ("kept", "selected", "over_budget", "held_out", "no_component")
+STATES = ("kept", "selected", "over_budget", "held_out", "no_component", "left_out")
 
 
 class Membership(NamedTuple):
@@ -143,13 +143,17 @@ def _by_value(column: Coded, layout: Layout, own: np.ndarray) -> np.ndarray:
     return _sum(column.code[layout.document[own]], layout.length[own], len(column.values) + 1)
 
 
-def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
-            plans: Sequence[budget.Plan]) -> dict:  # fmt: skip
+def summary(
+    manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray, left: np.ndarray, counts: Counts,
+    parts: Sequence[Sequence[Part]], plans: Sequence[budget.Plan],
+) -> dict:  # fmt: skip
     """components: [{name, role, requested, to_train, share, unique, epochs, cap, padding_share, unavoidable_padding_share}], tokens over
     all phases (`requested` only where every phase counts tokens, `epochs` in the last phase that has it);
     phases: [{name, unit, requested, realised, tokens, sequences, padding_tokens, bent, binding, longer_rows}];
     total: {requested, to_train, unique, sequences, padding_tokens, padding_share}; held_out_tokens; stream_root;
-    token_shard_bytes; documents: {source: {kept, selected, over_budget, held_out, no_component}}; checks: [{check, left, right}]."""
+    token_shard_bytes; documents: {source: {kept, selected, over_budget, held_out, no_component, left_out}}; checks: [{check, left, right}].
+
+    `left`: the documents that are left out (overlong.py)."""
     stated = manifest["phases"]
     total = sum(p["budget"]["tokens"] for p in stated)
     in_tokens = all(p["budget"]["unit"] == "tokens" for p in stated)
@@ -165,7 +169,7 @@ def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray,
             "padding_share": sum(p["padding_tokens"] for p, _ in own) / filled,
             "unavoidable_padding_share": sum(p["unavoidable_padding_tokens"] for p, _ in own) / filled,
         })  # fmt: skip
-    by_source = states(docs, home, counts)
+    by_source = states(docs, home, left, counts)
     phases = [
         {
             "name": p["name"], "unit": p["budget"]["unit"], "requested": p["budget"]["requested"], "realised": p["budget"]["realised"],
@@ -185,26 +189,32 @@ def summary(manifest: dict, docs: Documents, home: np.ndarray, held: np.ndarray,
         },
         "held_out_tokens": sum(manifest["held_out"]["tokens"].values()), "stream_root": manifest["roots"]["stream"],
         "token_shard_bytes": sum(shards), "documents": by_source,
-        "checks": checks(manifest, docs, held, counts, parts, plans, by_source),
+        "checks": checks(manifest, docs, held, left, counts, parts, plans, by_source),
     }  # fmt: skip
 
 
-def states(docs: Documents, home: np.ndarray, counts: Counts) -> dict[str, dict[str, int]]:
-    """Per source, documents in each of the four states, every one by its own condition. `home`: the component of each, -1 in none."""
-    found = np.zeros((len(docs.sources), len(STATES)), np.int64)
-    kernels.count_states(docs.source, home, counts.is_used, counts.is_held, found)
+def states(docs: Documents, home: np.ndarray, left: np.ndarray, counts: Counts) -> dict[str, dict[str, int]]:
+    """Per source, documents in each of the five states, every one by its own condition. `home`: the component of each, -1 in none."""
+    found = np.zeros((len(docs.sources), len(STATES) - 1), np.int64)
+    columns = [docs.source, home, counts.is_used, counts.is_held]
+    if left.any():
+        columns = [column[~left] for column in columns]
+    kernels.count_states(*columns, found)
+    out = np.bincount(docs.source[left], minlength=len(docs.sources))
+    found = np.column_stack((found, out))
+    found[:, 0] += out  # kept are all of them
     return {source: dict(zip(STATES, row, strict=True)) for source, row in zip(docs.sources, found.tolist(), strict=True)}
 
 
 def checks(
-    manifest: dict, docs: Documents, held: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
+    manifest: dict, docs: Documents, held: np.ndarray, left: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
     plans: Sequence[budget.Plan], by_source: dict,
 ) -> list[dict]:  # fmt: skip
     """[{check, left, right}]: every pair must be equal."""
     found: list[tuple[str, int, int]] = []
     for source, s in by_source.items():
-        kinds = s["selected"] + s["over_budget"] + s["held_out"] + s["no_component"]
-        found.append((f"{source}: kept = selected + over budget + held out + in no component", s["kept"], kinds))
+        kinds = s["selected"] + s["over_budget"] + s["held_out"] + s["no_component"] + s["left_out"]
+        found.append((f"{source}: kept = selected + over budget + held out + in no component + left out", s["kept"], kinds))
     for f, (phase, plan, now) in enumerate(zip(manifest["phases"], plans, counts.phases, strict=True)):
         title, unit = phase["name"], phase["budget"]["unit"]
         for part in parts[f]:
@@ -213,13 +223,21 @@ def checks(
             name, own = f"{title}, {docs.components[c]}", now.members[c]
             in_passes = [p for p in phase["packing"]["passes"] if p["component"] == docs.components[c]]
             found += [
-                (f"{name}: {unit} in rows = budget", numbers["realised"], plan.targets[c]),
+                (
+                    f"{name}: {unit} in rows = budget",
+                    numbers["realised"] + _unused(part, plan, numbers["realised"], docs),
+                    plan.targets[c],
+                ),
                 (f"{name}: {unit} above the cap", max(0, numbers["realised"] - max(part.cap, 0)), 0),
                 (f"{name}: tokens by pass = tokens in rows", sum(p["tokens"] for p in in_passes), numbers["tokens"]),
                 (f"{name}: documents by uses = documents", sum(numbers["copies"].values()), numbers["documents"]),
                 (f"{name}: documents not used k or k + 1 times, given what was used before", own.out_of_step, 0),
                 (f"{name}: documents used more than ceil(max_epochs) epochs", own.above_cap, 0),
-                (f"{name}: documents cut by the budget beyond one", max(0, int(now.cut[c]) - (unit != "examples")), 0),
+                (
+                    f"{name}: documents cut by the budget beyond one",
+                    max(0, int(now.cut[c]) - (unit != "examples" and not part.is_whole)),
+                    0,
+                ),
             ]
         in_phase = [p for c in manifest["components"] for p in c["phases"] if p["phase"] == title]
         for what in ("tokens", "loss_tokens", "realised"):
@@ -234,4 +252,14 @@ def checks(
             found.append((f"{name}: tokens by bin of copies = tokens to train", sum(b["trained_tokens"] for b in by_bin), tokens))
     found.append(("documents in held-out rows = documents held out", int(counts.is_held.sum()), int(held.sum())))
     found.append(("held-out documents that are trained on", int((counts.is_used & held).sum()), 0))
+    found.append(("documents left out that stand in a row", int((left & (counts.is_used | counts.is_held)).sum()), 0))
     return [{"check": check, "left": left, "right": right} for check, left, right in found]
+
+
+def _unused(part: Part, plan: budget.Plan, realised: int, docs: Documents) -> int:
+    """What whole documents leave of a budget: less than the largest of them, else nothing."""
+    over = plan.targets[part.component] - realised
+    if not part.is_whole or over <= 0:
+        return 0
+    most = int(whole_of(docs, part.own, part.unit, part.labels).max(initial=0))
+    return over if over < most else 0

@@ -20,7 +20,7 @@ from curate.errors import CurateError
 
 
 class Phase(NamedTuple):
-    """One phase of the stream: stream indices [first_index, end), each row `sequence_length` tokens."""
+    """One phase of the stream: stream indices [first_index, end), each row `sequence_length` tokens (of pairs: at most, both of them)."""
 
     name: str
     first_index: int
@@ -44,6 +44,11 @@ class Share(NamedTuple):
         return len(self.rows) + self.n_empty
 
 
+def row_length(stated: dict) -> int:
+    """Tokens a row of a phase has room for: its sequence_length, of pairs that of both conversations together."""
+    return int(stated.get("row_length", stated["sequence_length"]))
+
+
 def phases_of(manifest: dict) -> tuple[Phase, ...]:
     """The phases, in the order of the stream; a stated `first_index` must follow from the phases before it."""
     phases: list[Phase] = []
@@ -55,7 +60,7 @@ def phases_of(manifest: dict) -> tuple[Phase, ...]:
                 "the phases of this manifest do not follow each other", where=f"phase {stated['name']}",
                 found=f"first_index {order['first_index']}", allowed=str(at), next="curate verify", exit_code=1,
             )  # fmt: skip
-        phases.append(Phase(stated["name"], at, order["n_sequences"], stated["sequence_length"]))
+        phases.append(Phase(stated["name"], at, order["n_sequences"], row_length(stated)))
         at += order["n_sequences"]
     return tuple(phases)
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from curate.manifest import SCHEMA_VERSION, write_manifest
 from curate.recipe import PhaseSpec, Recipe
 from curate.store import write_atomic
-from mixture import account, budget, licences, order, statement
+from mixture import account, budget, licences, order, overlong, statement
 from mixture.members import by_query, write_members
 from mixture.miniature import plan_miniature
 from mixture.planning import known, plan_phases, present
@@ -64,7 +64,7 @@ def plan_and_pack(
     with ThreadPoolExecutor(1) as beside:  # what needs no rows goes on beside them, then the books beside the selection
         components_root = beside.submit(statement.components_root, docs, ever, held)
         members = beside.submit(write_members, build_dir, docs, by_query(recipe))
-        layout = lay_out(trained, kept_back, [(spec.sequence_length, spec.packing) for spec in specs])
+        layout = lay_out(trained, kept_back, [(spec.row_length, spec.packing) for spec in specs])
         stream_order = _order(layout, docs.components, specs, seed)
         hashes, n_loss = write_sequences(build_dir / "sequences", layout, docs, stream_order, shards, token_bytes, progress)
         counting = beside.submit(account.count, layout, docs, n_loss, parts, caps, before.state)
@@ -73,9 +73,12 @@ def plan_and_pack(
         )
         counts = counting.result()
         members.result()
+        overlong.write(build_dir, of.left)
     stream_root, checkpoints = _stream_hash(hashes, stream_order)
     components = [
-        statement.component(c, name, recipe, docs, _without(ever(c), held), counts, parts, plans, (copies or {}).get(name))
+        statement.component(
+            c, name, recipe, docs, _without(ever(c), held), counts, parts, plans, (copies or {}).get(name), of.left
+        )
         for c, name in enumerate(docs.components)
     ]
     roots = {"components": components_root.result(), "selection": what, "order": where, "stream": stream_root}
@@ -86,6 +89,7 @@ def plan_and_pack(
         "components": components,
         "held_out": {
             "sequences": layout.n_rows - layout.n_trained, "sequence_length": specs[0].sequence_length,
+            **({"row_length": specs[0].row_length} if specs[0].packing == "single" else {}),
             "documents": {name: int(n) for name, n in zip(docs.components, counts.held_documents, strict=True)},
             "tokens": {name: int(n) for name, n in zip(docs.components, counts.held_tokens, strict=True)},
         },
@@ -93,7 +97,7 @@ def plan_and_pack(
         **({"miniature": {"share": str(recipe.miniature.share)}} if recipe.miniature else {}),
         "stream_checkpoints": checkpoints, "outputs": statement.outputs(build_dir, shards), "lineage": list(lineage),
     }  # fmt: skip
-    summary = account.summary(manifest, docs, home, held, counts, parts, plans)
+    summary = account.summary(manifest, docs, home, held, of.left.is_out, counts, parts, plans)
     if wrong := [check for check in summary["checks"] if check["left"] != check["right"]]:
         raise AssertionError(f"sums do not close, no manifest is written: {wrong}")
     write_manifest(build_dir / "manifest.json", manifest)
@@ -104,7 +108,15 @@ def _clear(build_dir: Path) -> None:
     """No manifest, no mixture: the old one stops being true now. Half-written files of a killed attempt go too."""
     (build_dir / "sequences").mkdir(parents=True, exist_ok=True)
     (build_dir / "manifest.json").unlink(missing_ok=True)
-    files = ("recipe.yaml", "manifest.json", "selection.parquet", "members.parquet", "sequences/shards.json", "sequences/*.npy")
+    files = (
+        "recipe.yaml",
+        "manifest.json",
+        "selection.parquet",
+        "members.parquet",
+        overlong.NAME,
+        "sequences/shards.json",
+        "sequences/*.npy",
+    )
     for name in files:
         for stale in build_dir.glob(str(Path(name).parent / f".{Path(name).name}.*")):
             stale.unlink()

@@ -1,7 +1,7 @@
 """Kept documents with their tokens, per source: the tables that selection and packing start from.
 
 Documents, clusters and token stages in, `selection.KEPT` tables and the list of token shards out. Nothing is read but short
-columns, and what rows say of the model that wrote them. Imports curate's store, provenance and selection.
+columns, and what rows say of the model that wrote them. Imports curate's store, pair_tokens, provenance and selection.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.store import Stage
-from mixture import provenance
-from mixture.selection import KEPT, PROVENANCE
+from mixture import pair_tokens, provenance
+from mixture.selection import KEPT, OF_PAIRS, PROVENANCE
 
 
 def kept_tables(
@@ -49,14 +49,26 @@ def kept_tables(
                 "token_start": index["token_start"], "language": rows["language"], "license": rows["license"],
                 "pattern": rows["pattern"],
             }).cast(KEPT)  # fmt: skip
-            parts.append(part.append_column("provenance", rows["provenance"]))
+            parts.append(_with_pairs(part.append_column("provenance", rows["provenance"]), tokens[source].shard_path(key)))
             shards.append(tokens[source].shard_path(key) / "tokens.ds")
         whole = pa.concat_tables(parts) if parts else KEPT.empty_table()
         if parts:
             said = provenance.without_many_seeds(whole["provenance"]).cast(PROVENANCE.type)
-            whole = whole.select(KEPT.names).append_column(PROVENANCE, said)
+            whole = whole.set_column(whole.column_names.index(PROVENANCE.name), PROVENANCE, said)
         tables[source] = whole
     return tables, shards
+
+
+def _with_pairs(part: pa.Table, shard: Path) -> pa.Table:
+    """With the columns of OF_PAIRS, where the shard holds pairs: its rows are those of its documents."""
+    if not (shard / pair_tokens.NAME).exists():
+        return part
+    pairs = pq.read_table(shard / pair_tokens.NAME)
+    if not pairs["id"].cast(pa.large_string()).equals(part["id"]):
+        raise AssertionError(f"{shard / pair_tokens.NAME} does not stand in the order of its tokens")
+    for field in OF_PAIRS:
+        part = part.append_column(field, pairs[field.name])
+    return part
 
 
 def _row_aligned(documents: Path, clusters: Path, is_written: bool) -> pa.Table:

@@ -9,6 +9,7 @@ Where this misses the goal (padding <= 0.05 % + one row, or the lower bound) a s
 bounded search can (minimum bin slack, Gupta and Ho 1999), and the better of the two is taken. Best-fit: Ding et al. 2024,
 arXiv 2404.10830.
 **Concat and chunk**, for recipes of record: documents end to end in their order, cut every L tokens; only the last row has padding.
+**Single**, for pairs: each document is a row of its own and has no padding; whoever trains on them makes batches by their lengths.
 Imports numpy and kernels.
 """
 
@@ -42,6 +43,7 @@ class Packed:
     length: np.ndarray  # int64
     position: np.ndarray  # int64: first token, counted in the row
     lower_bound: int  # rows no packing can do without
+    is_padded: bool = True
 
     @property
     def n_rows(self) -> int:
@@ -49,11 +51,11 @@ class Packed:
 
     def padding(self, capacity: int) -> int:
         """Tokens of padding in all rows."""
-        return self.n_rows * capacity - int(self.length.sum())
+        return self.n_rows * capacity - int(self.length.sum()) if self.is_padded else 0
 
     def unavoidable(self, capacity: int) -> int:
         """Tokens of padding that the lower bound proves necessary."""
-        return self.lower_bound * capacity - int(self.length.sum())
+        return self.lower_bound * capacity - int(self.length.sum()) if self.is_padded else 0
 
 
 def pack(lengths: np.ndarray, capacity: int, window: int = WINDOW) -> Packed:
@@ -92,6 +94,18 @@ def concat(lengths: np.ndarray, capacity: int) -> Packed:
     n_rows = int(-(-lengths.sum() // capacity))
     row_ptr = np.searchsorted(row, np.arange(n_rows + 1)).astype(np.int64)
     return Packed(row_ptr, item, chunk, cuts[item], first - begins[item], length, first - row * capacity, n_rows)
+
+
+def single(lengths: np.ndarray, capacity: int) -> Packed:
+    """Documents of `lengths` tokens (int64, 1 to `capacity`), a row each, in their order."""
+    lengths = _checked(lengths, capacity)
+    if lengths.size and lengths.max() > capacity:
+        raise ValueError(f"a document of {lengths.max()} tokens in rows of {capacity}")
+    n, none = lengths.size, np.zeros(lengths.size, np.int64)
+    return Packed(np.arange(n + 1), np.arange(n), none, none + 1, none, lengths, none, n, is_padded=False)
+
+
+PACKING = {"best_fit": pack, "concat": concat, "single": single}
 
 
 def _checked(lengths: np.ndarray, capacity: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Phase after phase, before anything is packed: what there is of each component, the plan, and the passes that carry it out.
 
 Kept documents with their components, the phases of a mixture and what was consumed before in; parts, plans and uses out. Imports recipe
-and mixture's budget, going_on, held_out, labels, selection.
+and mixture's budget, going_on, held_out, labels, overlong, selection.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mixture import budget, going_on
 from mixture.going_on import Before
 from mixture.held_out import hold_out
 from mixture.labels import labels
+from mixture.overlong import LeftOut, leave_out
 from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, part, passes
 
 
@@ -32,6 +33,7 @@ class Known:
     held: np.ndarray  # bool (n,): held out
     before: Before  # what earlier runs consumed
     counted: Labels | None  # which tokens are labels, where a phase counts them
+    left: LeftOut  # what no component takes, for its length or as a pair
 
 
 def known(
@@ -41,7 +43,9 @@ def known(
     """Tables (empty afterwards) and the rest as build.plan_and_pack has them."""
     specs, leaves = recipe.mixture.phase_list, recipe.mixture.leaves
     times = {name: [b["copies"] for b in given["bins"]] for name, given in copies.items()}
-    docs = documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times)
+    docs, left = leave_out(
+        documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times), recipe.mixture, shards
+    )
     counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
     before = going_on.consumed(recipe, docs, dict(tokenizer), counted is not None)
     home = docs.first_of({c for spec in specs for c in present(spec)})
@@ -51,7 +55,7 @@ def known(
         if recipe.held_out is not None:
             most, at_most = recipe.held_out.per_component.count, recipe.held_out.at_most.value
         held = hold_out(docs, home, most, at_most, recipe.seed, before.state.used > 0, before.held)
-    return Known(docs, home, held, before, counted)
+    return Known(docs, home, held, before, counted, left)
 
 
 def present(spec: PhaseSpec) -> set[int]:
@@ -89,7 +93,7 @@ def parts_of(
             continue
         own = docs.of(c, assigned)
         own = own[~held[own]] if held.any() else own
-        found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted)
+        found = part(docs, state, c, own, ask.max_epochs, spec.unit, counted, spec.packing == "single")
         stocks[c] = budget.Stock(found.unique, found.epoch, found.epoch_documents, found.cap)
         in_phase.append(found)
     return in_phase, stocks

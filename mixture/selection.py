@@ -34,6 +34,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from curate.schema import PAIRS
 from mixture import kernels, order
 from mixture.names import Names, read
 
@@ -44,6 +45,7 @@ KEPT = pa.schema([
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
 PROVENANCE = pa.field("provenance", pa.dictionary(pa.int32(), pa.string()))  # values of provenance.py; of tables that say it
+OF_PAIRS = pa.schema([*list(PAIRS)[1:]])  # columns of tables whose documents are pairs
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
 UNKNOWN = "unknown"  # language or licence of a document that states none
 BLOCK = 1 << 20  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
@@ -55,6 +57,22 @@ class Coded:
 
     values: list[str]
     code: np.ndarray  # int32 (n,), index into values, -1 where there is none
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Where pairs part (schema.PAIRS). Arrays int64 (n,), all 0 where a document is refused or no pair."""
+
+    n_prompt: np.ndarray
+    n_chosen: np.ndarray
+    n_rejected: np.ndarray
+    margin: np.ndarray  # float64, NaN where it is not known
+    refused: Coded
+
+    @property
+    def longest(self) -> np.ndarray:
+        """Tokens of the longer of both conversations."""
+        return self.n_prompt + np.maximum(self.n_chosen, self.n_rejected)
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,7 @@ class Documents:
     language: Coded
     license: Coded
     provenance: Coded
+    pairs: Pairs | None = None
 
     @property
     def n(self) -> int:
@@ -170,6 +189,7 @@ class Part:
     unique: int  # each once, in the unit
     cap: int  # what the phase can have at most, in the unit; below 0 where more was consumed
     labels: Labels | None = field(default=None, repr=False)
+    is_whole: bool = False  # no document is cut: a budget ends before the first that would pass it
 
     @property
     def epoch_documents(self) -> int:
@@ -180,16 +200,18 @@ def documents(
     tables: MutableMapping[str, pa.Table], components: Mapping[str, Sequence[str]], patterns: Sequence[Pattern],
     copies: Mapping[str, Sequence[int]] | None = None,
 ) -> Documents:  # fmt: skip
-    """Join the sources' tables (columns of KEPT). A document without tokens matches nothing.
+    """Join the sources' tables (columns of KEPT). A document without tokens matches nothing, unless it is a pair that was refused.
 
     `tables` is empty afterwards: a hundred million documents need not be there twice. `components`: name -> its sources in `from` order.
     `copies`: name -> copies of each of its bins."""
     parts, ids, sources = [], [], list(tables)
+    beside = [PROVENANCE, *(OF_PAIRS if any("n_prompt_tokens" in table.column_names for table in tables.values()) else [])]
     for source in sources:
         table = tables.pop(source)
-        says = PROVENANCE.name in table.column_names
-        said = table[PROVENANCE.name] if says else pa.nulls(len(table), PROVENANCE.type)
-        table = table.select(KEPT.names).cast(KEPT).append_column(PROVENANCE, said)
+        others = [table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type) for f in beside]
+        table = table.select(KEPT.names).cast(KEPT)
+        for field_, column in zip(beside, others, strict=True):
+            table = table.append_column(field_, column)
         own = read(table["id"])
         if not _in_order(own):  # token shards are, one after the other, so mostly nothing is to do
             by_id = np.lexsort((own.low, own.high))
@@ -202,9 +224,9 @@ def documents(
         numbers = ("n_tokens", "n_loss_tokens", "token_start", "shard", "pattern")
         n_tokens, n_loss_tokens, token_start, shard, pattern = pool.map(lambda name: _one(rows[name]), numbers)
         language, license_, said = pool.map(lambda name: _coded(rows[name]), ("language", "license", "provenance"))
-    pattern, known = pattern.astype(np.int32), list(patterns)
+    pattern, known, pairs = pattern.astype(np.int32), list(patterns), _pairs(rows) if len(beside) > 1 else None
     if n_tokens.size and n_tokens.min() < 1:
-        pattern[n_tokens < 1] = len(known)
+        pattern[(n_tokens < 1) & (pairs.refused.code < 0 if pairs is not None else True)] = len(known)
         known.append(())
     return Documents(
         sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
@@ -212,7 +234,14 @@ def documents(
         source=np.repeat(np.arange(len(sources), dtype=np.int16), [part.num_rows for part in parts]), n_tokens=n_tokens,
         n_loss_tokens=n_loss_tokens, shard=shard.astype(np.int32), token_start=token_start,
         id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=language, license=license_, provenance=said,
+        pairs=pairs,
     )  # fmt: skip
+
+
+def _pairs(rows: pa.Table) -> Pairs:
+    sizes = (rows[f"n_{part}_tokens"].fill_null(0).to_numpy() for part in ("prompt", "chosen", "rejected"))
+    margin = rows["margin"].cast(pa.float64()).fill_null(float("nan")).to_numpy()
+    return Pairs(*sizes, margin, _coded(rows["refused"].dictionary_encode()))
 
 
 def _in_order(ids: Names) -> bool:
@@ -264,8 +293,9 @@ def first_pass(copies: np.ndarray, offset: np.ndarray, per_epoch: int, due: np.n
 
 
 def part(
-    docs: Documents, state: State, component: int, own: np.ndarray, max_epochs: Fraction, unit: str, labels: Labels | None = None
-) -> Part:
+    docs: Documents, state: State, component: int, own: np.ndarray, max_epochs: Fraction, unit: str, labels: Labels | None = None,
+    is_whole: bool = False,
+) -> Part:  # fmt: skip
     """What a phase has of a component: `own` in canonical order, held-out documents left out.
 
     Its cap is the smaller of what floor(max_epochs * epoch) leaves after all that was consumed of `own`, and of what the passes below
@@ -278,11 +308,12 @@ def part(
     cut = own[state.rest[own] > 0]
     cut = cut[state.used[cut] <= most * docs.copies_of(component, cut)]
     left += int(rest_of(docs, cut, state.rest[cut], unit, labels).sum())
-    return Part(component, own, copies, unit, epoch, unique, min(int(max_epochs * epoch // 1) - taken, left), labels)
+    return Part(component, own, copies, unit, epoch, unique, min(int(max_epochs * epoch // 1) - taken, left), labels, is_whole)
 
 
 def passes(docs: Documents, state: State, part: Part, target: int, seed: int, phase: str, number: int = 0) -> list[Use]:
-    """The passes of one component in a phase (its name and number), together exactly `target` of the part's unit. Adds them to `state`."""
+    """The passes of one component in a phase (its name and number), together exactly `target` of the part's unit; of a part whose
+    documents are whole as many as it holds. Adds them to `state`."""
     name, own, copies = docs.components[part.component], part.own, part.copies
     if target > max(part.cap, 0):
         raise ValueError(f"{target} {part.unit} of {name}, which has {part.cap}")
@@ -302,8 +333,9 @@ def passes(docs: Documents, state: State, part: Part, target: int, seed: int, ph
         if members.size:
             key = order.key(seed, "documents", phase, name, str(pass_))
             use, left = _pass(docs, state, part, members, key, left, (number, part.component, pass_), is_cut)
-            state.add(use, docs, part.labels)
-            uses.append(use)
+            if use.documents.size:
+                state.add(use, docs, part.labels)
+                uses.append(use)
         pass_ += 1
     return uses
 
@@ -325,7 +357,10 @@ def _pass(
         if is_last:
             last = int(np.searchsorted(before, left))  # the first document at which the budget is reached
             documents, start, n_tokens = documents[: last + 1], start[: last + 1], n_tokens[: last + 1]
-            if over := int(before[last]) - left:
+            over = int(before[last]) - left
+            if over and part.is_whole:
+                documents, start, n_tokens = documents[:last], start[:last], n_tokens[:last]
+            elif over:
                 n_tokens[-1] -= _tail(docs, int(documents[-1]), int(start[-1]), over, part)
             left = 0
         else:

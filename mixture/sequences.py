@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from curate.schema import SELECTION
 from curate.store import digest, table_root, write_json
 from mixture.hashes import count_learned, row_hashes
-from mixture.pack import Packed, concat, pack
+from mixture.pack import PACKING, Packed
 from mixture.selection import UNKNOWN, Coded, Documents, Use
-from mixture.stream import CHUNK, expect_leaps, map_tokens
+from mixture.stream import CHUNK, PAIR, expect_leaps, map_tokens
 
 T = TypeVar("T")
 SLICE = 1 << 20  # rows of the selection made at once; part of the root's definition
@@ -80,14 +80,14 @@ class Layout:
 
 
 def lay_out(trained: Sequence[Use], held_out: Sequence[Use], phases: Sequence[tuple[int, str]]) -> Layout:
-    """Pack every use on its own: rows are pure in one phase, component and pass. `phases`: sequence_length and packing of each.
+    """Pack every use on its own: rows are pure in one phase, component and pass. `phases`: length of a row and packing of each.
 
-    `trained` stands by phase, component, pass. Held-out documents are packed best-fit into rows of the first phase's length."""
+    `trained` stands by phase, component, pass. Held-out documents are packed into rows of the first phase's length, best-fit, pairs singly."""
     uses = [*trained, *held_out]
     packed, filled = [], []
     for use in uses:
-        length, how = phases[use.phase] if use.phase >= 0 else (phases[0][0], "best_fit")
-        packed.append(pack(use.n_tokens, length) if how == "best_fit" else concat(use.n_tokens, length))
+        length, how = phases[max(use.phase, 0)]
+        packed.append(PACKING["best_fit" if use.phase < 0 and how == "concat" else how](use.n_tokens, length))
         filled.append(_filled(packed[-1], use, length))
 
     def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -146,7 +146,21 @@ def write_sequences(
     save(folder / "language.npy", of_document[layout.document])
     save(folder / "order.npy", order)
     save(folder / "row_hash.npy", hashes)
+    if docs.pairs is None:
+        (folder / "pairs.npy").unlink(missing_ok=True)
+    else:
+        save(folder / "pairs.npy", pair_records(docs, layout.document))
     return hashes, n_loss
+
+
+def pair_records(docs: Documents, documents: np.ndarray) -> np.ndarray:
+    """PAIR (n,) of these documents: in a mixture of pairs a sequence is one document."""
+    assert docs.pairs is not None
+    found = np.zeros(documents.size, PAIR)
+    for name in ("n_prompt", "n_chosen", "n_rejected", "margin"):
+        found[name] = getattr(docs.pairs, name)[documents]
+    found["id"] = np.asarray(docs.id[documents].text().to_pylist(), "S32")
+    return found
 
 
 def named_languages(column: Coded) -> tuple[list[str], np.ndarray]:

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.recipe import PhaseSpec, Recipe
 from curate.store import digest, file_sha256, read_json, table_root
-from mixture import budget, order, pack, provenance
+from mixture import budget, order, overlong, pack, provenance
 from mixture.account import Counts
+from mixture.overlong import LeftOut
 from mixture.selection import UNKNOWN, Coded, Documents, Part
 from mixture.sequences import Layout
 
@@ -28,7 +30,7 @@ GROUP = "/"  # leaves of a group are named group/leaf
 
 def component(
     c: int, name: str, recipe: Recipe, docs: Documents, own: np.ndarray, counts: Counts, parts: Sequence[Sequence[Part]],
-    plans: Sequence[budget.Plan], copies: Mapping[str, Any] | None,
+    plans: Sequence[budget.Plan], copies: Mapping[str, Any] | None, left: LeftOut | None = None,
 ) -> dict:  # fmt: skip
     """`own`: documents that are the component's in some phase; `copies`: where it has them, {by, origin, bins: [{from, copies, ...}]}."""
     asked = recipe.mixture.leaves[name]
@@ -43,8 +45,31 @@ def component(
         "licences": _by_value(docs.license, counts.licences[c]),
         **provenance.stated([*docs.provenance.values, None], counts.provenance[c].tolist()), "unique_tokens": int(docs.n_tokens[own].sum()),
         "unique_loss_tokens": int(docs.n_loss_tokens[own].sum()), "max_epochs": asked.max_epochs, **in_bins,
+        **left_out(name, recipe.mixture.overlong_of(name), overlong.limits(recipe.mixture)[c], left.table if left else None),
         "phases": [_in_phase(recipe.mixture.phase_list[f], part, counts, plans[f], f) for f, part in found],
     }  # fmt: skip
+
+
+def left_out(name: str, action: str, limit: int, table: pa.Table | None) -> dict:
+    """{overlong, left_out}: of a component whose documents are not simply split, how many were dropped and cut for which reason."""
+    if table is None:
+        return {}
+    mine = table.filter(pc.equal(table["component"], name))
+    lost = pa.table(
+        {"action": mine["action"], "reason": mine["reason"], "lost": pc.subtract(mine["n_tokens"], mine["n_kept_tokens"])}
+    )
+    rows = (
+        lost.group_by(["action", "reason"])
+        .aggregate([("lost", "sum"), ("lost", "count")])
+        .sort_by([("action", "ascending"), ("reason", "ascending")])
+    )
+    return {
+        "overlong": {"action": action, "sequence_length": limit},
+        "left_out": [
+            {"action": row["action"], "reason": row["reason"], "documents": row["lost_count"], "tokens": row["lost_sum"]}
+            for row in rows.to_pylist()
+        ],
+    }
 
 
 def _in_phase(spec: PhaseSpec, part: Part, counts: Counts, plan: budget.Plan, f: int) -> dict:
@@ -107,6 +132,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
         "rule": "ceil(length / sequence_length) chunks, sizes equal to within one token",
     },
     "concat": {"algorithm": "concat and chunk", "rule": "documents end to end in the order of the pass, cut every sequence_length tokens"},
+    "single": {"algorithm": "one pair a sequence", "rule": "a pair is whole: prompt, chosen, prompt, rejected; nothing is padded"},
 }  # fmt: skip
 
 
@@ -129,10 +155,10 @@ def phase(f: int, spec: PhaseSpec, layout: Layout, plan: budget.Plan, docs: Docu
         "budget": {
             "unit": spec.unit, "requested": spec.total.count, "realised": int(now.measured(spec.unit).sum()), "tokens": tokens,
             "loss_tokens": int(now.loss_tokens.sum()), "examples": int(now.examples.sum()),
-            "padding": n_rows * spec.sequence_length - tokens, "on_shortage": spec.on_shortage, "bent": plan.bent,
+            "padding": n_rows * spec.sequence_length - tokens if spec.packing != "single" else 0, "on_shortage": spec.on_shortage, "bent": plan.bent,
             "binding": plan.binding, "policy": spec.policy.kind, "level": None if plan.level is None else float(plan.level),
         },
-        "sequence_length": spec.sequence_length,
+        "sequence_length": spec.sequence_length, **({"row_length": spec.row_length} if spec.packing == "single" else {}),
         "packing": {
             **algorithm, "passes": by_pass,
             "cut": {
@@ -153,7 +179,7 @@ def outputs(build_dir: Path, shards: Sequence[Path]) -> list[dict]:
     """Every file the manifest stands for. Hashes of token shards come from their stage's own record where there is one."""
     base = build_dir.resolve()
     files = [base / "recipe.yaml", base / "selection.parquet"]
-    files += [base / "members.parquet"] if (base / "members.parquet").exists() else []
+    files += [path for name in ("members.parquet", overlong.NAME) if (path := base / name).exists()]
     files += [p for p in (base / "sequences").iterdir() if not p.name.startswith(".")]
     for shard in shards:
         beside = (shard.with_name(shard.name + suffix) for suffix in ("", ".index", ".metadata", ".loss"))

@@ -31,6 +31,8 @@ MAX_OPEN = 256  # token shards mapped at once
 
 # One record per chunk, in the order of selection.parquet: chunk i is described by its row `document` == i.
 CHUNK = np.dtype([("shard", "<u4"), ("start", "<u8"), ("length", "<u4"), ("document", "<u8"), ("more", "u1")])
+# One record per sequence of a mixture of pairs: tokens of the prompt and of both completions, id of the document
+PAIR = np.dtype([("n_prompt", "<u4"), ("n_chosen", "<u4"), ("n_rejected", "<u4"), ("margin", "<f8"), ("id", "S32")])
 
 
 class Row(NamedTuple):
@@ -92,6 +94,8 @@ class Stream:
         self.n_sequences: int = sum(phase.n_rows for phase in self.phases)
         self.n_held_out: int = self.manifest["held_out"]["sequences"]
         self.held_out_length: int = self.manifest["held_out"].get("sequence_length", self.phases[0].sequence_length)
+        if self.manifest["held_out"].get("row_length"):
+            self.held_out_length = self.manifest["held_out"]["row_length"]
         base = Path(manifest_path).parent
         folder = base / "sequences"
         names = ("row_ptr", "chunks", "component", "language", "order", "row_hash")
@@ -165,6 +169,20 @@ class Stream:
     def row_hash_of(self, i: int) -> bytes:
         """The stored hash of row `i` of the stream."""
         return self._hashes[int(self._order[i])].tobytes()
+
+    def hash_of_sequence(self, sequence: int) -> bytes:
+        """The stored hash of a sequence."""
+        return self._hashes[sequence].tobytes()
+
+    def labels_of(self, sequence: int) -> tuple[int, int]:
+        """Component of a sequence, and language of its first chunk."""
+        return int(self._component[sequence]), int(self._language[self._row_ptr[sequence]])
+
+    def tokens_of(self, chunk: np.void) -> np.ndarray:
+        """uint32: the tokens of one record of `chunks`."""
+        tokens, _ = self._shard(int(chunk["shard"]))
+        start = int(chunk["start"])
+        return tokens[start : start + int(chunk["length"])].astype(np.uint32)
 
     def _sequences(self, sequences: np.ndarray, length: int, n_empty: int = 0) -> Batch:
         """Sequences by number, in rows of `length`, then empty rows."""

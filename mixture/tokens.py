@@ -1,8 +1,9 @@
 """The tokenize stage: documents and decisions in, one token shard per documents shard out. The only join of text and decisions.
 
-Kept documents only, after their cuts, in the order of id: [bos] + ids + [eos]. Conversations are rendered by the chat template
-first. Text streams by Parquet row group. A document whose tokens lie in an earlier stage of the same store (same documents, same settings, other
-decisions) is copied; the result is the same to the byte. Imports engine, errors, recipe, store and mixture's cuts, render, tokenizer.
+Kept documents only, after their cuts, in the order of id: [bos] + ids + [eos]. Conversations, and in a recipe of kind preference
+pairs (pair_tokens.py), are rendered by the chat template first. Text streams by Parquet row group. A document whose tokens lie in an
+earlier stage of the same store (same documents, same settings, other decisions) is copied; the result is the same to the byte.
+Imports engine, errors, recipe, store and mixture's cuts, pair_tokens, render, tokenizer.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import pyarrow.parquet as pq
 
 from curate.engine import Task
 from curate.errors import CurateError
-from curate.recipe import Recipe
+from curate.recipe import Recipe, Source
 from curate.store import Stage, Store, canonical_json, digest
+from mixture import pair_tokens
 from mixture.cuts import ShardCuts
+from mixture.pair_tokens import PairRows
 from mixture.probe import probed
 from mixture.render import ChatTemplate, load_template, tools_of
 from mixture.token_files import TokenShards, close_shard, token_writer
@@ -54,16 +57,20 @@ class Job:
     loss: str  # "all" | "assistant"
     is_conversation: bool
     reuse_key: str
+    is_pair: bool = False
 
 
 def check(recipe: Recipe) -> Tokenizer:
     """Everything about tokenizing that can be known before the first document; returns the tokenizer.
 
-    Raises CurateError: tokenizer or template missing or unfit, loss "assistant" on a source without conversations.
+    Raises CurateError: tokenizer or template missing or unfit, loss "assistant" on a source without conversations, cuts of pairs.
     """
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
     for source in recipe.sources.values():
-        if source.is_conversation:
+        if _is_pairs(recipe, source):
+            _no_cuts(recipe, source.name)
+            probed(load_template(tokenizer, "all"), recipe.tokenizer)
+        elif source.is_conversation:
             probed(load_template(tokenizer, source.loss), recipe.tokenizer)
         elif source.loss == "assistant":
             raise CurateError(
@@ -71,6 +78,24 @@ def check(recipe: Recipe) -> Tokenizer:
                 allowed="type: conversation, or loss: all",
             )  # fmt: skip
     return tokenizer
+
+
+def _is_pairs(recipe: Recipe, source: Source) -> bool:
+    """Are this source's preferences trained on as pairs, and not as texts?"""
+    return recipe.kind == "preference" and source.type == "preference"
+
+
+def _no_cuts(recipe: Recipe, source: str) -> None:
+    """Spans are measured in the prompt with the chosen answer: cut there, the rejected one would still say it."""
+    asked = [(f"cuts.{i}", cut.sources) for i, cut in enumerate(recipe.cuts)]
+    if recipe.decontaminate and recipe.decontaminate.action == "cut":
+        asked.append(("decontaminate", recipe.decontaminate.sources))
+    for where, sources in asked:
+        if sources is None or source in sources:
+            raise CurateError(
+                "nothing is cut out of a pair: its answers are compared as they stand", where=where, found=f"source {source}",
+                allowed="sources: others, or none", next="a rule drops such a pair, and decontaminate: {action: drop_document}",
+            )  # fmt: skip
 
 
 def tasks(
@@ -102,15 +127,16 @@ def tasks(
 def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, parents: list[str]) -> tuple[Job, dict]:
     """`parents`: roots of the documents and, where there are any, of their cuts."""
     spec, kind = recipe.tokenizer, recipe.sources[source]
-    is_conversation = kind.is_conversation
+    is_conversation, is_pair = kind.is_conversation, _is_pairs(recipe, kind)
     settings: dict[str, Any] = {
         "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
-        "template_sha256": tokenizer.template_sha256 if is_conversation else None,
+        "template_sha256": tokenizer.template_sha256 if is_conversation or is_pair else None,
+        **({"pairs": pair_tokens.VERSION} if is_pair else {}),
     }  # fmt: skip
     texts = dict(zip(("documents", "cuts"), parents, strict=False))
     settings["reuse_key"] = digest(canonical_json({**settings, "version": VERSION, **texts}))
     asks = (spec.bos == "per_document", spec.eos == "per_document")
-    return Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"]), settings
+    return Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"], is_pair), settings
 
 
 def _kept_root(decisions: Stage, source: str, keys: list[str]) -> str:
@@ -129,17 +155,24 @@ def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job
     kept_ids = ids.filter(pa.array(keep))
     known = find_known(stage, key, kept_ids, job.reuse_key)
     tokenizer = _checked(open_tokenizer(job.files), source, key, job)
-    template = load_template(tokenizer, job.loss) if job.is_conversation else None
+    template = load_template(tokenizer, job.loss) if job.is_conversation or job.is_pair else None
     special = [tokenizer.special[role] if asked else None for role, asked in (("bos", job.bos), ("eos", job.eos))]
-    has_loss = job.loss == "assistant"
+    wanted = keep.copy()
+    wanted[np.flatnonzero(keep)[known.is_known]] = False
+    pairs = PairRows(kept_ids, known) if job.is_pair else None
     with stage.shard(key) as out:
-        with token_writer(out.path, tokenizer.dtype, has_loss) as writer:
-            cuts = ShardCuts(cut_path) if cut_path else None
-            fresh = _fresh(source, keep, known.is_known, tokenizer, template, cuts)
+        with token_writer(out.path, tokenizer.dtype, job.is_pair or job.loss == "assistant") as writer:
+            if pairs is not None and template is not None:
+                fresh: Iterator[Encoded] = pairs.fresh(source, wanted, template, *special)
+            else:
+                cuts = ShardCuts(cut_path) if cut_path else None
+                fresh = (_framed(*one, *special) for one in _fresh(source, wanted, tokenizer, template, cuts))
             for i in range(len(kept_ids)):
                 copied = known.copy(i)
-                writer.write(*(_framed(*next(fresh), *special) if copied is None else copied))
+                writer.write(*(next(fresh) if copied is None else copied))
         root = close_shard(out.path, writer, kept_ids, job.files.name, tokenizer.dtype)
+        if pairs is not None:
+            root = digest(root, pairs.write(out.path))
         reused = int(known.is_known.sum())
         counts = {
             "documents": len(kept_ids), "tokenized": len(kept_ids) - reused, "reused": reused,
@@ -176,12 +209,9 @@ Encoded = tuple[np.ndarray, np.ndarray | None]  # ids (n,), loss mask (n,) uint8
 
 
 def _fresh(
-    source: pq.ParquetFile, keep: np.ndarray, is_known: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None,
-    cuts: ShardCuts | None,
-) -> Iterator[Encoded]:  # fmt: skip
-    """Ids and mask of the kept documents that no earlier stage has, in order; row groups without any are not read."""
-    wanted = keep.copy()
-    wanted[np.flatnonzero(keep)[is_known]] = False
+    source: pq.ParquetFile, wanted: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None, cuts: ShardCuts | None
+) -> Iterator[Encoded]:
+    """Ids and mask of the documents that `wanted` marks, in order; row groups without any are not read."""
     column, row = "text" if template is None else "messages", 0
     columns = ["id", column, *(["parts"] if template is not None and template.reads_tools else [])]
     for group in range(source.num_row_groups):

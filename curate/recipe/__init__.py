@@ -20,7 +20,8 @@ import yaml
 from curate.errors import CurateError, nearest
 from curate.recipe.copies import Copies
 from curate.recipe.files import Where, apply_set, load_extended, load_yaml, merge, validate
-from curate.recipe.kinds import check_kind, fill_loss
+from curate.recipe.kinds import check_kind
+from curate.recipe.kinds import fill as fill_of_kind
 from curate.recipe.miniature import Miniature
 from curate.recipe.miniature import check as check_miniature
 from curate.recipe.mixture import Component, Condition, Continue, Group, Mixture, Phase, Policy
@@ -197,7 +198,7 @@ def load_recipe(path: Path, sets: Sequence[str] = (), *, sample: Fraction | None
     expand_phases(data)
     _expand_copies(data, sets, base, where, path)
     expand_templates(data.get("sources"), lambda name, place: preset(name, base, place))
-    fill_loss(data)
+    fill_of_kind(data)
     if sample is not None:
         data["sample"] = str(Quantity(sample, "share"))
     dedup, decontaminate = data.get("dedup") or {}, data.get("decontaminate") or {}

@@ -17,14 +17,20 @@ from curate.recipe.source import Source
 NEEDS = {"sft": "type: conversation, or type: parallel with form: translation", "preference": "type: preference"}
 
 
-def fill_loss(data: Mapping[str, Any]) -> None:
-    """In a recipe of kind sft the assistant's turns are learned, unless a source says loss: all."""
-    sources = data.get("sources")
-    if data.get("kind") != "sft" or not isinstance(sources, dict):
-        return
-    for source in sources.values():
-        if isinstance(source, dict) and _has_turns(source):
-            source.setdefault("loss", "assistant")
+# What a mixture of such a kind says where it says nothing: of documents longer than a sequence, and how rows are packed.
+DEFAULTS = {"sft": {"overlong": "cut"}, "preference": {"overlong": "drop", "packing": "single"}}
+
+
+def fill(data: Mapping[str, Any]) -> None:
+    """Defaults that hang on the kind. Of sft: the assistant's turns are learned, unless a source says loss: all."""
+    kind, mixture, sources = data.get("kind"), data.get("mixture"), data.get("sources")
+    if isinstance(mixture, dict) and isinstance(kind, str):
+        for key, value in DEFAULTS.get(kind, {}).items():
+            mixture.setdefault(key, value)
+    if kind == "sft":
+        for source in sources.values() if isinstance(sources, dict) else ():
+            if isinstance(source, dict) and _has_turns(source):
+                source.setdefault("loss", "assistant")
 
 
 def _has_turns(source: Mapping[str, Any]) -> bool:
@@ -33,7 +39,8 @@ def _has_turns(source: Mapping[str, Any]) -> bool:
 
 
 def check_kind(kind: str, sources: Mapping[str, Source], mixture: Mixture, place: Place) -> None:
-    """Every source that a component trains on is one of its kind."""
+    """Every source that a component trains on is one of its kind, and pairs stay whole."""
+    _check_whole(kind, mixture, place)
     if kind == "cpt":
         return
     for name, leaf in mixture.leaves.items():
@@ -45,3 +52,23 @@ def check_kind(kind: str, sources: Mapping[str, Source], mixture: Mixture, place
                     where=place("sources", source, "type"), found=f"type: {sources[source].type}", allowed=NEEDS[kind],
                     next="kind: cpt trains on every type of source as text",
                 )  # fmt: skip
+
+
+def _check_whole(kind: str, mixture: Mixture, place: Place) -> None:
+    """A pair is a sequence of its own, whole or not at all; no other kind has such rows."""
+    packing = [(("mixture", "packing"), mixture.packing)]
+    packing += [
+        (("mixture", "phases", name, "packing"), phase.packing) for name, phase in mixture.phases.items() if phase.packing
+    ]
+    for at, how in packing:
+        if (how == "single") != (kind == "preference"):
+            allowed = "packing: single, one pair a sequence" if kind == "preference" else "best_fit, concat"
+            raise CurateError(f"kind: {kind} is not packed so", where=place(*at), found=f"packing: {how}", allowed=allowed)
+    overlong = [(("mixture", "overlong"), mixture.overlong)] if mixture.overlong else []
+    overlong += [
+        ((*mixture.key_of(name).split("."), "overlong"), leaf.overlong) for name, leaf in mixture.leaves.items() if leaf.overlong
+    ]
+    for at, what in overlong:
+        if kind == "preference" and what != "drop":
+            raise CurateError("a pair is never cut", where=place(*at), found=f"overlong: {what}", allowed="overlong: drop",
+                              next="a longer sequence_length takes in longer pairs")  # fmt: skip

@@ -19,6 +19,8 @@ from curate.recipe.phases import MAIN, Ask, PhaseSpec, exact, leaves_of
 from curate.recipe.strict import Budget, Count, Floor, Names, Strict, listed
 
 SEPARATOR = "/"  # a leaf of a group is called group/leaf
+Packing: TypeAlias = Literal["best_fit", "concat", "single"]
+Overlong: TypeAlias = Literal["split", "cut", "drop"]
 
 
 class Condition(Strict):
@@ -144,6 +146,7 @@ class Component(Strict):
     floor: Floor | None = None
     max_epochs: float = Field(1, ge=1)
     copies: Copies | None = None  # None: every document once an epoch
+    overlong: Overlong | None = Field(None, exclude_if=lambda value: value is None)  # None: the mixture's
 
 
 class Group(Strict):
@@ -172,7 +175,7 @@ class Phase(Strict):
 
     total: Count
     sequence_length: int | None = Field(None, ge=8, le=2**20)
-    packing: Literal["best_fit", "concat"] | None = None
+    packing: Packing | None = None
     on_shortage: Literal["fail", "shrink_total", "bend_shares"] | None = None
     policy: Policy | None = None
     components: dict[str, PhaseBudget] | None = None  # leaf or group; None, under a policy: all of the top level
@@ -195,7 +198,9 @@ class Continue(Strict):
 class Mixture(Strict):
     total: Count | None = None  # None: phases have their own
     sequence_length: int = Field(ge=8, le=2**20)
-    packing: Literal["best_fit", "concat"] = Field("best_fit", exclude_if=lambda packing: packing == "best_fit")
+    packing: Packing = Field("best_fit", exclude_if=lambda packing: packing == "best_fit")
+    # Of documents longer than a sequence: chunks, the beginning alone, or not at all. kinds.py fills it in; None: of cpt, split
+    overlong: Overlong | None = None
     on_shortage: Literal["fail", "shrink_total", "bend_shares"] = "fail"
     policy: Policy = Field(FIXED, exclude_if=_is_fixed)
     continues: Annotated[list[Continue], BeforeValidator(listed)] = Field([], exclude_if=lambda old: not old)
@@ -211,6 +216,10 @@ class Mixture(Strict):
     def phase_list(self) -> list[PhaseSpec]:
         """The phases with all that applies to each filled in; without `phases:` the one phase "main"."""
         return _phase_list(self)
+
+    def overlong_of(self, leaf: str) -> Overlong:
+        """What becomes of a component's documents that are longer than a sequence."""
+        return self.leaves[leaf].overlong or self.overlong or "split"
 
     @staticmethod
     def key_of(leaf: str) -> str:

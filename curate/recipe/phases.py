@@ -40,12 +40,17 @@ class PhaseSpec:
     key: str  # where total and the like stand: mixture, mixture.phases.anneal
     total: Quantity
     sequence_length: int
-    packing: str  # best_fit | concat
+    packing: str  # best_fit | concat | single: one document a row, not padded
     on_shortage: str  # fail | shrink_total | bend_shares
     policy: Policy
     parts: tuple[Ask, ...]
     leaves: tuple[str, ...]  # of the mixture
     asks: tuple[Ask | None, ...]
+
+    @property
+    def row_length(self) -> int:
+        """Tokens that a packed row has room for: of pairs those of both conversations, each of sequence_length at most."""
+        return self.sequence_length * (2 if self.packing == "single" else 1)
 
     @property
     def unit(self) -> str:

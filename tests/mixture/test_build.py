@@ -89,6 +89,7 @@ def test_every_document_is_in_one_state(built):
         expected = {
             "kept": len(ids), "selected": len(ids & selected), "held_out": len(ids & held),
             "over_budget": len(ids - selected - held) if source != "d" else 0, "no_component": 5 if source == "d" else 0,
+            "left_out": 0,
         }  # fmt: skip
         assert summary["documents"][source] == expected
     assert summary["documents"]["b"]["over_budget"] > 0  # y needs a part of its documents only
@@ -256,7 +257,14 @@ def test_a_build_that_dies_leaves_no_manifest_and_the_next_is_the_same(built, tm
 def test_documents_without_tokens_are_in_no_component(tmp_path):
     sources = {"a": documents_of("a", [10, 0, 10, 0, 10])}
     summary = build(recipe_of(tmp_path, {"a": {"from": ["a"], "budget": "1 epochs"}}, 30, 16), tmp_path, sources)
-    assert summary["documents"]["a"] == {"kept": 5, "selected": 3, "over_budget": 0, "held_out": 0, "no_component": 2}
+    assert summary["documents"]["a"] == {
+        "kept": 5,
+        "selected": 3,
+        "over_budget": 0,
+        "held_out": 0,
+        "no_component": 2,
+        "left_out": 0,
+    }
 
 
 def random_case(seed, folder):

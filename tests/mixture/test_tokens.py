@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 def recipe(folder: Path, type: str = "text", loss: str = "all", **spec):
     """What tokenize reads of a recipe."""
     source = Source(name="web", read="x", license=License(declared="MIT"), type=type, loss=loss)
-    return SimpleNamespace(tokenizer=TokenizerSpec(model=str(folder), **spec), sources={"web": source}, path=Path)
+    return SimpleNamespace(kind="cpt", tokenizer=TokenizerSpec(model=str(folder), **spec), sources={"web": source}, path=Path)
 
 
 def make_documents(store: Store, texts: list[str], *, n_shards: int = 2, messages: list | None = None, group: int = 2):
