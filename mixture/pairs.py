@@ -64,10 +64,15 @@ class PairStream:
                 "this mixture has no pairs", where=str(manifest_path), found=f"kind: {self.manifest['kind']}",
                 allowed="kind: preference", next="a recipe of kind preference over sources of type preference",
             )  # fmt: skip
-        self.phases: tuple[Phase, ...] = self._stream.phases
+        # of a phase here: what either conversation has room for, not both together
+        self.phases: tuple[Phase, ...] = tuple(
+            phase._replace(sequence_length=stated["sequence_length"])
+            for phase, stated in zip(self._stream.phases, self.manifest["phases"], strict=True)
+        )
         self.components: list[str] = self._stream.components
         self.languages: list[str] = self._stream.languages
-        self.n_held_out: int = self._stream.n_held_out
+        self.n_sequences, self.n_held_out = self._stream.n_sequences, self._stream.n_held_out
+        self.held_out_length: int = self.manifest["held_out"]["sequence_length"]
         self._records = _records(self.path.parent / "sequences" / "pairs.npy", len(self) + self.n_held_out)
 
     def __reduce__(self) -> tuple:
@@ -75,7 +80,7 @@ class PairStream:
         return PairStream, (self.path, self.verify)
 
     def __len__(self) -> int:
-        return self._stream.n_sequences
+        return self.n_sequences
 
     def steps(self, pairs: int) -> Steps:
         """The steps of a run with global batches of so many pairs; a phase's last one has fewer (`Share.n_empty` are missing)."""
@@ -92,6 +97,18 @@ class PairStream:
         if not 0 <= j < self.n_held_out:
             raise IndexError(f"held-out pair {j} is not in [0, {self.n_held_out})")
         return self._sequence(len(self) + j)
+
+    def sequence_of(self, i: int) -> int:
+        """Sequence number of pair `i`."""
+        return self._stream.sequence_of(i)
+
+    def chunks(self, sequence: int) -> np.ndarray:
+        """The one record (stream.CHUNK) of a sequence; its `document` is a row of selection.parquet."""
+        return self._stream.chunks(sequence)
+
+    def row_hash_of(self, i: int) -> bytes:
+        """The stored hash of pair `i`."""
+        return self._stream.row_hash_of(i)
 
     def lengths(self, first: int, last: int) -> np.ndarray:
         """(last - first, 3) int64: tokens of prompt, chosen and rejected of pairs [first, last), without reading them."""
