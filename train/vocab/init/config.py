@@ -22,7 +22,6 @@ class Vectors(Strict):
     epochs: int | None = Field(default=None, ge=1)
     min_count: int | None = Field(default=None, ge=1)  # a token or word that is rarer has no vector
     negatives: int = Field(default=10, ge=1)
-    seed: int = Field(default=0, ge=0)
 
 
 class Rows(Strict):

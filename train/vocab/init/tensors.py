@@ -1,20 +1,21 @@
 """Which tensors of a model's folder have a row for each token: a folder in; their names out, and the config for another vocabulary.
 
-May import curate.errors, curate.store, mixture.tokenizer, train.average (Folder); torch, transformers.
+May import curate.errors, curate.recipe, mixture.tokenizer, train.average (Folder); torch, transformers.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.core_model_loading import revert_weight_conversion
 
 from curate.errors import CurateError
 from curate.recipe import TokenizerSpec
-from curate.store import read_json
 from mixture.tokenizer import Tokenizer, load_tokenizer
 from train.average import Folder
 
@@ -56,22 +57,31 @@ def of_vocabulary(path: Path, folder: Folder) -> Vocabulary:
         names["head"] = next((name for name in named if name.endswith("lm_head.weight")), None)
     _check_no_other(config, {name for name in names.values() if name})
     found = {
-        key: in_files(name, folder, is_needed=key == "embedding" or not tied) if name else None for key, name in names.items()
+        key: in_files(_names_in_files(model, name, named), folder, is_needed=key == "embedding" or not tied) if name else None
+        for key, name in names.items()
     }
     spare = (found["head"],) if tied and found["head"] else ()
     return Vocabulary(str(found["embedding"]), None if tied else found["head"], found["bias"], spare)
 
 
-def in_files(name: str, folder: Folder, is_needed: bool) -> str | None:
-    """The tensor's name in the files, which may lack the model's prefix or have one more."""
-    if name in folder.files:
-        return name
-    alike = [key for key in folder.files if name.endswith(f".{key}") or key.endswith(f".{name}")]
-    if len(alike) == 1:
-        return alike[0]
+def in_files(names: list[str], folder: Folder, is_needed: bool) -> str | None:
+    """The first of `names` that the files have; they may lack the model's prefix, or have one more."""
+    for name in names:
+        if name in folder.files:
+            return name
+        alike = [key for key in folder.files if name.endswith(f".{key}") or key.endswith(f".{name}")]
+        if len(alike) == 1:
+            return alike[0]
     if is_needed:
-        raise CurateError("a matrix of the vocabulary is not in the files", where=str(folder.path), found=f"no {name}")
+        raise CurateError(
+            "a matrix of the vocabulary is not in the files", where=str(folder.path), found=f"no {' or '.join(names)}"
+        )
     return None
+
+
+def _names_in_files(model: Any, name: str, named: dict[str, Any]) -> list[str]:
+    """The model's own name and the one that transformers saves it under (lm_head of GPT-NeoX is embed_out in files)."""
+    return list(dict.fromkeys([name, *revert_weight_conversion(model, {name: named[name]})]))
 
 
 def _check_no_other(config: PretrainedConfig, known: set[str]) -> None:
@@ -93,10 +103,19 @@ def _empty(config: PretrainedConfig) -> Any:
 def check_whole(path: Path, folder: Folder) -> None:
     """All tensors of the index are there."""
     if (path / INDEX).is_file():
-        listed = read_json(path / INDEX)["weight_map"]
+        listed = read_object(path / INDEX)["weight_map"]
         missing = [name for name in listed if name not in folder.files]
         if missing:
             raise CurateError("weights are missing", where=str(path), found=f"no {missing[0]} of {listed[missing[0]]}")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of others' making."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return dict(found)
+    except (ValueError, TypeError) as error:
+        raise CurateError("this file is no JSON object", where=str(path), found=str(error)) from error
 
 
 def ids_of(folder: Path, tokens: list[str]) -> list[int]:

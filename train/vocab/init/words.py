@@ -143,7 +143,7 @@ def _settings(how: Vectors, of: dict[str, int]) -> dict[str, int | str]:
     own = {"epoch": how.epochs, "minCount": how.min_count}
     return {
         **of, **{key: value for key, value in own.items() if value is not None}, "model": "cbow", "dim": how.dim, "neg": how.negatives,
-        "seed": how.seed, "bucket": BUCKET,
+        "bucket": BUCKET,
     }  # fmt: skip
 
 

@@ -1,11 +1,12 @@
 """A model and the tokenizer that it is to have in; the model with that vocabulary out: config, weights file by file, and how each row was made.
 
 `curate train vocab` (train/vocab/run.py) calls `check` before any text is read and `write_model` after the tokenizer is there.
-May import curate.errors, curate.store, train.average (Folder, BYTES), train.config, train.vocab.init.*; pyarrow, safetensors, torch.
+May import curate.errors, train.average (Folder), train.config, train.vocab.init.*; pyarrow, safetensors, torch.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -20,7 +21,6 @@ import torch
 from safetensors.torch import save_file
 
 from curate.errors import CurateError
-from curate.store import read_json, write_json
 from train.average import Folder
 from train.config import ModelSpec
 from train.vocab.init import methods, tensors, words
@@ -144,7 +144,7 @@ def _write_weights(source: Path, folder: Folder, spare: Collection[str], changed
         n_bytes += sum(tensor.nbytes for tensor in part.values())
         listed |= dict.fromkeys(part, file.name)
     if len(set(listed.values())) > 1:
-        write_json(to / tensors.INDEX, {"metadata": {"total_size": n_bytes}, "weight_map": listed})
+        _write_object(to / tensors.INDEX, {"metadata": {"total_size": n_bytes}, "weight_map": listed})
     return n_parameters
 
 
@@ -153,10 +153,14 @@ def _write_configs(source: Path, to: Path, size: int, new_id: dict[int, int], sp
     lost: list[str] = []
     for name in CONFIGS:
         if (source / name).is_file():
-            config, gone = tensors.config_for(read_json(source / name), size, new_id, of_role)
-            write_json(to / name, config)
+            config, gone = tensors.config_for(tensors.read_object(source / name), size, new_id, of_role)
+            _write_object(to / name, config)
             lost += gone
     return list(dict.fromkeys(lost))
+
+
+def _write_object(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _how(id_map: methods.IdMap, made: Mapping[int, Mixture]) -> list[str]:
