@@ -14,6 +14,8 @@ METHODS = {
     "evaluate": "train.evaluation.run",
     "merge": "train.merge.run",
     "vocab": "train.vocab.run",
+    "dpo": "train.dpo.run",
+    "chain": "train.chain.run",
 }  # method -> the module whose run() it is
 
 
