@@ -31,7 +31,7 @@ class Text(Strict):
     """Documents of one language: of files, or of a build, as it trains on them."""
 
     files: Names = ()  # JSON lines, Parquet or plain text, packed or not; patterns
-    field: str = "text"
+    field: str = "text"  # of JSON lines: dots go down into nested records
     build: str | None = None  # a build folder
     sources: Names = ()  # of the build; all where none is named
     language: str = ""  # of a build's documents: what the build says, unless it is said here

@@ -160,12 +160,15 @@ def _json_lines(path: Path, lines: Any, name: str) -> Iterator[str]:
             row = json.loads(line)
         except ValueError as error:
             raise CurateError("this line is not JSON", where=f"{path}:{number}", found=f"{error}: {line[:60]!r}") from None
-        if not isinstance(row, dict) or not isinstance(row.get(name), str):
+        text = row
+        for part in name.split("."):
+            text = text.get(part) if isinstance(text, dict) else None
+        if not isinstance(text, str):
             known = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise CurateError(
                 "this record has no such text", where=f"{path}:{number}", found=name, allowed=known, next="name it: field: ..."
             )
-        yield row[name]
+        yield text
 
 
 def _paragraphs(lines: Any) -> Iterator[str]:
