@@ -49,6 +49,11 @@ class Vector(Strict):
     include: Names = ()  # only these
     exclude: Names = ()  # these stay as they are in a
 
+    def settings(self) -> dict[str, Any]:
+        """What is done with b and c; blocks as a list, as their order counts."""
+        said = self.model_dump(mode="json", by_alias=True, exclude={"b", "c"})
+        return {**said, "blocks": [[pattern, value] for pattern, value in self.blocks.items()]}
+
 
 class Sweep(Strict):
     """The same merge with every lambda times each of `lambdas`, asked a suite; models are removed once they have been asked."""

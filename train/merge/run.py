@@ -83,7 +83,7 @@ def identity(of: MergeRun, parents: Sequence[dict], times: float) -> dict[str, A
     """What tells one result from another: settings and weights; not where they lie, nor the sweep that led here."""
     settings = of.canonical()
     kept = {key: settings[key] for key in ("rows", "dtype", "chat") if key in settings}
-    vectors = [{key: value for key, value in v.items() if key not in ("b", "c")} for v in settings["vectors"]]
+    vectors = [vector.settings() for vector in of.vectors]
     tokenizers = [place.tokenizer for _, place in of.places()]
     weights = [{k: v for k, v in parent.items() if k != "folder"} for parent in parents]
     said = {"settings": kept, "vectors": vectors, "times": times, "parents": weights, "tokenizers": tokenizers}
@@ -124,17 +124,14 @@ def publish(made: Plan, to: Path, parents: list[dict], times: float) -> str:
 
 def receipt_of(made: Plan, sizes: Sizes, parents: list[dict], times: float) -> dict[str, Any]:
     tensors = made.a.weights.tensors
-    settings = made.run.canonical()
-    blocks = sizes.rows()
-    total = {key: sum(b[key] ** 2 for b in blocks) ** 0.5 for key in ("norm_a", "norm_added")}
     return {
         "method": "merge", "name": made.run.name, "formula": formula(made.run, times), "times": times, "parents": parents,
-        "vectors": [{key: value for key, value in v.items() if key not in ("b", "c")} for v in settings["vectors"]],
+        "vectors": [vector.settings() for vector in made.run.vectors],
         "rows": made.run.rows, "dtype": made.run.dtype, "chat": made.run.chat,
         "n_parameters": sum(t.numbers for t in tensors.values()), "n_tensors": len(tensors),
         "n_changed": sum(s.is_changed and bool(times) for s in made.steps.values()),
         "vocabulary": [None if m is None else {"said": m.said, **m.counts} for m in made.matches],
-        "share": float(f"{total['norm_added'] / total['norm_a'] if total['norm_a'] else 0:.6g}"), "blocks": blocks,
+        "share": sizes.share(), "blocks": sizes.rows(),
     }  # fmt: skip
 
 

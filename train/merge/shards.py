@@ -11,8 +11,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Weights:
                 if name != METADATA:
                     first, last = entry["data_offsets"]
                     self.tensors[name] = Tensor(path, entry["dtype"], tuple(entry["shape"]), begin + first, last - first)
-        self._open: dict[Path, BinaryIO] = {}
+        self._open: dict[Path, BufferedReader] = {}
         _check_index(folder, self.tensors)
 
     def close(self) -> None:

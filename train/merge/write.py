@@ -18,7 +18,7 @@ import torch
 from curate.errors import CurateError
 from train.merge.places import Model
 from train.merge.plan import DTYPES, Plan, Step
-from train.merge.shards import FLOATS, Weights, header_bytes, header_in, in_order
+from train.merge.shards import FLOATS, header_bytes, header_in, in_order
 
 Advance = Callable[[int], None]
 
@@ -36,18 +36,22 @@ class Sizes:
             sums[block] = sums.get(block, 0.0) + float(torch.linalg.vector_norm(values)) ** 2
 
     def rows(self) -> list[dict]:
-        """{block, norm_a, norm_added, share}, six figures: the last ones depend on the number of threads."""
-        found = []
-        for block, square in self.a.items():
-            a, added = math.sqrt(square), math.sqrt(self.added[block])
-            share = added / a if a else 0.0
-            found.append(
-                {
-                    "block": block,
-                    **{key: float(f"{v:.6g}") for key, v in (("norm_a", a), ("norm_added", added), ("share", share))},
-                }
-            )
-        return found
+        """{block, norm_a, norm_added, share}."""
+        pairs = [(block, math.sqrt(square), math.sqrt(self.added[block])) for block, square in self.a.items()]
+        return [{"block": b, "norm_a": _six(a), "norm_added": _six(added), "share": _share(a, added)} for b, a, added in pairs]
+
+    def share(self) -> float:
+        """Length of all that was added, by that of a."""
+        return _share(math.sqrt(sum(self.a.values())), math.sqrt(sum(self.added.values())))
+
+
+def _share(a: float, added: float) -> float:
+    return _six(added / a) if a else 0.0
+
+
+def _six(value: float) -> float:
+    """Six figures: the last ones depend on the number of threads."""
+    return float(f"{value:.6g}")
 
 
 def block_of(name: str) -> str:
@@ -73,7 +77,9 @@ def check_finite(plan: Plan, advance: Advance) -> None:
 
 
 def _check_tensor(model: Model, name: str, advance: Advance) -> None:
-    tensor, bad, first_row = model.weights.tensors[name], [0, 0], None
+    tensor = model.weights.tensors[name]
+    bad = [0, 0]  # NaN, infinite
+    first_row: int | None = None
     if tensor.dtype not in FLOATS:
         return advance(tensor.n_bytes)
     for first, last in tensor.blocks():
@@ -81,11 +87,11 @@ def _check_tensor(model: Model, name: str, advance: Advance) -> None:
         if not bool(torch.isfinite(values.sum(dtype=torch.float64))):  # a sum that is finite has finite parts
             nan, infinite = torch.isnan(values), torch.isinf(values)
             bad = [bad[0] + int(nan.sum()), bad[1] + int(infinite.sum())]
-            if first_row is None and sum(bad):
+            if first_row is None:
                 places = (nan | infinite).reshape(last - first, -1).any(dim=1)
                 first_row = first + int(places.nonzero()[0])
         advance((last - first) * tensor.row_bytes)
-    if sum(bad):
+    if first_row is not None:
         raise CurateError(
             f"{model.role} holds numbers that are none", where=str(model.weights.folder),
             found=f"{name}: {bad[0]:,} NaN, {bad[1]:,} infinite, the first in row {first_row:,}",
@@ -148,22 +154,21 @@ def _add(plan: Plan, step: Step, k: int, rows: tuple[int, int], value: float, ad
     names, matched = step.names[k], plan.matches[k] if step.by_token else None
     first, last = rows
     if matched is None or matched.b is None or matched.c is None:
-        added += value * (b.rows(names[0], first, last).to(added.dtype) - c.rows(names[1], first, last).to(added.dtype)).view_as(
-            added
-        )
+        difference = _minus(b.rows(names[0], first, last), c.rows(names[1], first, last), added.dtype)
+        added += difference.view_as(added).mul_(value)
         touched[:] = True
         return
     ids_b, ids_c = matched.b[first:last], matched.c[first:last]
     there = np.flatnonzero(ids_b >= 0)
     if len(there):
-        difference = _gathered(b, names[0], ids_b[there], added.dtype) - _gathered(c, names[1], ids_c[there], added.dtype)
-        at = torch.from_numpy(there)
-        added[at] += value * difference
-        touched[at] = True
+        difference = _minus(b.gathered(names[0], ids_b[there]), c.gathered(names[1], ids_c[there]), added.dtype)
+        added.index_add_(0, torch.from_numpy(there), difference.mul_(value))
+        touched[torch.from_numpy(there)] = True
 
 
-def _gathered(weights: Weights, name: str, ids: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    return weights.gathered(name, ids).to(dtype)
+def _minus(b: torch.Tensor, c: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """b - c, over the memory of b."""
+    return b.to(dtype).sub_(c.to(dtype))
 
 
 def _bytes(values: torch.Tensor) -> memoryview:
