@@ -21,7 +21,7 @@ from curate.recipe.files import apply_set, load_extended, merge
 
 Method = Literal["build", "vocab", "cpt", "sft", "dpo", "merge", "evaluate"]
 TRAINERS = ("cpt", "sft", "dpo")  # write checkpoints; the others write one folder
-PLACE = {"vocab": "to", "cpt": "save.to", "sft": "save.to", "dpo": "save.to", "merge": "to", "evaluate": "to"}
+PLACE = {"vocab": "save.to", "cpt": "save.to", "sft": "save.to", "dpo": "save.to", "merge": "to", "evaluate": "to"}
 REFERENCE = re.compile(r"(?<!\$)\{([A-Za-z0-9][A-Za-z0-9_-]*)\}")
 
 
@@ -111,7 +111,7 @@ def _stage(spec: StageSpec, before: Sequence[str], names: Sequence[str], chain: 
             "this is no stage of a chain", where=lines.get(("method",), f"{place}, stage {spec.name}"), found=f"method: {method}",
             allowed=", ".join(PLACE) + ", or build: RECIPE",
         )  # fmt: skip
-    data.setdefault("name", spec.name)
+    data["name"] = spec.name
     return Stage(spec.name, method, data, _uses(data, before, names, place), place, None, origin, lines)
 
 

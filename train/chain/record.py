@@ -80,7 +80,8 @@ def check_links(stage: Stage, entry: Mapping[str, Any], entries: Mapping[str, di
     named = {parent.get("receipt_sha256") for parent in entry["parents"]}
     for name in stage.uses:
         wanted = entries[name].get("receipt_sha256")
-        if wanted is not None and wanted not in named:
+        has_weights = entries[name].get("weights_sha256") is not None  # a tokenizer alone is no model to go on from
+        if wanted is not None and has_weights and wanted not in named:
             raise CurateError(
                 "the receipt does not name the model that this stage went on from", where=f"stage {stage.name}",
                 found=f"no parent with the receipt {wanted[:12]} of {name}", exit_code=1,
