@@ -344,7 +344,9 @@ def step(
     global_batch: GlobalBatch = None,
     world_size: Annotated[int | None, typer.Option(help="Processes of the run, for --rank.")] = None,
     rank: Annotated[int | None, typer.Option(help="Only the rows of this process, from 0.")] = None,
-    texts: Annotated[bool, typer.Option("--texts", help="Also what the model reads: the tokens, decoded.")] = False,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Also what the model reads, decoded; ⟦what it learns⟧ where that is not all.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The documents of one training step: its rows, by component, each with its pass, chunk and tokens."""

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curate.errors import CurateError
 from curate.manifest import read_manifest
 from curate.recipe import Recipe
 from curate.recipe.files import load_extended
 from curate.units import quantity
 from mixture.batches import Steps, in_rows, in_tokens, phases_of
-from mixture.stream import Stream
-from mixture.tokenizer import load_tokenizer
+from mixture.stream import IGNORED, Stream
+from mixture.tokenizer import Tokenizer, load_tokenizer
 
 ALLOWED = "'512 sequences', '2M tokens', or a run file such as recipes/train/quickstart.yaml"
 _SEQUENCES = re.compile(r"\s*([0-9][0-9_,]*)\s+sequences?\s*")
@@ -131,7 +133,8 @@ def _of_run(manifest: dict, path: Path) -> tuple[Any, str]:
 
 
 def reader(manifest_path: Path, recipe: Recipe) -> Callable[[int], list[str]]:
-    """Stream index -> what the model reads in that row, chunk by chunk, decoded: cuts are made, special tokens stand as their strings.
+    """Stream index -> what the model reads in that row, chunk by chunk, decoded: cuts are made, special tokens stand as their strings,
+    and where only parts of a chunk are learned they stand between ⟦ and ⟧.
 
     Raises CurateError where the recipe's tokenizer is not the manifest's.
     """
@@ -144,7 +147,16 @@ def reader(manifest_path: Path, recipe: Recipe) -> Callable[[int], list[str]]:
 
     def texts(index: int) -> list[str]:
         row = stream.row(index)
-        ids, number = row.input_ids[: row.n_tokens], row.document[: row.n_tokens]
-        return [tokenizer.decode(ids[number == n]) for n in range(int(number.max(initial=-1)) + 1)]
+        ids, is_target, number = (values[: row.n_tokens] for values in (row.input_ids, row.labels != IGNORED, row.document))
+        own = [number == n for n in range(int(number.max(initial=-1)) + 1)]
+        return [marked(tokenizer, ids[mine], np.append(False, is_target[mine][:-1])) for mine in own]  # labels are shifted
 
     return texts
+
+
+def marked(tokenizer: Tokenizer, ids: np.ndarray, learned: np.ndarray) -> str:
+    """The tokens (n,) as text; the runs that are learned (n,) between ⟦ and ⟧, unless all but the first are, which nothing predicts."""
+    if learned[1:].all():
+        return tokenizer.decode(ids)
+    runs = np.split(np.arange(len(ids)), np.flatnonzero(np.diff(learned)) + 1)
+    return "".join(f"⟦{tokenizer.decode(ids[run])}⟧" if learned[run[0]] else tokenizer.decode(ids[run]) for run in runs)

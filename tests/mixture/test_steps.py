@@ -151,3 +151,16 @@ def test_texts_are_what_the_row_holds(tmp_path):
     with pytest.raises(CurateError) as caught:
         steps.reader(path, recipe)
     assert "not the one the manifest was made with" in caught.value.what
+
+
+def test_what_is_learned_stands_between_brackets(tmp_path):
+    """Two conversations in one row, by hand: the first token of an answer is predicted by the last of the question."""
+    tokenizer = load_tokenizer(TokenizerSpec(model=str(tiny_tokenizer.write(tmp_path / "tok"))))
+    parts = [("user: Tere?\n", 0), ("Tere!", 1), ("\nuser: Head aega.\n", 0), ("Nägemist.", 1)]
+    encoded = [(ids, learned) for text, learned in parts for ids in tokenizer.encode_batch([text])]
+    ids = np.concatenate([ids for ids, _ in encoded])
+    learned = np.concatenate([np.full(len(ids), bool(learned)) for ids, learned in encoded])
+    assert steps.marked(tokenizer, ids, learned) == "user: Tere?\n⟦Tere!⟧\nuser: Head aega.\n⟦Nägemist.⟧"
+    everything = np.arange(len(ids)) > 0  # nothing predicts the first token of a document
+    assert steps.marked(tokenizer, ids, everything) == "user: Tere?\nTere!\nuser: Head aega.\nNägemist."
+    assert steps.marked(tokenizer, ids, np.zeros(len(ids), bool)) == "user: Tere?\nTere!\nuser: Head aega.\nNägemist."
