@@ -38,7 +38,7 @@ HOMES = {
     "rich": ("curate", "train.watch.screen"),
     "typer": ("curate.cli",),
     "duckdb": ("curate.inspect",),
-    "datasets": ("mixture.dataset", "train.evaluation.data"),
+    "datasets": ("mixture.dataset", "train.evaluation.data", "train.dpo.losses"),
     "lm_eval": ("train.evaluation.harness",),
     "datasketch": ("curate.recipe.bands", "curate.inspect.similar_index"),
     "datatrove": ("curate.text.tokenizers", "curate.engine", "curate.signals.datatrove_filter", "curate.sources.web.extractors"),
@@ -47,6 +47,7 @@ HOMES = {
     "pydantic": (
         "curate.recipe",
         "train.config",
+        "train.dpo.config",
         "train.evaluation.suite",
         "train.vocab.config",
         "train.vocab.init.config",

@@ -28,19 +28,23 @@ class Between:
 
     def __init__(self, run: Run, scorer: Scorer, wrapped: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.run, self.scorer, self.wrapped, self.optimizer = run, scorer, wrapped, optimizer
-        streams, found = run.streams, run.tokenizer
-        self.watch = Watch(scorer.decoder)
+        self.skipped = run.skipped
+        self.suite = None
+        self.path: Path | None = None  # the last checkpoint
+        self._open()
+        if run.settings.evaluate.suite:
+            from train.evaluation import within
+
+            self.suite = within.open_suite(run.settings, run.tokenizer)
+
+    def _open(self) -> None:
+        """What watches the steps and measures between them; train/dpo has its own for pairs."""
+        run, streams, found = self.run, self.run.streams, self.run.tokenizer
+        self.watch = Watch(self.scorer.decoder)
         self.held_out = HeldOut(streams, run.accelerator, run.sizes[streams.held_out_length], found.tokenizer)
         self.n_bytes = found.tokenizer.byte_lengths if found.tokenizer else None
         if found.problem:
             run.watching.say(found.problem)
-        self.skipped = run.skipped
-        self.suite = None
-        self.path: Path | None = None  # the last checkpoint
-        if run.settings.evaluate.suite:
-            from train.evaluation import within
-
-            self.suite = within.open_suite(run.settings, found)
 
     def before_the_first(self) -> None:
         if not self.run.start:

@@ -71,8 +71,10 @@ class Run:
 
 
 @contextlib.contextmanager
-def opened(settings: RunFile, streams: Streams, started: float) -> Iterator[Run]:
-    """`started`: time.monotonic() when the run began. Raises CurateError for whatever can be known before the model is read."""
+def opened(settings: RunFile, streams: Streams, started: float, sizes: dict[int, int] | None = None) -> Iterator[Run]:
+    """`started`: time.monotonic() when the run began; `sizes`: of forward passes, where the method plans them itself.
+
+    Raises CurateError for whatever can be known before the model is read."""
     disable_progress_bar()  # of transformers: one bar on the screen, ours
     plan = plan_run(settings, streams.phases)
     manifest, length = streams.manifests[0], max(phase.sequence_length for phase in streams.phases)
@@ -91,9 +93,10 @@ def opened(settings: RunFile, streams: Streams, started: float) -> Iterator[Run]
         last = newest(settings, identity, accelerator, watching)
         start = _start(last, plan, settings)
         parents = last.receipt.get("parents", []) if last else parents_of(settings) if accelerator.is_main_process else []
+        sizes = sizes or {n: _rows_at_once(settings, plan, config, n, accelerator) for n in lengths}
         now = Run(
-            settings, streams, plan, accelerator, config, {n: _rows_at_once(settings, plan, config, n, accelerator) for n in lengths},
-            found, identity, parents, Receipt(streams, last.receipt if last else None), start, last, watching, stop,
+            settings, streams, plan, accelerator, config, sizes, found, identity, parents,
+            Receipt(streams, last.receipt if last else None), start, last, watching, stop,
         )  # fmt: skip
         if last and settings.evaluate.gate:
             from train.evaluation import within
@@ -123,7 +126,7 @@ def identity_of_run(settings: RunFile, streams: Streams, config: PretrainedConfi
         "base": _base(settings),
         "optimizer": settings.optimizer.name,
     }
-    return found if settings.method == "cpt" else {**found, "method": settings.method}
+    return found if settings.method == "cpt" else {**found, "method": settings.method, **settings.own_identity()}
 
 
 def parents_of(settings: RunFile) -> list[dict[str, Any]]:

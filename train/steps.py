@@ -12,7 +12,7 @@ from itertools import groupby
 
 from curate.errors import CurateError
 from curate.units import Quantity
-from mixture.batches import Phase, Steps, in_tokens
+from mixture.batches import Phase, Steps, in_rows, in_tokens
 from train.config import PhaseSchedule, RunFile
 from train.schedule import Curve, Schedule
 
@@ -35,7 +35,7 @@ class Plan:
 def plan_run(run: RunFile, phases: Sequence[Phase]) -> Plan:
     """Raises CurateError where the batch is not whole rows, or the manifest has fewer steps than asked."""
     tokens = run.global_batch.count
-    stream = in_tokens(phases, tokens)
+    stream = in_rows(phases, tokens) if run.global_batch.unit == "examples" else in_tokens(phases, tokens)
     available = stream.n_steps
     n_steps = available if run.stop.after == "end_of_manifest" else run.stop.after.count
     if not 1 <= n_steps <= available:

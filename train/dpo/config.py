@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -112,7 +112,20 @@ class DpoFile(RunFile):
             raise ValueError("micro_batch belongs to sequences of one length; pairs are put together by micro_tokens")
         if self.reference is not None and not self.loss.needs_reference:
             raise ValueError(f"reference: kind {self.loss.kind} has none")
+        schedule, counted = self.schedule, (self.save.every, self.evaluate.held_out_every, self.evaluate.suite_every)
+        for own in (schedule, *schedule.phases.values()):
+            counted = (*counted, own.warmup, own.decay, *own.at)
+        if any(length is not None and length.unit == "tokens" for length in counted):
+            raise ValueError("a step is so many pairs, of any number of tokens: say lengths and intervals in steps, or '10 %'")
+        if self.loss.kind == "kto" and self.global_batch.count < 2:
+            raise ValueError("kind kto measures its KL term on the prompts of other pairs: global_batch is at least 2 examples")
         return self
+
+    def own_identity(self) -> dict[str, Any]:
+        return {
+            "loss": self.loss.model_dump(mode="json"), "reference": self.reference.model_dump() if self.reference else None,
+            "dropout": self.dropout,
+        }  # fmt: skip
 
 
 def load_dpo(path: Path, sets: Sequence[str] = ()) -> DpoFile:

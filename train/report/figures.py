@@ -121,7 +121,7 @@ def schedule(run: Run, axis: Axis) -> str:
 
 def speed(run: Run, axis: Axis) -> str:
     steps, seconds = run.history.steps, training_seconds(run)
-    counts = {"all": "all_tokens", "non-padding": "tokens", "loss": "loss_tokens"}
+    counts = {"all": "all_tokens", "non-padding": "tokens"} | ({} if steps.groups["pairs"] else {"loss": "loss_tokens"})
     n = coarse(len(steps))
     rates = [
         Line(way, binned(axis.tokens, steps.number(key), seconds, n), None, i) for i, (way, key) in enumerate(counts.items())

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from curate.recipe.files import dump_yaml
-from train.report import figures, verdict
+from train.report import figures, pairs, verdict
 from train.report.find import Run
 from train.watch import words
 from train.watch.record import BESIDES, MFU_IS, Sums
@@ -25,6 +25,7 @@ def page(run: Run) -> str:
     parts = [
         head(run), _section("", tiles(run)), _section("Loss", figures.losses(run, axis, "loss"), marks_key(run)),
         _section("Bits per byte", figures.losses(run, axis, "bits per byte")),
+        _section("Preferences", pairs.preferences(run, axis)),
         _section("Held-out", figures.held_out(run, axis, "loss") + figures.held_out(run, axis, "bits_per_byte")),
         _section("Schedule", figures.schedule(run, axis)),
         _section("Speed", figures.speed(run, axis), mfu_formula(run)), _section("Time", time_split(run)),
@@ -80,14 +81,15 @@ def tiles(run: Run) -> str:
     n = max(1, total.n_steps // 20)
     end = run.history.steps.totals(total.n_steps - n).all
     mfu = total.mfu(run.start.get("flops"), run.start.get("world", 1))
-    speeds = total.speeds()
+    speeds, unit = total.speeds(), total.loss_unit
     memory = float(run.history.steps.number("memory_bytes").max(initial=0))
     shown = [
         ("steps", f"{total.n_steps:,}", f"{run.history.n_parts} parts" if run.history.n_parts > 1 else ""),
-        ("tokens", words.count(total.tokens), f"{words.count(total.all.loss_tokens)} with a label"),
+        ("tokens", words.count(total.tokens), f"{words.count(total.all.loss_tokens)} {'with a label' if unit == 'loss' else unit}"),
         ("loss", words.number(end.loss), f"mean of the last {n:,} steps"),
+        *pairs.tile(run),
         ("bits per byte", words.number(end.bits_per_byte), f"mean of the last {n:,} steps") if end.bits_per_byte else None,
-        ("tokens a second", f"{speeds['non-padding']:,.0f}", f"{speeds['all']:,.0f} all, {speeds['loss']:,.0f} loss") if speeds else None,
+        ("tokens a second", f"{speeds['non-padding']:,.0f}", f"{speeds['all']:,.0f} all, {speeds[unit]:,.0f} {unit}") if speeds else None,
         ("packing fill", words.share(total.fill, 2), "positions that are no padding"),
         ("MFU", words.share(mfu["causal"]), f"causal; {words.share(mfu['non-causal'])} non-causal") if mfu else None,
         ("time", words.duration(sum(total.seconds.values())), f"{words.share(_of_training(total.seconds))} of it training"),

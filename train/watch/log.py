@@ -75,7 +75,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.numbers = {name: array("d") for name in NUMBERS}
-        self.groups: dict[str, dict[str, dict[str, array]]] = {"components": {}, "languages": {}, "seconds": {}}
+        self.groups: dict[str, dict[str, dict[str, array]]] = {"components": {}, "languages": {}, "seconds": {}, "pairs": {}}
         self.phases: list[str] = []
 
     def __len__(self) -> int:
@@ -91,6 +91,9 @@ class Columns:
             for name, sums in line.get(group, {}).items():
                 for key in FIELDS:
                     self._put(group, name, key, n, sums.get(key, 0))
+        for name, sums in line.get("pairs", {}).items():
+            for key, value in sums.items():
+                self._put("pairs", name, key, n, value)
         for part, value in line.get("seconds", {}).items():
             self._put("seconds", part, "seconds", n, value)
 
@@ -130,6 +133,7 @@ class Columns:
             all_tokens=int(np.nansum(self.number("all_tokens")[whole])), components=tables[0], languages=tables[1],
             seconds={part: float(self.of("seconds", part, "seconds")[whole].sum()) for part in self.groups["seconds"]},
             joules=None if np.isnan(joules).all() else float(np.nansum(joules)),
+            loss_unit="pairs" if self.groups["pairs"] else "loss",
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class Sums:
     """Of a component, a language, or all."""
 
     loss_sum: float = 0.0  # nats
-    loss_tokens: int = 0  # tokens with a label
+    loss_tokens: int = 0  # tokens with a label; of preferences: pairs
     tokens: int = 0  # without padding
     n_bytes: int = 0  # UTF-8 of the tokens with a label; 0: not known
 
@@ -60,6 +60,9 @@ class StepRecord:
         str, float
     ]  # data, forward_backward, optimizer, account: the clock of rank 0 (Watching times saves and held-out)
     memory_bytes: int = 0  # peak of this device since the run began; 0: not known
+    pairs: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # of preferences: "all" and components, sums of train.dpo.measure
 
     def line(self, joules: float | None) -> dict:
         """The values of the `step` event."""
@@ -71,6 +74,8 @@ class StepRecord:
             "languages": {name: asdict(sums) for name, sums in self.languages.items()},
             "seconds": {name: round(value, 6) for name, value in self.seconds.items()}, "memory_bytes": self.memory_bytes,
         }  # fmt: skip
+        if self.pairs:
+            values["pairs"] = self.pairs
         return values if joules is None else {**values, "joules": round(joules, 3)}
 
 
@@ -85,9 +90,11 @@ class Totals:
     languages: dict[str, Sums] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     joules: float | None = None  # None: of no step known
+    loss_unit: str = "loss"  # what a loss is of: a token with a label ("loss"), or of preferences a pair ("pairs")
 
     def add(self, record: StepRecord, joules: float | None = None) -> None:
         self.n_steps += 1
+        self.loss_unit = "pairs" if record.pairs else self.loss_unit
         self.tokens += record.tokens
         self.all_tokens += record.all_tokens
         for mine, theirs in ((self.components, record.components), (self.languages, record.languages)):
@@ -115,7 +122,7 @@ class Totals:
         """Tokens a second, three ways, of the time that is training; {} while no time has passed."""
         if not (seconds := self.training_seconds):
             return {}
-        counts = {"all": self.all_tokens, "non-padding": self.tokens, "loss": self.all.loss_tokens}
+        counts = {"all": self.all_tokens, "non-padding": self.tokens, self.loss_unit: self.all.loss_tokens}
         return {way: count / seconds for way, count in counts.items()}
 
     def mfu(self, flops: Mapping | None, world: int) -> dict[str, float]:

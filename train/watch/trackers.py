@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
+from train.watch.pairs import means
 from train.watch.record import StepRecord, Sums, Totals, together
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def of_step(
     for group, parts in (("", record.components), ("language/", record.languages)):
         for name, sums in parts.items():
             values |= {**_of(group + name, sums), f"share_of_tokens/{group}{name}": sums.tokens / max(1, record.tokens)}
+    for name, of in record.pairs.items():
+        values |= {f"pairs/{key}/{name}": value for key, value in means(of).items() if key != "loss"}
     values |= {f"tokens_per_second/{way}": value for way, value in totals.speeds().items()}
     values |= {f"mfu/{way}": value for way, value in mfu.items()}
     return values | {f"seconds/{part}": value for part, value in record.seconds.items()}
