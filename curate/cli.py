@@ -755,6 +755,19 @@ def train_sft(
     sys.exit(sft.run(run, sets or []))
 
 
+@train_app.command("dpo")
+def train_dpo(
+    run: Annotated[Path, typer.Argument(help="A run file with method: dpo, e.g. recipes/train/et-dpo-8b.yaml")],
+    sets: Sets = None,
+) -> None:
+    """Preference tuning from a manifest of pairs (DPO, IPO, SimPO, KTO, ...); the same command resumes."""
+    try:
+        from train.dpo import run as room
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(room.run(run, sets or []))
+
+
 @train_app.command("evaluate")
 def train_evaluate(
     run: Annotated[Path, typer.Argument(help="A run file with method: evaluate")],
