@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,22 @@ from train import cpt
 TOP = Path(__file__).resolve().parents[2]
 
 
-def torchrun(n: int, run_file: Path, module: str = "tests.train.ranks") -> str:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
+ACCELERATE = (
+    sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TOP / "recipes/train/accelerate/ddp.yaml"),
+    "--main_process_port", "0", "--num_processes",
+)  # fmt: skip
+
+
+def torchrun(n: int, run_file: Path, module: str = "tests.train.ranks", launch: Sequence[str] = TORCHRUN) -> str:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
         "PYTHONPATH": os.pathsep.join([str(TOP), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     done = subprocess.run(
-        [*command, "-m", module, str(n), str(run_file)],
+        [*launch, str(n), "-m", module, str(n), str(run_file)],
         cwd=TOP,
         env=environment,
         capture_output=True,
@@ -38,10 +45,12 @@ def torchrun(n: int, run_file: Path, module: str = "tests.train.ranks") -> str:
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one(run_file: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("launch", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate_launch"])
+def test_two_ranks_equal_one(run_file: Callable[..., Path], tmp_path: Path, launch: Sequence[str]) -> None:
+    """Under torchrun, and under `accelerate launch` with the shipped configuration, which shares out GPUs and here processors."""
     model = {"init": {**TINY, "attention_dropout": 0.0}, "seed": 1}
     cpt.run(run_file("one", model=model))
-    assert "matches plan to the token" in torchrun(2, run_file("two", model=model))
+    assert "matches plan to the token" in torchrun(2, run_file("two", model=model), launch=launch)
     one, two = tmp_path / "one" / "step-000006", tmp_path / "two" / "step-000006"
     assert (one / "receipt.json").read_bytes() == (two / "receipt.json").read_bytes()
     a, b = weights(one), weights(two)
