@@ -17,7 +17,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers import PretrainedConfig
-from transformers.utils.logging import disable_progress_bar
 
 from curate.errors import CurateError
 from train import adapt, checkpoint, fit, flops, lineage, processes, tokenizer
@@ -75,7 +74,7 @@ def opened(settings: RunFile, streams: Streams, started: float, sizes: dict[int,
     """`started`: time.monotonic() when the run began; `sizes`: of forward passes, where the method plans them itself.
 
     Raises CurateError for whatever can be known before the model is read."""
-    disable_progress_bar()  # of transformers: one bar on the screen, ours
+    quieten()  # one bar on the screen, ours
     plan = plan_run(settings, streams.phases)
     manifest, length = streams.manifests[0], max(phase.sequence_length for phase in streams.phases)
     config = config_of(settings.model, manifest["tokenizer"], length)
@@ -93,6 +92,7 @@ def opened(settings: RunFile, streams: Streams, started: float, sizes: dict[int,
         last = newest(settings, identity, accelerator, watching)
         start = _start(last, plan, settings)
         parents = last.receipt.get("parents", []) if last else parents_of(settings) if accelerator.is_main_process else []
+        found = tokenizer.put_template(found, Path(settings.save.to), accelerator.is_main_process)
         sizes = sizes or {n: _rows_at_once(settings, plan, config, n, accelerator) for n in lengths}
         now = Run(
             settings, streams, plan, accelerator, config, sizes, found, identity, parents,

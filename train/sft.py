@@ -38,8 +38,9 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         trl_loop.check(now.accelerator, "sft")
         if now.is_complete:
             return session.finish(now, now.last.path)
-        for line in said:
-            now.watching.say(line)
+        for line in (*said, now.tokenizer.no_template):
+            if line:
+                now.watching.say(line)
         model = build(settings.model, settings.adapt, now.config, session.weights_to_read(now))
         now.watching.say(answers.stop_at_their_end(model, streams, now.tokenizer.tokenizer))
         adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None)

@@ -60,6 +60,7 @@ def _asking(
 ) -> room.Asking:
     asked, dtype = settings.evaluate, settings.model.dtype
     tokenizer = open_tokenizer(found.files[0].parent)
+    tokenizer.chat_template = found.template or tokenizer.chat_template
     name = f"{settings.name} after step {step}"
     loaded = Loaded(scorer.causal, tokenizer, name, weights_sha256(scorer.causal), dtype, receipt_of(receipt, step), scorer.model)
     return room.Asking(
