@@ -182,6 +182,9 @@ def merge_into(checkpoint: Path, found: dict, to: Path) -> None:
 
     from train.config import Adapt, ModelSpec
     from train.model import build
+    from train.quiet import quieten
+
+    quieten()
 
     spec, adapt = ModelSpec.model_validate(found["run"]["model"]), Adapt.model_validate(found["run"]["adapt"])
     assert adapt.lora is not None

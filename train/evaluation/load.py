@@ -22,6 +22,7 @@ from train.checkpoint import LIST, contents
 from train.config import ModelSpec
 from train.evaluation.suite import Subject
 from train.model import DTYPES, attention_of
+from train.quiet import quieten
 
 BLOCK = 1 << 26  # bytes hashed at once
 
@@ -85,6 +86,7 @@ def _base(found: dict, folder: Path) -> tuple[str, str | None]:
 
 
 def _model(subject: Subject, base: str, revision: str | None) -> Any:
+    quieten()
     config = AutoConfig.from_pretrained(base, revision=revision)
     spec = ModelSpec(init=base, revision=revision, dtype=subject.dtype, attention=subject.attention)
     settings = {"dtype": DTYPES[subject.dtype], "attn_implementation": attention_of(spec, config)}
