@@ -23,6 +23,7 @@ from train import adapt, checkpoint, fit, flops, lineage, processes, tokenizer
 from train.config import RunFile
 from train.dropout import Draws
 from train.model import Scorer, config_of, identity_of
+from train.quiet import quieten
 from train.receipt import Receipt, account, verdict
 from train.steps import Plan, micro_rows, plan_run
 from train.stop import Stop
