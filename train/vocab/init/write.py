@@ -28,28 +28,29 @@ from train.vocab.init.config import Rows
 from train.vocab.init.mixture import Drawn, Mixture, fill
 from train.vocab.init.words import Texts
 
+Where = Callable[[tuple[str, ...]], str]  # a key's place in the run file
 ID_MAP, HOW = "id_map.parquet", "rows.parquet"
 CONFIGS = ("config.json", "generation_config.json")
 
 
-def check(rows: Rows, model: ModelSpec, languages: Collection[str], where: Callable[[str], str] = str) -> None:
-    """Raises CurateError for what can be known before a text is read. `where`: the place in the run file of a key such as rows.donor."""
+def check(rows: Rows, model: ModelSpec, languages: Collection[str], where: Where = ".".join) -> None:
+    """Raises CurateError for what can be known before a text is read."""
     with ExitStack() as stack:
         source = folder_of(model, where)
         tensors.of_vocabulary(source, Folder(source, "model", stack))
         if rows.donor is not None:
-            donor = _there(Path(rows.donor), where("rows.donor"))
+            donor = _there(Path(rows.donor), where(("rows", "donor")))
             tensors.of_vocabulary(donor, Folder(donor, "model", stack))
             tensors.open_tokenizer(donor)
     for key in ("vector_file", "source_vectors", "target_vectors", "dictionary"):
         if (file := getattr(rows, key)) is not None:
-            _there(Path(file), where(f"rows.{key}"))
+            _there(Path(file), where(("rows", key)))
     if rows.dictionary is not None:
         words.read_dictionary(Path(rows.dictionary))
     for key in ("source_language", "target_language"):
         if (language := getattr(rows, key)) is not None and language not in languages:
             raise CurateError(
-                "there is no text of this language", where=where(f"rows.{key}"), found=language,
+                "there is no text of this language", where=where(("rows", key)), found=language,
                 allowed=", ".join(sorted(filter(None, languages))) or "languages named under text:",
             )  # fmt: skip
 
@@ -100,14 +101,14 @@ def write_model(
     }  # fmt: skip
 
 
-def folder_of(model: ModelSpec, where: Callable[[str], str] = str) -> Path:
+def folder_of(model: ModelSpec, where: Where = ".".join) -> Path:
     """The folder of weights that `model.init` names. Raises CurateError for a fresh model, or where there is no folder."""
     if not isinstance(model.init, str) or model.init.endswith(".json"):
-        raise CurateError("a fresh model has no rows to keep", where=where("model.init"), allowed="a folder of weights")
+        raise CurateError("a fresh model has no rows to keep", where=where(("model", "init")), allowed="a folder of weights")
     folder = Path(model.init)
     if not (folder / "config.json").is_file():
         raise CurateError(
-            "there is no model here", where=where("model.init"), found=model.init, allowed="a folder with config.json and *.safetensors",
+            "there is no model here", where=where(("model", "init")), found=model.init, allowed="a folder with config.json and *.safetensors",
             next=f"hf download {model.init} --local-dir models/{folder.name}",
         )  # fmt: skip
     return folder
