@@ -66,6 +66,7 @@ COMMANDS = {
     "road": [sys.executable, "-m", "tests.bench.road"],
     "bootstrap": [sys.executable, "-m", "tests.bench.bootstrap"],
     "gate": [sys.executable, "-m", "tests.bench.gate"],
+    "chain": [sys.executable, "-m", "tests.bench.chain"],
     "trainer_memory": [sys.executable, "-m", "tests.bench.trainer_memory"],
 }
 
