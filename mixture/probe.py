@@ -45,7 +45,12 @@ def probe(template: ChatTemplate, spec: TokenizerSpec) -> list[str]:
         messages, whole = _first(template)
     except TemplateRefuses as refusal:
         return [f"it was not tried: it refuses two questions with their answers ({refusal.found})"]
-    found = [*_strays(whole, template), *_begin(whole, template, spec), *_stable(messages, whole, template)]
+    found = [
+        *_strays(whole, template),
+        *_blanks(whole, template),
+        *_begin(whole, template, spec),
+        *_stable(messages, whole, template),
+    ]
     if len(messages) == len(TURNS):
         found += _system(template)
     if template.loss == "assistant":
@@ -70,6 +75,17 @@ def _strays(whole: Rendered, template: ChatTemplate) -> Iterator[str]:
     for name in dict.fromkeys(LIKE_CONTROLS.findall(whole.text)):
         if name not in known:
             yield f"{name} is no special token of this tokenizer and is written as text; {OURS}, or add the token first (docs/alignment.md)"
+
+
+def _blanks(whole: Rendered, template: ChatTemplate) -> Iterator[str]:
+    """SentencePiece puts a blank before every piece of text, so one that the template writes after a special token comes second."""
+    first, second, both, with_blank = (ids.tolist() for ids in template.tokenizer.encode_batch(["a", "x", "a x", " x"]))
+    is_put_in = both == first + second
+    if is_put_in and with_blank != second and any(whole.text[end : end + 1] == " " for _, end, _ in whole.controls):
+        yield (
+            "it writes a blank after a special token, where this tokenizer puts one in itself, so there are two; take the tokenizer.json "
+            "of the model in place of tokenizer.model, or a template without these blanks"
+        )
 
 
 def _begin(whole: Rendered, template: ChatTemplate, spec: TokenizerSpec) -> Iterator[str]:

@@ -116,6 +116,18 @@ def test_a_template_that_insists_on_a_system_message(tmp_path):
         tried(tmp_path, insists + turns("{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>"))
 
 
+def test_a_blank_that_sentencepiece_puts_in_itself(data, tmp_path):
+    """Mistral's own tokenizer.model: "<s> [INST]" would begin with two blanks, "<s>[INST]" begins with one."""
+    place = str(data / "tokenizers/mistral_v1")
+    for blank, n_said in ((" ", 1), ("", 0)):
+        source = SHIPPED["mistral-v1"].source.replace("'[INST] '", f"'{blank}[INST] '")
+        (tmp_path / "t.jinja").write_text(source)
+        spec = TokenizerSpec(model=place, chat_template=str(tmp_path / "t.jinja"))
+        said = probe(load_template(load_tokenizer(spec), "assistant"), spec)
+        assert [text for text in said if "so there are two; take the tokenizer.json" in text] == said
+        assert len(said) == n_said
+
+
 def test_a_warning_is_logged_once(tmp_path, caplog):
     folder = tiny_tokenizer.write(tmp_path, template=turns() + "{{ messages | length }}", config=CONFIG)
     spec = TokenizerSpec(model=str(folder), eos="none")
