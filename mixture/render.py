@@ -28,6 +28,7 @@ GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # transformers' own test
 CLOCK = {"strftime_now", "now"}
 CHANCE = {"lipsum"}
 PRIVATE_USE = range(0xF0000, 0xFFFFE)  # plane 15: where the two fence characters are looked for
+WRITE_CALLS = [name for name, ours in SHIPPED.items() if "tool_calls" in ours.source]
 
 
 class TemplateRefuses(CurateError):
@@ -71,7 +72,7 @@ class ChatTemplate:
             raise CurateError(
                 "the chat template writes no tool calls, and a conversation has some", where=where, found="tool_calls",
                 allowed="a template that reads message.tool_calls",
-                next="name one: tokenizer: {chat_template: FILE.jinja}, or rules: [{signal: n_tool_calls, max: 0}]",
+                next=f"tokenizer: {{chat_template: {' | '.join(WRITE_CALLS)}}}, a file, or rules: [{{signal: n_tool_calls, max: 0}}]",
             )  # fmt: skip
         messages, given = _with_objects(messages), json.loads(tools) if tools and self.reads_tools else None
         given = [given] if isinstance(given, dict) else given
@@ -171,7 +172,7 @@ def load_template(tokenizer: Tokenizer, loss: str) -> ChatTemplate:
     if source is None:
         raise CurateError(
             "the tokenizer has no chat template, and a source holds conversations", where=where,
-            next="name one: tokenizer: {chat_template: FILE.jinja}",
+            next=f"name one of ours: tokenizer: {{chat_template: {' | '.join(SHIPPED)}}}, or a file",
         )  # fmt: skip
     try:
         tree = _compile_jinja_template(source).environment.parse(source)
