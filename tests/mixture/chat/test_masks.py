@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from mixture.chat import SHIPPED
-from tests.mixture.chat.words import shown, template
+from tests.mixture.chat.words import SPECIAL, shown, template
 
 SYSTEM = {"role": "system", "content": "Ole lahke."}
 TURNS = [
@@ -309,3 +309,16 @@ def test_only_the_assistant_is_left_out_of_a_prompt(tmp_path, name):
     (begin, end) = whole.loss_spans[0]
     assert prompt.text == whole.text[:begin]
     assert whole.text[end:].strip() == ""
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_what_people_write_makes_no_control_token(tmp_path, name):
+    """The special strings of the family in a question, a system message, an answer and a function's result are text."""
+    family = FIXTURES[name][0]
+    made, attack = template(tmp_path, name, family, []), " ".join(SPECIAL[family]) + " x"
+    talks = [TURNS if name in ("mistral-v1", "alpaca", "gemma", "llama3") else [*TURNS, *CALLS], [SYSTEM, *TURNS]]
+    for talk in talks:
+        attacked = [{**message, "content": message["content"] and message["content"] + attack} for message in talk]
+        plain, seen = made.render(talk), made.render(attacked)
+        assert [control[2] for control in seen.controls] == [control[2] for control in plain.controls]
+        assert seen.text.count(attack) == sum(bool(message["content"]) for message in talk)
