@@ -1,6 +1,6 @@
 """Which weights are trained: a model and `adapt` of the run file in; the model with its adapters, or its frozen parts, out.
 
-Adapters by peft. May import curate.errors, train.config; torch, peft, transformers (types).
+Adapters by peft. May import curate.errors, train.config, train.held_rows; torch, peft, transformers (types).
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ import torch
 from transformers import PreTrainedModel
 
 from curate.errors import CurateError
-from train.config import Adapt, Full, Lora
+from train.config import Adapt, Full, Lora, ModelSpec
+from train.held_rows import hold
 
 ADAPTER = "adapter_config.json"  # a checkpoint of adapters has it
 
 
-def adapt(model: PreTrainedModel, how: Adapt, weights: Path | None = None) -> torch.nn.Module:
-    """`weights`: a checkpoint whose adapters are read. Raises CurateError where a pattern fits nothing or nothing is trained."""
+def adapt(model: PreTrainedModel, how: Adapt, weights: Path | None = None, spec: ModelSpec | None = None) -> torch.nn.Module:
+    """`weights`: a checkpoint whose adapters are read. `spec`: where the model is from; a plan, which trains nothing, has none and holds no
+    rows. Raises CurateError where a pattern fits nothing or nothing is trained."""
     if how.lora is not None:
-        return _with_adapters(model, how.lora, weights)
-    _freeze(model, how.full or Full())
-    return model
+        adapted: torch.nn.Module = _with_adapters(model, how.lora, weights)
+    else:
+        _freeze(model, how.full or Full())
+        adapted = model
+    one, key = (how.lora, "adapt.lora.train_rows") if how.lora is not None else (how.full, "adapt.full.train_rows")
+    if spec is not None and one is not None and one.train_rows == "new":
+        hold(adapted, model, spec, key)
+    return adapted
 
 
 def trained(model: torch.nn.Module) -> tuple[int, int]:

@@ -61,6 +61,7 @@ class Full(Strict):
 
     freeze: Names = ()
     train_only: Names = ()
+    train_rows: Literal["all", "new"] = "all"  # of the embedding and the head; new: tokens that curate train vocab added
 
 
 class Lora(Strict):
@@ -72,6 +73,7 @@ class Lora(Strict):
     targets: Names = ("all-linear",)  # module names, or all-linear: all but the head
     exclude: Names = ()
     train_also: Names = ()  # modules trained whole: embed_tokens, lm_head
+    train_rows: Literal["all", "new"] = "all"  # of those two; new: tokens that curate train vocab added
     rslora: bool = False  # alpha / sqrt(r) in place of alpha / r
     dora: bool = False
     quantize: Literal["none", "nf4"] = "none"  # QLoRA: the frozen weights in four bits (bitsandbytes)

@@ -36,7 +36,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         if now.is_complete:
             return session.finish(now, now.last.path)
         model = build(settings.model, settings.adapt, now.config, session.weights_to_read(now))
-        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None)
+        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None, settings.model)
         scorer = Scorer(adapted, settings.model.dtype)
         path = _train(now, processes.place(scorer, now.accelerator))
         return 0 if path is None else session.finish(now, path)

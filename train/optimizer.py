@@ -1,7 +1,7 @@
 """The optimizer of a run: torch's own, bitsandbytes' 8-bit AdamW, or torchao's AdamW that rounds bf16 weights by lot.
 
 Why rounding by lot: a weight of 0.02 in bf16 has neighbours 1e-4 apart, and a step of 2e-5 to the nearest is no step at all. Weight decay
-is on matrices only (norms and biases have one dimension). May import curate.errors, train.config; torch.
+is on matrices only (norms and biases have one dimension). May import curate.errors, train.config, train.held_rows; torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from curate.errors import CurateError
 from train.config import RunFile
+from train.held_rows import HELD
 
 
 class Both(torch.optim.Optimizer):
@@ -62,7 +63,8 @@ def build(model: torch.nn.Module, run: RunFile, device: torch.device | None = No
 
 def _groups(weights: list[torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
     """None of them empty, which torch's checkpoints do not take."""
-    matrices, vectors = [p for p in weights if p.ndim >= 2], [p for p in weights if p.ndim < 2]
+    decays = {id(p) for p in weights if p.ndim >= 2 and not getattr(p, HELD, False)}  # rows that are held must not shrink
+    matrices, vectors = [p for p in weights if id(p) in decays], [p for p in weights if id(p) not in decays]
     return [{"params": params, "weight_decay": own} for params, own in ((matrices, decay), (vectors, 0.0)) if params]
 
 

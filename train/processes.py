@@ -39,6 +39,12 @@ def start(settings: RunFile, plan: Plan) -> Accelerator:
                 "the global batch does not divide among the processes", where="global_batch",
                 found=f"{rows} sequences, {world} processes", allowed="a multiple of the number of processes",
             )  # fmt: skip
+    one = settings.adapt.lora or settings.adapt.full
+    if one and one.train_rows == "new" and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise CurateError(  # their gradients do not come by the hooks of train/held_rows.py
+            "rows are not held where weights are divided", where="train_rows", found=str(accelerator.distributed_type),
+            allowed="one process, or data parallel",
+        )  # fmt: skip
     return accelerator
 
 

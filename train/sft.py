@@ -43,7 +43,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
                 now.watching.say(line)
         model = build(settings.model, settings.adapt, now.config, session.weights_to_read(now))
         now.watching.say(answers.stop_at_their_end(model, streams, now.tokenizer.tokenizer))
-        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None)
+        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None, settings.model)
         path = _train(now, processes.place(Fused(adapted, settings.model.dtype), now.accelerator))
         return 0 if path is None else session.finish(now, path)
 

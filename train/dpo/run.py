@@ -69,7 +69,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         if settings.reference and not now.last and now.accelerator.is_main_process:
             now.parents.append(lineage.of("reference", settings.reference.init, settings.reference.revision))
         model = build(settings.model, settings.adapt, now.config, session.weights_to_read(now))
-        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None)
+        adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None, settings.model)
         scorer = PairScorer(adapted, settings.model.dtype)
         try:
             path = _train(now, settings, pairs, processes.place(scorer, now.accelerator))
