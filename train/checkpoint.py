@@ -80,6 +80,8 @@ def save(
         # peft would ask the hub whether the vocabulary has grown, to save the embeddings whole; train_also saves them anyway
         adapters = {"save_embedding_layers": False} if hasattr(scorer.model, "peft_config") else {}
         scorer.model.save_pretrained(temporary, **weights, **adapters)
+        if adapters:  # peft leaves out where the model is to stop, which SFT may have changed
+            scorer.causal.generation_config.save_pretrained(temporary)
         for file in tokenizer:
             shutil.copyfile(file, temporary / file.name)
         write_json(temporary / "receipt.json", receipt)

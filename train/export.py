@@ -178,7 +178,7 @@ def _merged(paths: Sequence[Path], found: Sequence[dict], near: Path) -> Iterato
 def merge_into(checkpoint: Path, found: dict, to: Path) -> None:
     """The model that the adapters were trained on, with them, in fp32: what was bf16 is so exactly."""
     from peft import PeftModel
-    from transformers import AutoConfig
+    from transformers import AutoConfig, GenerationConfig
 
     from train.config import Adapt, ModelSpec
     from train.model import build
@@ -192,6 +192,8 @@ def merge_into(checkpoint: Path, found: dict, to: Path) -> None:
     plain = adapt.model_copy(update={"lora": adapt.lora.model_copy(update={"quantize": "none"})})
     model = build(spec, plain, config).float()
     merged = PeftModel.from_pretrained(model, str(checkpoint)).merge_and_unload(safe_merge=True)
+    if (checkpoint / "generation_config.json").is_file():
+        merged.generation_config = GenerationConfig.from_pretrained(checkpoint)
     merged.save_pretrained(to)
 
 

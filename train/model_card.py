@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from train.export import Exported
 
 OPEN = "*To be written by its author.*"
+METHODS = {"cpt": "Continued pretraining", "sft": "Supervised fine-tuning", "dpo": "Preference optimisation"}
 
 
 @dataclass
@@ -99,7 +100,7 @@ def _body(about: About) -> list[str]:
     quantized = (about.run["adapt"].get("lora") or {}).get("quantize", "none") != "none"
     lines = [
         f"# {about.run['name']}", "",
-        f"Continued pretraining, {receipt['tokens']:,} tokens in {receipt['steps']:,} steps. Made by `curate train export`.", "",
+        f"{METHODS[about.run['method']]}, {receipt['tokens']:,} tokens in {receipt['steps']:,} steps. Made by `curate train export`.", "",
         f"- **Base model**: {base}.",
         f"- **Weights**: {exported.n_parameters:,} parameters{f' in {about.dtype}' if about.dtype else ''}; {how}.",
         f"- **Languages**: {_listed((of['name'], of['tokens']) for of in receipt['languages'])} (tokens).",

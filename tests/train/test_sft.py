@@ -12,6 +12,7 @@ import pytest
 import torch
 import trl
 import yaml
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 from curate.errors import CurateError
@@ -21,6 +22,7 @@ from tests.train.conftest import TINY, costs, last, residual, same_bits, weights
 from tests.train.fake import FakeStream
 from tests.train.test_cpt import stop_after
 from train import cpt, lineage, sft
+from train.export import export
 from train.streams import Streams, open_streams
 
 RunFile = Callable[..., Path]
@@ -126,7 +128,7 @@ def test_loss_is_that_of_trl_on_the_same_conversations(made: chats.Chats, base: 
 
 def test_the_folder_answers_and_stops(made: chats.Chats, base: Path, tmp_path: Path, capsys: Said) -> None:
     """transformers opens it: the manifest's template is there, generation ends where answers end, and the receipt knows the base model."""
-    assert sft.run(run_of(made, base, tmp_path / "run", stop={"after": "1 steps"})) == 0
+    assert sft.run(run_of(made, base, tmp_path / "run", stop={"after": "2 steps"})) == 0
     said = capsys.readouterr()
     assert (
         "et: 9,553 of 16,819 tokens are learned" in said.err
@@ -141,6 +143,27 @@ def test_the_folder_answers_and_stops(made: chats.Chats, base: Path, tmp_path: P
     assert receipt["parents"] == [{"role": "init", "folder": base.name, "weights_sha256": lineage.weights_sha256(base)}]
     again = lineage.of("init", str(folder))
     assert (again["method"], again["name"], again["receipt_sha256"]) == ("sft", "chats", file_sha256(folder / "receipt.json"))
+
+
+def test_adapters_merged_and_reloaded_are_the_same_model(made: chats.Chats, base: Path, tmp_path: Path) -> None:
+    """Logits of the trained model (adapters over the base) and of the exported folder; it stops where answers end, and has the template."""
+    run = run_of(made, base, tmp_path / "run", adapt={"lora": {"r": 4}}, stop={"after": "2 steps"})
+    assert sft.run(run) == 0
+    export(last(tmp_path / "run"), tmp_path / "whole", merge=True)
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), last(tmp_path / "run")
+    ).eval()
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole").eval()
+    row = open_streams([made.manifest]).row(0)
+    ids = torch.from_numpy(row.input_ids[row.document == 0].astype(np.int64))[None]
+    with torch.no_grad():
+        apart = (plain(input_ids=ids).logits - whole(input_ids=ids).logits).abs().max().item()
+        moved = (plain(input_ids=ids).logits - plain.unload()(input_ids=ids).logits).abs().max().item()
+    print(f"logits {apart:.1e} apart, {moved:.1e} from those of the base")
+    assert apart < 1e-5 < 1e-3 < moved
+    assert whole.generation_config.eos_token_id == [0, 2]
+    assert AutoTokenizer.from_pretrained(tmp_path / "whole").chat_template == made.tokenizer.chat_template
+    assert "Supervised fine-tuning" in (tmp_path / "whole" / "README.md").read_text()
 
 
 WAYS: dict[str, dict] = {
