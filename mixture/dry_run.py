@@ -63,7 +63,8 @@ def dry_run(manifest_path: Path, steps: Steps, n: int) -> dict[str, Any]:
             total["empty_rows"] += share.n_empty
             total["tokens"] += int(batch.n_tokens.sum())
             total["loss_tokens"] += int(batch.n_loss_tokens.sum())
-            total["padding"] += int(own.size * phase["sequence_length"] - batch.n_tokens[is_row].sum())
+            room = own.size * phase["sequence_length"] if "row_length" not in phase else batch.n_tokens[is_row].sum()  # of pairs
+            total["padding"] += int(room - batch.n_tokens[is_row].sum())
             drift = np.maximum(drift, np.abs(tokens - planned) / max(total["tokens"], 1))
             for i in share.rows:
                 chunks = stream.chunks(stream.sequence_of(i))

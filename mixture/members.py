@@ -1,7 +1,7 @@
 """members.parquet: which components every tokenized document matches, of the sources where that is a document's own business.
 
 In: `Documents` of selection.py. Out: members.parquet (schema.MEMBERS) by source (recipe order), then id; no file where no component has
-a where:, since then a document's source says it all. Imports recipe, schema and mixture's selection.
+a where: or an overlong: but split, since then a document's source says it all. Imports recipe, schema and mixture's selection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ SLICE = 1 << 20  # documents written at once; zstd's level 1 takes half the time
 
 def by_query(recipe: Recipe) -> list[str]:
     """The sources of which a document may or may not be in a component, in recipe order; in a miniature that is any."""
-    asked = {source for c in recipe.mixture.leaves.values() if c.where or recipe.miniature for source in c.from_}
+    mixture = recipe.mixture
+    chooses = [c for name, c in mixture.leaves.items() if c.where or recipe.miniature or mixture.overlong_of(name) != "split"]
+    asked = {source for c in chooses for source in c.from_}
     return [source for source in recipe.sources if source in asked]
 
 

@@ -64,7 +64,7 @@ def leave_out(docs: Documents, mixture: Mixture, shards: Sequence[Path]) -> tupl
         found.without(c, is_refused)
     first, last = found.first(docs.pattern), found.first(found.pattern)
     is_out = (first >= 0) & (last < 0)
-    is_cut = (kept < docs.n_tokens) & (last >= 0)
+    is_cut = (kept < docs.n_tokens) & ~is_empty & (last >= 0)
     table = _table(docs, np.where(is_out, first, last), is_out, is_cut, is_empty, length, kept, limit)
     made = replace(
         docs, patterns=found.patterns, pattern=found.pattern, n_tokens=np.where(is_cut, kept, docs.n_tokens),

@@ -184,6 +184,9 @@ def _rows(
     known = [cell for cell in cells if cell.documents]
     if any(not cell.lengths.size for cell in known):
         return None
+    if spec.packing == "single":
+        rows = round(tokens * sum(cell.documents for cell in known) / max(sum(cell.tokens for cell in known), 1))
+        return Rows(rows, 0, 0)
     return plan_rows.best_fit(passes, _mixed(known, name, sample), spec.sequence_length, sample)
 
 

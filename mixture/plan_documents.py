@@ -14,7 +14,7 @@ import numpy as np
 from curate.recipe import Mixture, PhaseSpec
 from mixture import kernels, plan_rows
 from mixture.budget import Infeasible, plan
-from mixture.pack import concat, pack
+from mixture.pack import PACKING
 from mixture.plan import Phase, Rows, Run
 from mixture.plan_cells import Cell
 from mixture.planning import Known, parts_of, present
@@ -55,10 +55,10 @@ def _phase(of: Known, seed: int, state: State, spec: PhaseSpec, number: int) -> 
 
 
 def _packed(uses: Sequence[Use], spec: PhaseSpec) -> Rows:
-    packed = [(pack if spec.packing == "best_fit" else concat)(use.n_tokens, spec.sequence_length) for use in uses]
+    packed = [PACKING[spec.packing](use.n_tokens, spec.row_length) for use in uses]
     return Rows(
-        sum(p.n_rows for p in packed), sum(p.padding(spec.sequence_length) for p in packed),
-        sum(p.unavoidable(spec.sequence_length) for p in packed),
+        sum(p.n_rows for p in packed), sum(p.padding(spec.row_length) for p in packed),
+        sum(p.unavoidable(spec.row_length) for p in packed),
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def check(recipe: Recipe) -> Tokenizer:
     """
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.path)
     for source in recipe.sources.values():
-        if _is_pairs(recipe, source):
+        if is_pairs(recipe, source):
             _no_cuts(recipe, source.name)
             probed(load_template(tokenizer, "all"), recipe.tokenizer)
         elif source.is_conversation:
@@ -80,7 +80,7 @@ def check(recipe: Recipe) -> Tokenizer:
     return tokenizer
 
 
-def _is_pairs(recipe: Recipe, source: Source) -> bool:
+def is_pairs(recipe: Recipe, source: Source) -> bool:
     """Are this source's preferences trained on as pairs, and not as texts?"""
     return recipe.kind == "preference" and source.type == "preference"
 
@@ -127,7 +127,7 @@ def tasks(
 def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, parents: list[str]) -> tuple[Job, dict]:
     """`parents`: roots of the documents and, where there are any, of their cuts."""
     spec, kind = recipe.tokenizer, recipe.sources[source]
-    is_conversation, is_pair = kind.is_conversation, _is_pairs(recipe, kind)
+    is_conversation, is_pair = kind.is_conversation, is_pairs(recipe, kind)
     settings: dict[str, Any] = {
         "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
         "template_sha256": tokenizer.template_sha256 if is_conversation or is_pair else None,

@@ -128,19 +128,22 @@ first AS (
 """
 
 # A document used in part counts as selected; the rest of its tokens is over budget (components.over_budget_tokens). One without
-# any token (an empty rendering) is in no component.
+# any token (an empty rendering) is in no component; what is too long for its components, and pairs that are none, are left out.
 _USES = f"""
 {_FIRST},
 used AS (SELECT source, id, bool_or(is_train) AS is_train, NOT bool_and(is_train) AS is_held_out FROM _uses GROUP BY ALL),
 uses AS (
   SELECT d.source, coalesce(is_train, false) AS is_train, coalesce(is_held_out, false) AS is_held_out,
-    coalesce(m.components IN (SELECT components FROM first), false) AND coalesce(t.n_tokens, 0) > 0 AS in_component
+    coalesce(m.components IN (SELECT components FROM first), false) AND coalesce(t.n_tokens, 0) > 0 AS in_component,
+    l.id IS NOT NULL AS is_left_out
   FROM decisions d LEFT JOIN used u ON u.id = d.id AND u.source = d.source LEFT JOIN members m ON m.id = d.id AND m.source = d.source
-  LEFT JOIN tokens t ON t.id = d.id AND t.source = d.source WHERE d.keep),
+  LEFT JOIN tokens t ON t.id = d.id AND t.source = d.source
+  LEFT JOIN left_out l ON l.id = d.id AND l.source = d.source AND l.action = 'dropped' WHERE d.keep),
 fates AS (
   SELECT source, count_if(is_train) AS selected, count_if(is_held_out) AS held_out,
     count_if(NOT is_train AND NOT is_held_out AND in_component) AS over_budget,
-    count_if(NOT is_train AND NOT is_held_out AND NOT in_component) AS no_component
+    count_if(NOT is_train AND NOT is_held_out AND NOT in_component AND NOT is_left_out) AS no_component,
+    count_if(NOT is_train AND NOT is_held_out AND NOT in_component AND is_left_out) AS left_out
   FROM uses GROUP BY source)
 """
 
@@ -160,12 +163,13 @@ counted AS (
     coalesce(kept, 0) AS kept, coalesce(dropped, 0) AS dropped, coalesce(with_reason, 0) AS dropped_with_reason,
     CASE WHEN has THEN coalesce(selected, 0) END AS selected, CASE WHEN has THEN coalesce(over_budget, 0) END AS over_budget,
     CASE WHEN has THEN coalesce(held_out, 0) END AS held_out, CASE WHEN has THEN coalesce(no_component, 0) END AS no_component,
+    CASE WHEN has THEN coalesce(left_out, 0) END AS left_out,
     coalesce(tokens, 0)::BIGINT AS tokens, coalesce(unknown_license_tokens, 0)::BIGINT AS unknown_license_tokens
   FROM _counts c CROSS JOIN (SELECT count(*) > 0 AS has FROM _fed)
   LEFT JOIN d USING (source) LEFT JOIN q USING (source) LEFT JOIN k USING (source) LEFT JOIN t USING (source)
   LEFT JOIN fates USING (source))
 SELECT *, coalesce(records = documents + quarantined AND documents = kept + dropped AND dropped = dropped_with_reason
-                   AND (selected IS NULL OR kept = selected + over_budget + held_out + no_component), false) AS sums_close
+                   AND (selected IS NULL OR kept = selected + over_budget + held_out + no_component + left_out), false) AS sums_close
 FROM counted ORDER BY priority
 """
 
@@ -190,10 +194,13 @@ used AS (
     sum(tokens) FILTER (NOT is_train) AS held_out_tokens, max(uses) FILTER (is_train) AS max_copies
   FROM _uses GROUP BY component),
 reached AS (SELECT id, source, bool_and(is_train) AS is_train, max(reached) AS tokens FROM _uses GROUP BY id, source),
+fit AS (
+  SELECT t.id, t.source, coalesce(l.n_kept_tokens, t.n_tokens) AS n_tokens
+  FROM tokens t LEFT JOIN left_out l ON l.id = t.id AND l.source = t.source AND l.action = 'cut'),
 available AS (
-  SELECT f.component, count(*) AS available_documents, sum(n_tokens) AS unique_tokens,
-    sum(n_tokens - coalesce(r.tokens, 0)) AS over_budget_tokens
-  FROM tokens t JOIN members m ON m.id = t.id AND m.source = t.source
+  SELECT f.component, count(*) AS available_documents, sum(t.n_tokens) AS unique_tokens,
+    sum(t.n_tokens - coalesce(r.tokens, 0)) AS over_budget_tokens
+  FROM fit t JOIN members m ON m.id = t.id AND m.source = t.source
   JOIN (SELECT DISTINCT component, components FROM first) f ON f.components = m.components
   LEFT JOIN reached r ON r.id = t.id AND r.source = t.source WHERE coalesce(r.is_train, true) GROUP BY f.component)
 SELECT component, role, (SELECT list(source ORDER BY source) FROM _fed f WHERE f.component = p.component) AS sources,

@@ -31,7 +31,7 @@ STORED = (
 )  # fmt: skip
 VIEWS = (
     "documents", "texts", "signals", "addresses", "cuts", "contamination", "decisions", "duplicates", "quarantine", "tokens", "members",
-    "selection", "reference_texts",
+    "left_out", "selection", "reference_texts",
 )  # fmt: skip
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -136,6 +136,9 @@ def _views(build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | 
         "duplicates": union("clusters", "duplicates.parquet", schema.DUPLICATES, where=" WHERE cluster_size > 1"),
         "tokens": _tokens(rows),
         "members": _members(rows, manifest),
+        "left_out": "SELECT * FROM read_parquet('left_out.parquet')"
+        if manifest and (build_dir / "left_out.parquet").exists()
+        else _empty(schema.LEFT_OUT),
         "selection": "SELECT * FROM read_parquet('selection.parquet')" if manifest else _empty(schema.SELECTION),
     }
 
@@ -159,10 +162,14 @@ def _tokens(rows: list[StageRow]) -> str:
 
 def _members(rows: list[StageRow], manifest: Mapping[str, Any] | None) -> str:
     """(source, id, components) of every tokenized document: the components that it matches, in recipe order. Where a component has a
-    where:, members.parquet says it of the documents of its sources; else the source of a document does."""
+    where:, or does not take every length, members.parquet says it of the documents of its sources; else the source of a document does."""
     parts = []
     components = (manifest or {}).get("components", [])
-    by_query = {source for c in components if c.get("where") or (manifest or {}).get("miniature") for source in c["sources"]}
+    chooses = [
+        c for c in components
+        if c.get("where") or (manifest or {}).get("miniature") or c.get("overlong", {"action": "split"})["action"] != "split"
+    ]  # fmt: skip
+    by_query = {source for c in chooses for source in c["sources"]}
     for row in rows if manifest else []:
         if row["stage"] == "tokens" and row["source"] not in by_query:
             names = ", ".join(quote(c["name"]) for c in components if row["source"] in c["sources"])

@@ -35,6 +35,7 @@ def stats(build_dir: Path) -> dict[str, Any]:
             "components": rows(corpus, "FROM components"),
             "component_phases": rows(corpus, "FROM component_phases"),
             "copies": rows(corpus, "FROM copies"),
+            "left_out": rows(corpus, _LEFT_OUT),
             "domains": rows(corpus, "SELECT * FROM domains ORDER BY documents DESC, domain, source LIMIT ?", N_DOMAINS),
             "disk": disk.disk(corpus, build_dir),
             "signals": _signals(corpus),
@@ -56,6 +57,13 @@ SELECT c.source, kind, count(*) AS cuts, count(DISTINCT c.id) AS documents, sum(
   sum("end" - start) / (SELECT sum(n_bytes) FROM signals s WHERE s.source = c.source) AS share_of_bytes,
   quantile_disc(n_documents, 0.5) AS median_documents, max(n_documents) AS max_documents
 FROM cuts c GROUP BY c.source, kind ORDER BY c.source, bytes DESC, kind
+"""
+
+
+# What is lost of documents that a component has: whole ones, or what is behind a cut. Longest: of a pair its longer conversation.
+_LEFT_OUT = """
+SELECT component, action, reason, count(*) AS documents, sum(n_tokens - n_kept_tokens)::BIGINT AS tokens, max(length) AS longest
+FROM left_out GROUP BY component, action, reason ORDER BY component, action, reason
 """
 
 
@@ -105,6 +113,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
               ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])),
               ("conversations: turns, calls, balance", conversations.lines(data["conversations"])),
               ("preferences: margins, length, what stands in what", preferences.lines(data["preferences"])), ("components", _components(data)),
+              ("left out: longer than a sequence, or no pair to learn from", _left_out(data)),
               ("components by phase", _component_phases(data)),
               ("copies in one epoch", _copies(data)),
               ("web domains", _domains(data)), ("stages of this build in the store", disk.lines(data["disk"])),
@@ -117,11 +126,15 @@ def _sources(data: Mapping[str, Any]) -> list[str]:
     shown = [[s["source"], *(count(s[n]) for n in names), bar(s["kept"], s["documents"], 16)] for s in data["sources"]]
     lines = table(["source", "read", *names[1:], "kept of documents"], shown, "<" + ">" * len(names) + "<", "  ")
     if any(s["selected"] is not None for s in data["sources"]):
-        uses = ["kept", "selected", "over_budget", "held_out", "no_component", "tokens", "unknown_license_tokens"]
+        left = ["left_out"] if any(s["left_out"] for s in data["sources"]) else []
+        uses = ["kept", "selected", "over_budget", "held_out", "no_component", *left, "tokens", "unknown_license_tokens"]
         lines += [
             "",
             *table(
-                ["source", *uses], [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]], "<" + ">" * 7, "  "
+                ["source", *uses],
+                [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]],
+                "<" + ">" * len(uses),
+                "  ",
             ),
         ]
     open_ = [s["source"] for s in data["sources"] if not s["sums_close"]]
@@ -129,6 +142,12 @@ def _sources(data: Mapping[str, Any]) -> list[str]:
         *lines,
         f"  sums do NOT close for {', '.join(open_)}" if open_ else f"  sums close for all {len(data['sources'])} sources",
     ]
+
+
+def _left_out(data: Mapping[str, Any]) -> list[str]:
+    shown = [[r["component"], r["action"], r["reason"], count(r["documents"]), count(r["tokens"]), count(r["longest"])]
+             for r in data["left_out"]]  # fmt: skip
+    return table(["component", "", "reason", "documents", "tokens", "longest"], shown, "<<<>>>", "  ") if shown else []
 
 
 def _reasons(data: Mapping[str, Any]) -> list[str]:

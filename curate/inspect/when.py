@@ -31,7 +31,7 @@ FROM selection WHERE source = ? AND id = ? ORDER BY split DESC, stream_index, se
 def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | None = None) -> dict[str, Any]:
     """{document, fate, why, component, components, n_tokens, cluster_size, uses, n_passes, trained_tokens, n_phases}.
 
-    fate: trained | held_out | over_budget | no_component | no_tokens | dropped | no_mixture | undecided; `why` says it in words. A use has
+    fate: trained | held_out | over_budget | left_out | no_component | no_tokens | dropped | no_mixture | undecided; `why` says it in words. A use has
     phase, sequence_length of its row, component, split, epoch (of the phase, from 1), pass, chunk, tokens, sequence, position,
     stream_index (held out: held_out_row instead), and with `place` (stream index -> step, row of its batch) step and row. `components`:
     those that it belongs to, in one phase or another; `component` is the first. Raises CurateError when no document, or several, have
@@ -43,7 +43,7 @@ def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | N
         document = find(corpus, build_dir, name)
         key = (document["source"], document["id"])
         uses = [_use(use, manifest, place) for use in rows(corpus, _USES, *key)]
-        found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates")}
+        found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates", "left_out")}
         components = _components(corpus, manifest, uses, *key) if manifest else []
         witness = _witness(corpus, found["decisions"])
         named = [row["component"] for row in rows(corpus, "SELECT component FROM components")]
@@ -137,6 +137,9 @@ def _fate(
         return "dropped", f"never trained on: dropped for {decision['reason']}{proof}"
     if tokens is None and not has_tokens:
         return "no_mixture", "kept; the build stopped before tokens were made"
+    left = found["left_out"]
+    if left is not None and left["action"] == "dropped":
+        return "left_out", f"never trained on: left out of component {left['component']}, {_why_left(left)}"
     if tokens is None or not tokens["n_tokens"]:
         return "no_tokens", "never trained on: kept, but it gives no token"
     if not has_mixture:
@@ -145,7 +148,8 @@ def _fate(
         with_ = f", with the {cluster['cluster_size']} documents of its duplicate cluster" if cluster else ""
         return "held_out", f"never trained on: held out of component {uses[0]['component']}{with_}, to watch the loss on"
     if trained:
-        return "trained", _times(trained, tokens["n_tokens"])
+        cut = f". Cut to {count(left['n_kept_tokens'])} of {count(left['n_tokens'])} tokens" if left is not None else ""
+        return "trained", _times(trained, left["n_kept_tokens"] if left is not None else tokens["n_tokens"]) + cut
     if not components:
         return "no_component", (
             f"never trained on: it belongs to no component, by its source {source} or by their where: (components: {', '.join(named)})"
@@ -156,6 +160,19 @@ def _fate(
         for c in components
     ]
     return "over_budget", f"never trained on: over budget. {'. '.join(reached)}, and this document was not reached"
+
+
+def _why_left(left: Mapping[str, Any]) -> str:
+    """The reason of a row of left_out in words."""
+    words = {
+        "longer_than_sequence": f"{count(left['length'])} tokens are longer than its sequences of {count(left['sequence_length'])}",
+        "nothing_to_learn": f"nothing is left to learn in its first {count(left['sequence_length'])} tokens",
+        "equal_completions": "chosen and rejected are the same when they are rendered",
+        "empty_completion": "nothing is left of an answer when it is rendered",
+        "prompt_is_no_prefix": "its prompt is no beginning of both conversations as they are rendered",
+        "template_refuses": "the chat template refuses it",
+    }
+    return words.get(left["reason"], left["reason"])
 
 
 def _witness(corpus: Connection, decision: Mapping[str, Any] | None) -> str:

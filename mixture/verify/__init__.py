@@ -26,9 +26,11 @@ from mixture.verify import (
     files,
     going_on,
     held_out,
+    left_out,
     miniature,
     origins,
     packing,
+    pairs,
     rows,
     tokens,
     uses,
@@ -242,11 +244,17 @@ def _mixture(
     if listed is None or arrays is None or kept is None:
         return
     uses.shards_of(stages, listed["shards"], build_dir, report)
+    everyone = copies.members_of(kept, recipe, stages, docs, again)
+    fitting = left_out.check_left_out(build_dir, manifest, recipe, kept, everyone, report)
+    if fitting is None:
+        return
+    kept, whole = fitting
     used = uses.check_selection(build_dir, manifest, arrays, kept, listed["shards"], report)
     if used is None:
         return
+    if "pairs" in arrays:
+        pairs.check_records(arrays, used, kept, report)
     held = held_out.held_out(used, kept)
-    whole = copies.members_of(kept, recipe, stages, docs, again)
     members = whole if recipe.miniature is None else miniature.reduced(manifest, recipe, kept, whole, held, report)
     if members is None:
         return

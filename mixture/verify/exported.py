@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from curate.errors import CurateError
 from curate.schema import SELECTION
 from curate.store import digest, table_root
+from mixture.batches import row_length
 from mixture.hashes import count_learned, row_hashes
 from mixture.names import read
 from mixture.sequences import SLICE, WHAT
@@ -103,7 +104,7 @@ def _check_rows(
     ptr, order = arrays["row_ptr"], arrays["order"]
     lengths = np.add.reduceat(arrays["chunks"]["length"].astype(np.int64), ptr[:-1]) if len(ptr) > 1 else np.empty(0, np.int64)
     room = np.concatenate([
-        *(np.full(p["order"]["n_sequences"], p["sequence_length"]) for p in manifest["phases"]),
+        *(np.full(p["order"]["n_sequences"], row_length(p)) for p in manifest["phases"]),
         np.full(manifest["held_out"]["sequences"], _held_out_length(manifest)),
     ])  # fmt: skip
     for row in np.flatnonzero(lengths > room)[:3].tolist():
@@ -138,7 +139,8 @@ def _named(folder: Path, arrays: Mapping[str, np.ndarray]) -> tuple[Chunks, Call
 
 
 def _held_out_length(manifest: Mapping[str, Any]) -> int:
-    return int(manifest["held_out"].get("sequence_length", manifest["phases"][0]["sequence_length"]))
+    held = manifest["held_out"]
+    return int(held.get("row_length", held.get("sequence_length", manifest["phases"][0]["sequence_length"])))
 
 
 def _check_selection(
@@ -269,7 +271,7 @@ def _check_sums(manifest: Mapping[str, Any], counted: np.ndarray, report: Report
             )
         report.equal("manifest.json", f"{name}: held-out tokens", manifest["held_out"]["tokens"][name], int(counted[-1, c]))
     for phase, trained in zip(manifest["phases"], counted.sum(axis=1).tolist(), strict=False):
-        padding = phase["order"]["n_sequences"] * phase["sequence_length"] - trained
+        padding = phase["order"]["n_sequences"] * row_length(phase) - trained if "row_length" not in phase else 0
         report.equal("manifest.json", f"padding of {phase['name']}", phase["budget"]["padding"], padding)
 
 

@@ -55,7 +55,7 @@ class Part:
     name: str
     title: str  # in findings: says the phase where there are several
     unit: str
-    packing: str  # best_fit | concat
+    packing: str  # best_fit | concat | single
     own: np.ndarray  # int64, numbers in Kept
     copies: np.ndarray  # int64 (own,)
     measure: np.ndarray  # int64 (own,): what one whole use counts, in the unit
@@ -87,8 +87,9 @@ def check_uses(part: Part, used: Used, kept: Kept, history: History, seed: int, 
             f"{part.title}, pass {number}", members, here, key, number == last, part.packing, kept, history, report
         )
         history.add(here, kept)
-    if in_part > (part.unit != "examples"):
-        most = "none" if part.unit == "examples" else "at most one"
+    is_whole = part.unit == "examples" or part.packing == "single"
+    if in_part > (not is_whole):
+        most = "none" if is_whole else "at most one"
         report.add(SELECTION, f"{part.title}: {in_part:,} documents are used in part, {most} may be")
 
 

@@ -1,6 +1,6 @@
 """Packing and order counted again: rows as long as their phase allows, pure, nothing cut that fits, and the specified order.
 
-In: the arrays of sequences/, `Used`, the manifest. Out: findings with the sequence. Imports mixture's order, pack and verify.
+In: the arrays of sequences/, `Used`, the manifest. Out: findings with the sequence. Imports mixture's batches, order, pack and verify.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixture import order, pack
+from mixture.batches import row_length
 from mixture.statement import ALGORITHMS
 from mixture.verify.report import Report
 from mixture.verify.uses import SELECTION, Used
@@ -20,9 +21,9 @@ MANIFEST, CHUNKS = "manifest.json", "sequences/chunks.npy"
 
 def row_lengths(manifest: Mapping[str, Any], n_rows: int) -> np.ndarray:
     """int64 (n_rows,): what a row has room for, that of its phase; held-out rows are as long as those of the first."""
-    trained = [np.full(phase["order"]["n_sequences"], phase["sequence_length"], np.int64) for phase in manifest["phases"]]
+    trained = [np.full(phase["order"]["n_sequences"], row_length(phase), np.int64) for phase in manifest["phases"]]
     n_held = n_rows - sum(part.size for part in trained)
-    return np.concatenate([*trained, np.full(n_held, manifest["phases"][0]["sequence_length"], np.int64)])
+    return np.concatenate([*trained, np.full(n_held, row_length(manifest["phases"][0]), np.int64)])
 
 
 def check_rows(
@@ -51,7 +52,8 @@ def check_rows(
     for f, phase in enumerate(manifest["phases"]):
         rows = slice(before, before + phase["order"]["n_sequences"])
         report.equal(MANIFEST, f"{phase['name']}: first_index", phase["order"]["first_index"], before)
-        padding = int(room[rows].sum() - filled[rows].sum())
+        report.equal(MANIFEST, f"{phase['name']}: row_length", phase.get("row_length"), _stated_length(phase, packing[f]))
+        padding = int(room[rows].sum() - filled[rows].sum()) if packing[f] != "single" else 0
         report.equal(MANIFEST, f"{phase['name']}: padding", phase["budget"]["padding"], padding)
         says = {**phase["packing"], "rule": phase["packing"]["cut"].get("rule")}
         rules = ALGORITHMS[packing[f]]
@@ -60,16 +62,21 @@ def check_rows(
         before = rows.stop
 
 
+def _stated_length(phase: Mapping[str, Any], packing: str) -> int | None:
+    """Of pairs, which both have to fit a sequence of their own: twice that; else a row is a sequence and nothing is stated."""
+    return 2 * int(phase["sequence_length"]) if packing == "single" else None
+
+
 def _check_passes(
     f: int, phase: Mapping[str, Any], rows: slice, first: np.ndarray, filled: np.ndarray, ptr: np.ndarray, used: Used, packing: str,
     names: list[str], report: Report,
 ) -> None:  # fmt: skip
     """Every pass of one phase: its rows, padding and cuts."""
-    length = phase["sequence_length"]
+    length = row_length(phase)
     stated = {(entry["component"], entry["pass"]): entry for entry in phase["packing"]["passes"]}
     kinds, begins = np.unique(first[1:, rows], axis=1, return_index=True)
     ends = [*begins[1:].tolist(), filled[rows].size]
-    fit, overlong, uses = 0, 0, []
+    fit, overlong, uses, bound = 0, 0, [], 0
     for (c, number), a, b in zip(kinds.T.tolist(), begins.tolist(), ends, strict=True):
         own = slice(rows.start + a, rows.start + b)
         chunks = slice(int(ptr[own.start]), int(ptr[own.stop]))
@@ -82,13 +89,12 @@ def _check_passes(
             loose = np.flatnonzero(filled[own][:-1] < length)
             if loose.size:
                 report.add(CHUNKS, "a row is not full, and is not the last of its pass", f"sequence {own.start + loose[0]}")
-        else:
+        elif packing == "best_fit":
             bound = pack.lower_bound(used.length[chunks].astype(np.int64), length)
-        right = {
-            "sequences": n_rows,
-            "padding_tokens": n_rows * length - tokens,
-            "unavoidable_padding_tokens": bound * length - tokens,
-        }
+        room = [n_rows * length, bound * length] if packing != "single" else [tokens, tokens]
+        right = {"sequences": n_rows, "padding_tokens": room[0] - tokens, "unavoidable_padding_tokens": room[1] - tokens}
+        if packing == "single" and chunks.stop - chunks.start != n_rows:
+            report.add(CHUNKS, "a sequence holds more than one pair", f"sequences {own.start} to {own.stop - 1}")
         for key, value in right.items():
             entry = stated.get((names[c], number), {}) if c < len(names) else {}
             report.equal(MANIFEST, f"{phase['name']}, {names[c]}: {key} of pass {number}", entry.get(key), value)

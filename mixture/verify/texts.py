@@ -58,8 +58,8 @@ class Batch:
 class Again:
     """How the documents of one source become tokens, [bos] and [eos] included."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
-        self.tokenizer, self.template = tokenizer, template
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate | None, is_pair: bool = False) -> None:
+        self.tokenizer, self.template, self.is_pair = tokenizer, template, is_pair
         roles = ((recipe.tokenizer.bos, "bos"), (recipe.tokenizer.eos, "eos"))
         self.bos, self.eos = (tokenizer.special[role] if asked == "per_document" else None for asked, role in roles)
         self.bytes = tokenizer.bytes_of_ids if template is None else None

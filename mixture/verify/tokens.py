@@ -1,7 +1,7 @@
 """Token shards counted again: documents, lengths, masks, roots; then each document's tokens against its text (texts.py).
 
 In: documents, decisions, cuts and token stages, shard by shard. Out: findings with shard, row and id.
-Imports store and mixture's cuts, render, token_files, tokenizer, verify.
+Imports store and mixture's cuts, pair_tokens, render, token_files, tokenizer, tokens, verify.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import pyarrow as pa
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import digest, table_root
+from mixture import pair_tokens
 from mixture.cuts import ShardCuts
 from mixture.render import load_template
 from mixture.stream import map_tokens
 from mixture.token_files import token_dtype
 from mixture.tokenizer import Tokenizer
+from mixture.tokens import is_pairs
 from mixture.verify.documents import Found, read
 from mixture.verify.files import shown
+from mixture.verify.pairs import check_pairs
 from mixture.verify.report import Report
 from mixture.verify.texts import Again, Shard, check_texts
 
@@ -42,8 +45,9 @@ def check_tokens(
     """One source's token stage; `fast` decodes one document in a hundred. Damaged tokens or marks are decoded all the same: that
     tells which documents the damage is in."""
     source = recipe.sources[stage.source]
-    template = load_template(tokenizer, source.loss) if source.is_conversation else None
-    again = Again(recipe, tokenizer, template)
+    is_pair = is_pairs(recipe, source)
+    template = load_template(tokenizer, "all" if is_pair else source.loss) if source.is_conversation or is_pair else None
+    again = Again(recipe, tokenizer, template, is_pair)
     readable = [
         key
         for key in stage.info["keys"]
@@ -67,16 +71,22 @@ def _check_shard(
         name = shown(folder / "tokens.parquet", build_dir)
         report.add(name, f"its {index.num_rows:,} rows are not the {len(kept):,} kept documents")
         return
-    if (arrays := _check_files(folder, index, stage.info["shards"][key]["root"], report, build_dir)) is not None:
+    pairs = read(folder / pair_tokens.NAME, report, build_dir) if again.is_pair else None
+    if again.is_pair and pairs is None:
+        return
+    if (arrays := _check_files(folder, index, pairs, stage.info["shards"][key]["root"], report, build_dir)) is not None:
         own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
         keep, path = judged["keep"].to_numpy(), documents.file(key, "documents.parquet")
         shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir))
-        check_texts(shard, again, report, fast=fast and not damaged, damaged=bool(damaged))
+        if pairs is not None:
+            check_pairs(shard, again, pairs, shown(folder / pair_tokens.NAME, build_dir), report, fast=fast and not damaged)
+        else:
+            check_texts(shard, again, report, fast=fast and not damaged, damaged=bool(damaged))
         report.count(tokens=int(arrays[0].size))
 
 
 def _check_files(
-    folder: Path, index: pa.Table, root: str, report: Report, build_dir: Path
+    folder: Path, index: pa.Table, pairs: pa.Table | None, root: str, report: Report, build_dir: Path
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Lengths, starts, ends, metadata, loss counts and root of one shard. None where its tokens cannot be mapped."""
     name = shown(folder / "tokens.parquet", build_dir)
@@ -107,7 +117,9 @@ def _check_files(
         name, "n_loss_tokens are those of the mask", True, bool(np.array_equal(learned, index["n_loss_tokens"].to_numpy()))
     )
     hashes = f"{dtype.str}:{_hash(tokens)}", _hash(loss)
-    report.equal(shown(folder / "shard.json", build_dir), "root", root, digest(table_root(index), *hashes))
+    counted = digest(table_root(index), *hashes)
+    counted = counted if pairs is None else digest(counted, table_root(pairs))
+    report.equal(shown(folder / "shard.json", build_dir), "root", root, counted)
     return tokens, loss
 
 

@@ -1,7 +1,7 @@
 """What is used, read again: every row of the selection against sequences/ and the token shards' index.
 
 In: selection.parquet (a row group at a time), the arrays of sequences/ (memory-mapped), the index of every token shard (60 bytes
-per kept document, 45 per chunk). Out: findings with the row of the selection. Imports mixture's hashes, stream and verify.
+per kept document, 45 per chunk). Out: findings with the row of the selection. Imports mixture's batches, hashes, stream and verify.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import CurateError
+from mixture.batches import row_length
 from mixture.hashes import count_learned
-from mixture.stream import CHUNK, map_tokens
+from mixture.stream import CHUNK, PAIR, map_tokens
 from mixture.verify.documents import Found, read
 from mixture.verify.files import shown
 from mixture.verify.report import Report
@@ -96,7 +97,10 @@ def load_arrays(build_dir: Path, manifest: Mapping[str, Any], report: Report) ->
         "row_hash": (n_rows, 16),
         "language": None,
     }
+    if manifest["kind"] == "preference":
+        shapes["pairs"] = (n_rows,)
     types: dict[str, Any] = {
+        "pairs": PAIR,
         "row_ptr": "i8",
         "chunks": CHUNK,
         "component": "u2",
@@ -153,7 +157,7 @@ def check_selection(
     masks = masks_of(build_dir, shards, report)
     if masks is None:
         return None
-    longest = max(phase["sequence_length"] for phase in manifest["phases"])
+    longest = max(row_length(phase) for phase in manifest["phases"])
     odd = np.flatnonzero((chunks["length"] < 1) | (chunks["length"] > longest))
     if odd.size:
         report.add(
