@@ -33,7 +33,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     started = time.monotonic()
     settings = load_run(Path(run_file), sets, ("cpt",))
     with session.opened(settings, open_streams(settings.manifests), started) as now:
-        if now.is_complete:
+        if now.last and now.is_complete:
             return session.finish(now, now.last.path)
         model = build(settings.model, settings.adapt, now.config, session.weights_to_read(now))
         adapted = adapt.adapt(model, settings.adapt, now.last.path if now.last else None, settings.model)

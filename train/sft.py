@@ -36,7 +36,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     said = answers.check(streams, settings.manifests)
     with session.opened(settings, streams, started) as now:
         trl_loop.check(now.accelerator, "sft")
-        if now.is_complete:
+        if now.last and now.is_complete:
             return session.finish(now, now.last.path)
         for line in (*said, now.tokenizer.no_template):
             if line:

@@ -86,7 +86,7 @@ class OurSteps:
 
     def __init__(self, *args: Any, steps: Steps, torch_optimizer: torch.optim.Optimizer, **kwargs: Any) -> None:
         self.steps, self.rates = steps, Rates()
-        super().__init__(*args, optimizers=(torch_optimizer, self.rates), **kwargs)
+        super().__init__(*args, optimizers=(torch_optimizer, self.rates), **kwargs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         self.add_callback(_Hooks(self))  # type: ignore[attr-defined]
         # rows are tokens already; with a tokenizer here transformers would write its special tokens into the model's config
