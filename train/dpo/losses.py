@@ -9,6 +9,7 @@ May import curate.errors, train.*; torch, transformers, trl, datasets.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from train.model import Scorer
 
 PAIR = {"prompt": ["p"], "chosen": ["c"], "rejected": ["r"]}
 ANSWER = {"prompt": ["p", "p"], "completion": ["c", "r"], "label": [True, False]}
+WRITTEN = ("pad_token_id", "use_cache")  # a trainer writes its own into a model's configs
 Inputs = dict[str, Tensor]
 
 
@@ -68,8 +70,8 @@ class Losses:
     def __init__(self, settings: DpoFile, scorer: PairScorer) -> None:
         self.loss = settings.loss
         device = next(scorer.parameters()).device
-        text = scorer.causal.config.get_text_config()
-        said = [(config, config.pad_token_id) for config in (text, scorer.causal.generation_config) if config is not None]
+        configs = [scorer.causal.config, scorer.causal.config.get_text_config(), scorer.causal.generation_config]
+        said = [(config, name, getattr(config, name)) for config in configs for name in WRITTEN if hasattr(config, name)]
         common: dict[str, Any] = {
             "output_dir": settings.save.to, "bf16": False, "activation_checkpointing": False, "max_length": None, "report_to": "none",
             "disable_tqdm": True, "use_cpu": device.type == "cpu", "disable_dropout": False, "router_aux_loss_coef": 0.0,
@@ -80,8 +82,8 @@ class Losses:
         made.ref_model = None  # the stand-in; with adapters the reference is the model without them
         made.precompute_ref_logps = True  # a batch brings its own
         made.remove_callback(PrinterCallback)
-        for config, pad in said:  # a trainer writes its tokenizer's into the model
-            config.pad_token_id = pad
+        for config, name, value in said:
+            setattr(config, name, value)
         self.trainer = made
 
     def mean(self, model: torch.nn.Module, inputs: Inputs) -> Tensor:
@@ -129,13 +131,16 @@ class _Again:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No bars for data sets of one row, no warnings of stand-ins; and what a trainer draws at its start is not drawn from the run's own chance."""
-    was = datasets.are_progress_bars_disabled()
+    was, log = datasets.are_progress_bars_disabled(), logging.getLogger("trl")
+    level = log.level
+    log.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        log.setLevel(level)
         if not was:
             datasets.enable_progress_bars()
 
