@@ -48,22 +48,34 @@ def check(
     shared out among processes."""
     training, is_whole = scorer.training, not any(hasattr(p, "full_tensor") for p in scorer.parameters())
     model.eval()
-    first = collate([streams.row(0)], [0]).to(device)
+    number = first_asked(streams)
+    first = collate([streams.row(number)], [number]).to(device)
     with torch.no_grad():
         yield check_matrices(scorer, tokenizer)
         if is_whole:
-            yield check_loss(scorer, first, streams.row(0).n_loss_tokens)
+            yield check_loss(scorer, first, streams.row(number).n_loss_tokens)
         seen = set()
-        for number, phase in enumerate(streams.phases):
+        for at, phase in enumerate(streams.phases):
             if phase.sequence_length not in seen:
                 seen.add(phase.sequence_length)
-                said = check_isolation(model, streams, sizes[phase.sequence_length], scorer.dtype, device, number)
+                said = check_isolation(model, streams, sizes[phase.sequence_length], scorer.dtype, device, at)
                 yield said + (f" (phase {phase.name})" if len(streams.phases) > 1 else "")
     if is_whole:
         yield check_learns(scorer, first)
     else:
         yield "weights are shared out: the loss beside the model's logits and two steps on one row are checked by a run on one process"
     model.train(training)
+
+
+def first_asked(streams: Streams) -> int:
+    """The first row with a label: rows of conversations may hold a long prompt alone."""
+    for number in range(looked := min(LOOK_AT, streams.n_sequences)):
+        if streams.row(number).n_loss_tokens:
+            return number
+    raise CurateError(
+        "nothing is asked: the loss mask is all zero", where=f"stream rows 0 to {looked - 1}", found="no loss token",
+        allowed="rows with something to learn", next="loss: of the recipe's sources, and the {% generation %} markers of its chat template",
+    )  # fmt: skip
 
 
 def losses_of(model: torch.nn.Module, rows: Rows) -> torch.Tensor:

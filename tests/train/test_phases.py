@@ -15,10 +15,10 @@ import yaml
 
 from curate.store import read_json
 from tests.mixture import made_stream
-from tests.train.conftest import TINY, last, weights
+from tests.train.conftest import TINY, last, residual, weights
 from tests.train.test_cpt import stop_after
 from tests.train.test_ranks import TOP
-from train import cpt
+from train import cpt, sft
 from train.batch import read
 
 # 128 tokens a step: 22 rows of 32 are 6 steps, 5 of 64 are 3, 9 of 16 are 2
@@ -147,3 +147,15 @@ def test_two_ranks_equal_one_and_go_on_where_it_stopped(write: Write, tmp_path: 
         theirs = weights(tmp_path / other / "step-000011")
         differences = torch.cat([(one[name] - theirs[name]).abs().flatten() for name in one])
         assert differences.mean() < 1e-6 and differences.max() < 1e-5
+
+
+def test_sft_over_phases_trains_what_cpt_trains(write: Write, tmp_path: Path) -> None:
+    """Other rows in a forward pass and other passes a step in each phase."""
+    model = {"init": {**TINY, "attention_dropout": 0.0}, "seed": 1}
+    assert cpt.run(write("cpt", model=model)) == 0
+    assert sft.run(write("sft", model=model, method="sft")) == 0
+    mean, largest = residual(weights(last(tmp_path / "cpt")), weights(last(tmp_path / "sft")))
+    print(f"weights {mean:.1e}, at most {largest:.1e}")
+    assert mean < 1e-6 and largest < 1e-5
+    receipts = [read_json(last(tmp_path / name) / "receipt.json") for name in ("cpt", "sft")]
+    assert {**receipts[0], "method": "sft"} == receipts[1] and receipts[1]["sequences"] == 36

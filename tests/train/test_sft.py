@@ -260,6 +260,20 @@ def test_a_manifest_that_changed_is_refused(sft_file: RunFile, stream: FakeStrea
         sft.run(sft_file())
 
 
+def test_rows_that_ask_nothing(sft_file: RunFile, stream: FakeStream, tmp_path: Path) -> None:
+    """A long prompt may fill rows of its own, the first ones too; where no row asks anything there is nothing to train."""
+    plain = list(stream.rows)
+    for i in range(6):
+        stream.rows[i] = plain[i]._replace(labels=np.full(32, -100), n_loss_tokens=0)
+    assert sft.run(sft_file("some")) == 0
+    receipt = read_json(last(tmp_path / "some") / "receipt.json")
+    assert receipt["loss_tokens"] == sum(row.n_loss_tokens for row in plain[6:22]) and receipt["differences"] == []
+    for i, row in enumerate(plain):
+        stream.rows[i] = row._replace(labels=np.full(32, -100), n_loss_tokens=0)
+    with pytest.raises(CurateError, match="nothing is asked: the loss mask is all zero"):
+        sft.run(sft_file("none"))
+
+
 def test_end_tokens_by_hand() -> None:
     """Two documents in a row, learned: 5 6 and 8 of the first, 9 of the second; 11 would be learned from a token that is in the next row."""
     from mixture.stream import Row
