@@ -1226,7 +1226,9 @@ def _plan_problem(recipe: Recipe, held: dict[Any, Any], copies: dict[str, Any]) 
     from curate.inspect import what_if
     from mixture.plan_cells import Cell, consumed_of, over_cells
 
-    if recipe.miniature or not all(one.is_complete for one in held.values()):  # what a miniature can use is a matter of documents
+    leaves_out = any(recipe.mixture.overlong_of(name) != "split" for name in recipe.mixture.leaves)
+    # what a miniature can use, and what is too long, is a matter of documents
+    if recipe.miniature or leaves_out or not all(one.is_complete for one in held.values()):
         return "", None
     shares, names = what_if.left_of(recipe, held), list(recipe.mixture.leaves)
     times = {name: what_if.times_of(copies, name) for name in names}

@@ -37,7 +37,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
 def _phase(phase: Mapping[str, Any], components: Sequence[Mapping[str, Any]], colour: bool) -> list[str]:
     unit, realised = phase["unit"], phase["realised"]
     head = f"{phase['phase']}: {count(phase['requested'])} {unit}, sequences of {count(phase['sequence_length'])} tokens"
-    head += "" if phase["packing"] == "best_fit" else ", concat and chunk"
+    head += {"concat": ", concat and chunk", "single": ", one pair each"}.get(phase["packing"], "")
     head += "" if phase["policy"] == "fixed" else f", policy {phase['policy']}"
     lines = [head]
     has_floors, repeats = any(c["floor"] for c in components), any(c["repeated_tokens"] for c in components)

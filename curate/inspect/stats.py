@@ -131,7 +131,7 @@ def _sources(data: Mapping[str, Any]) -> list[str]:
         lines += [
             "",
             *table(
-                ["source", *uses],
+                ["source", *uses[:-1], "unlicensed" if left else uses[-1]],
                 [[s["source"], *(count(s[n]) for n in uses)] for s in data["sources"]],
                 "<" + ">" * len(uses),
                 "  ",

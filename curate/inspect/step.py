@@ -53,7 +53,9 @@ def step(
     """
     build_dir = Path(build_dir)
     manifest = read_manifest(build_dir / "manifest.json")
-    length = {phase["name"]: phase["sequence_length"] for phase in manifest["phases"]}
+    length = {
+        phase["name"]: phase["sequence_length"] if "row_length" not in phase else 0 for phase in manifest["phases"]
+    }  # 0: pairs, which have no padding
     per_epoch = passes_per_epoch(manifest)
     with open_corpus(build_dir) as corpus:
         totals = rows(corpus, _TOTALS, asked.start, asked.stop)
@@ -97,7 +99,7 @@ def _components(
             sources[t["source"]] = sources.get(t["source"], 0) + t["tokens"]
         found.append({
             "component": name, "sequences": len(room), "chunks": sum(t["chunks"] for t in mine), "tokens": tokens,
-            "loss_tokens": sum(t["loss_tokens"] for t in mine), "padding": sum(room.values()) - tokens, "passes": passes,
+            "loss_tokens": sum(t["loss_tokens"] for t in mine), "padding": sum(room.values()) - tokens if all(room.values()) else 0, "passes": passes,
             "epochs": sorted({p // per_epoch[name] + 1 for p in passes}), "sources": sources,
         })  # fmt: skip
     return found
@@ -117,7 +119,7 @@ def _rows(corpus: Connection, listed: range, length: Mapping[str, int], per_epoc
         own = ("position", "source", "id", "chunk", "n_chunks", "token_start", "n_tokens", "n_loss_tokens")
         row["documents"].append({**{name: chunk[name] for name in own}, **named.get((chunk["source"], chunk["id"]), UNNAMED)})
         row["tokens"] += chunk["n_tokens"]
-        row["padding"] = length[row["phase"]] - row["tokens"]
+        row["padding"] = length[row["phase"]] - row["tokens"] if length[row["phase"]] else 0
     return list(of_row.values())
 
 
