@@ -57,6 +57,8 @@ COMMANDS = {
     "conversations": [sys.executable, "-m", "tests.bench.conversations"],
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
+    "chat_vector": [sys.executable, "-m", "tests.bench.chat_vector"],
+    "merge_memory": [sys.executable, "-m", "tests.bench.merge_memory"],
     "loader": [sys.executable, "-m", "tests.bench.loader"],
     "loader_step": [sys.executable, "-m", "tests.bench.loader_step"],
     "language_lesson": [sys.executable, "-m", "tests.bench.language_lesson"],

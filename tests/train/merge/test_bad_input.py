@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from curate.errors import CurateError
-from tests.command import curate
+from curate.recipe import load_yaml
+from tests.command import TOP, curate
 from tests.train.merged import EMBEDDINGS, UP, model, save, vector, write_run
-from train.merge.config import load_merge
+from train.merge.config import MergeRun, load_merge
 from train.merge.run import run
 
 
@@ -176,3 +178,13 @@ def test_from_the_command_line(three: Path) -> None:
     path.write_text(path.read_text() + "lambda: 1\n")
     done = curate("train", "merge", path)
     assert done.returncode == 2 and "unknown key 'lambda'" in done.stderr and "run.yaml:" in done.stderr
+
+
+def test_the_recipe_that_ships() -> None:
+    """Its models lie elsewhere; all else is as the reader wants it, and the sweep that is shown too."""
+    path = TOP / "recipes" / "train" / "et-chat-vector.yaml"
+    data, _ = load_yaml(path)
+    shown = path.read_text().partition("# sweep:")[2].partition("#   ")[2]
+    of = MergeRun.model_validate({**data, "sweep": yaml.safe_load(shown)})
+    assert of.vectors[0].lambda_ == 1 and of.vectors[0].c.init == "meta-llama/Llama-3.1-8B" and of.dtype == "bf16"
+    assert of.sweep is not None and of.sweep.choose == "estqa.f1"
