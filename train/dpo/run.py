@@ -93,8 +93,9 @@ def _train(run: Run, settings: DpoFile, pairs: Pairs, scorer: PairScorer) -> Pat
     tuning = Tuning(run, settings, pairs, scorer, wrapped, losses, store)
     _ask_reference(tuning)
     is_reference = settings.reference is None and run.last is None
+    looked = next((batch for step in range(run.start, plan.n_steps) if (batch := tuning.of_step(step)[1])), [])
     for said in selfcheck.check(
-        pairs, wrapped, scorer, store if is_reference else None, run.tokenizer.tokenizer, accelerator.device
+        looked, wrapped, scorer, store if is_reference else None, run.tokenizer.tokenizer, accelerator.device
     ):
         watching.say(said)
     if settings.model.compile:

@@ -5,7 +5,7 @@ May import curate.errors, train.*; torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,25 +14,23 @@ from curate.errors import CurateError
 from train.dpo.batch import collate, length_of, to
 from train.dpo.inputs import log_probs_of
 from train.dpo.losses import PairScorer
-from train.dpo.pairs import Pairs
 from train.dpo.reference import Store
 from train.selfcheck import check_matrices
 
 if TYPE_CHECKING:
+    from mixture.pairs import Pair
     from mixture.tokenizer import Tokenizer
 
 PER_TOKEN = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # nats: how far two forward passes of the same tokens may part
-LOOK_AT = 64  # pairs among which the shortest and the longest are taken
 
 
 def check(
-    pairs: Pairs, model: torch.nn.Module, scorer: PairScorer, store: Store | None, tokenizer: Tokenizer | None, device: torch.device
+    looked: Sequence[Pair], model: torch.nn.Module, scorer: PairScorer, store: Store | None, tokenizer: Tokenizer | None, device: torch.device
 ) -> Iterator[str]:  # fmt: skip
-    """`store` only where its reference is the model as it is now. Every process calls this; the model is left in the mode it was in."""
+    """`looked`: pairs among which the shortest and the longest are taken; `store` only where its reference is the model as it is now. Every process calls this; the model is left in the mode it was in."""
     was_training = model.training
     model.eval()
     yield check_matrices(scorer, tokenizer)
-    looked = [pairs.pair(i) for i in range(min(LOOK_AT, pairs.n_sequences))]
     ends = [min(looked, key=length_of), max(looked, key=length_of)]
     together = collate([0, 1], ends)
     found = log_probs_of(model, to(together.inputs, device)).sum(1)
