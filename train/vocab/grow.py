@@ -8,6 +8,7 @@ May import curate.errors, train.vocab.*.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -48,14 +49,14 @@ def grow(config: Config, texts: Texts, n: int, *, min_frequency: int, max_chars:
 
 def _characters(config: Config, texts: Texts, n: int, min_frequency: int, coverage: float) -> list[str]:
     """Characters that are not in the vocabulary, the most frequent first, until so much of the text is covered. A byte-level vocabulary
-    lacks none; nor is one of a single byte missing where bytes are tokens."""
+    lacks none; where bytes are tokens, line ends and other blanks stay bytes, as they are in models made so."""
     if is_byte_level(config):
         return []
     inner, counts = library.opened(config), Counter[str]()
     for text in texts():
         counts.update(library.normalised(inner, text))
     vocab, has_bytes = config["model"]["vocab"], bool(alphabet_of(config))
-    missing = {char: count for char, count in counts.items() if char not in vocab and not (has_bytes and ord(char) < 0x80)}
+    missing = {char: count for char, count in counts.items() if char not in vocab and not (has_bytes and _is_blank(char))}
     covered, total, found = counts.total() - sum(missing.values()), counts.total(), []
     for char, count in sorted(missing.items(), key=lambda item: (-item[1], item[0])):
         if covered >= coverage * total or count < min_frequency or len(found) == n:
@@ -63,6 +64,10 @@ def _characters(config: Config, texts: Texts, n: int, min_frequency: int, covera
         found.append(char)
         covered += count
     return found
+
+
+def _is_blank(char: str) -> bool:
+    return unicodedata.category(char)[0] in "CZ"
 
 
 def _with_characters(config: Config, characters: list[str]) -> Grown:

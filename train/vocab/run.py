@@ -54,6 +54,7 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     corpus = _opened(vocab, where)
     rows = _checked_rows(vocab, corpus, where)
     _say(f"{base.tokenizer.files.name}: {size_of(base.config):,} tokens; text: {_corpus(corpus)}")
+    _check_converted(base, corpus)
     made = _made(vocab, base, other, corpus, keep, where)
     if made is not None:
         _check_shares(made, base, vocab, where)
@@ -90,12 +91,11 @@ def _opened(vocab: VocabRun, where: Where) -> Corpus:
     corpus = Corpus(vocab.text, float(vocab.held_out.value))
     action = getattr(vocab, vocab.action) if vocab.action else None
     corpus.check(getattr(action, "languages", ()), where((vocab.action, "languages")))
-    if vocab.action in ("train", "extend", "trim") and all(
-        corpus.documents[one] == corpus.held_out[one] for one in corpus.documents
-    ):
-        raise CurateError("nothing is left to learn from", where=where(("held_out",)), 
-            found=f"{vocab.held_out} of {corpus.documents.total()} documents",
-                          allowed="a smaller share, or more text")  # fmt: skip
+    if vocab.action in ("train", "extend", "trim") and corpus.documents == corpus.held_out:
+        raise CurateError(
+            "nothing is left to learn from", where=where(("held_out",)), found=f"{vocab.held_out} of {corpus.documents.total()} documents",
+            allowed="a smaller share, or more text",
+        )  # fmt: skip
     return corpus
 
 
@@ -118,6 +118,26 @@ def _kept_always(base: Base, vocab: VocabRun, where: Where) -> set[int]:
         lines = Path(vocab.trim.keep_file).read_text(encoding="utf-8").split("\n")
         found |= trim.listed(base.config, [line for line in lines if line], vocab.trim.keep_file)
     return found
+
+
+def _check_converted(base: Base, corpus: Corpus) -> None:
+    """A SentencePiece model is worked on as a tokenizer.json: that must cut the user's text as SentencePiece does."""
+    if base.tokenizer.files.kind != "sentencepiece":
+        return
+    texts = _sample(corpus)
+    ids, others = library.ids_of(library.opened(base.config), texts), base.tokenizer.by_library().encode_batch(texts)
+    if wrong := [k for k, (mine, theirs) in enumerate(zip(ids, others, strict=True)) if mine.tolist() != theirs.tolist()]:
+        raise CurateError(
+            "as a tokenizer.json this SentencePiece model cuts some texts otherwise", where=str(base.tokenizer.files.paths[0]),
+            found=f"{len(wrong)} of {len(texts)} documents, such as {texts[wrong[0]][:60]!r}",
+            next="write its tokenizer.json with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)",
+        )  # fmt: skip
+
+
+def _sample(corpus: Corpus) -> list[str]:
+    """The first documents that are held out, or that there are."""
+    held_out = corpus.held_out.total() > 0
+    return [text for (_, text), _ in zip(corpus.measured(held_out=held_out), range(SAMPLE), strict=False)]
 
 
 def _made(vocab: VocabRun, base: Base, other: Base | None, corpus: Corpus, keep: set[int], where: Where) -> Made | None:
@@ -203,7 +223,7 @@ def _compared(made: Made, base: Base, corpus: Corpus, action: str) -> dict[str, 
     """Extended: no text takes more tokens. Trimmed: a text whose tokens all stay has the same, renumbered. On the first documents held out."""
     if action not in ("extend", "trim"):
         return {}
-    texts = [text for (_, text), _ in zip(corpus.measured(held_out=corpus.held_out.total() > 0), range(SAMPLE), strict=False)]
+    texts = _sample(corpus)
     old, new = library.ids_of(library.opened(base.config), texts), library.ids_of(library.opened(made.config), texts)
     if action == "extend":
         if longer := [k for k in range(len(texts)) if new[k].size > old[k].size]:
@@ -251,8 +271,7 @@ def _write(
         if rows is not None and vocab.model is not None:
             from train.vocab.init.write import write_model
 
-            old = base.place if len(base.tokenizer.files.paths) > 1 else base.tokenizer.files.paths[0].parent
-            receipt["rows"] = write_model(rows, vocab.model, old, folder, corpus.by_language(), vocab.seed, _say)
+            receipt["rows"] = write_model(rows, vocab.model, base.place, folder, corpus.by_language(), vocab.seed, _say)
     if report:
         write_json(folder / REPORT, dict(report))
     write_json(folder / RECEIPT, receipt)

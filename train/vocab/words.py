@@ -53,7 +53,7 @@ class Coder:
             before, after = last[:-1], first[1:]
             cut |= begins[1:] & (before != ANY)
             cut |= (before != ANY) & (after != ANY) & (before != after)
-            cut |= single[1:] & single[:-1]
+            cut |= single[1:] | single[:-1]
         codes = np.insert(ids + library.FIRST, np.flatnonzero(cut) + 1, ord(" "))
         return codes.astype("<u4").tobytes().decode("utf-32-le")
 
@@ -67,7 +67,7 @@ class Coder:
 
 
 def _kinds(tokens: dict[int, str], n_ids: int) -> tuple[np.ndarray, ...]:
-    """By id: begins with a blank; kind of its first and last character but blanks; is a digit that is not merged with the next."""
+    """By id: begins with a blank; kind of its first and last character but blanks; is a digit that stands alone."""
     begins, first, last, single = np.zeros(n_ids, bool), *(np.zeros(n_ids, np.int8) for _ in range(2)), np.zeros(n_ids, bool)
     digits_merge = any(len(token) > 1 and token.isdigit() for token in tokens.values())
     for i, token in tokens.items():
