@@ -27,7 +27,9 @@ PER_TOKEN = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # nats: how far two forw
 def check(
     looked: Sequence[Pair], model: torch.nn.Module, scorer: PairScorer, store: Store | None, tokenizer: Tokenizer | None, device: torch.device
 ) -> Iterator[str]:  # fmt: skip
-    """`looked`: pairs among which the shortest and the longest are taken; `store` only where its reference is the model as it is now. Every process calls this; the model is left in the mode it was in."""
+    """`looked`: pairs among which the shortest and the longest are taken; `store`: only where its reference is the model as it is now.
+
+    Every process calls this; the model is left in the mode it was in."""
     was_training = model.training
     model.eval()
     yield check_matrices(scorer, tokenizer)

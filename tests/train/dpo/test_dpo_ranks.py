@@ -39,7 +39,8 @@ def test_two_processes_are_one(run_file: Callable[..., Path], tmp_path: Path, lo
     assert residual(weights(one), weights(two))[1] <= 1e-5
     for key in ("loss", "margin", "correct", "chosen_tokens"):
         a, b = (read_log(tmp_path / name / "log.jsonl").steps.of("pairs", "all", key) for name in ("one", "two"))
-        assert abs(a - b).max() <= 1e-4
+        first = 1 if key == "correct" else 0  # in step 0 policy and reference are one: what is above 0 is rounding
+        assert abs(a - b)[first:].max() <= 1e-4
 
 
 @pytest.mark.slow
