@@ -199,7 +199,7 @@ def test_a_stream_of_another_kind_has_no_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"cuts": [{"kind": "pii"}]}, "nothing is cut out of a pair"),
+        ({"cuts": [{"kind": "pii", "of": "all"}]}, "nothing is cut out of a pair"),
         ({"mixture.packing": "best_fit"}, "kind: preference is not packed so"),
         ({"mixture.overlong": "cut"}, "a pair is never cut"),
         ({"mixture.overlong": "shorten"}, "split"),
