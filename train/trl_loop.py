@@ -85,12 +85,21 @@ class OurSteps:
     """Before a trainer of TRL's: `class Trainer(OurSteps, SFTTrainer)`; made with `steps=` besides the trainer's own arguments."""
 
     def __init__(self, *args: Any, steps: Steps, torch_optimizer: torch.optim.Optimizer, **kwargs: Any) -> None:
-        self.steps, self.rates = steps, Rates()
-        super().__init__(*args, optimizers=(torch_optimizer, self.rates), **kwargs)  # type: ignore[call-arg]
+        self.steps, self.rates, self.ours = steps, Rates(), torch_optimizer
+        super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         self.add_callback(_Hooks(self))  # type: ignore[attr-defined]
         # rows are tokens already; with a tokenizer here transformers would write its special tokens into the model's config
         self.processing_class = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Not given to the constructor, which refuses it where FSDP divides the model."""
+        self.optimizer = self.ours
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Rates:
+        self.lr_scheduler = self.rates
+        return self.rates
 
     def get_train_dataloader(self) -> _Numbers:
         return _Numbers(self.steps.start, self.steps.n_steps)
