@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 
+from curate import cli
 from curate.errors import CurateError
 from curate.recipe import load_yaml
+from curate.store import read_json
 from tests.command import TOP, curate
 from tests.train.merged import EMBEDDINGS, UP, model, save, vector, write_run
 from train.merge.config import MergeRun, load_merge
@@ -188,3 +195,70 @@ def test_the_recipe_that_ships() -> None:
     of = MergeRun.model_validate({**data, "sweep": yaml.safe_load(shown)})
     assert of.vectors[0].lambda_ == 1 and of.vectors[0].c.init == "meta-llama/Llama-3.1-8B" and of.dtype == "bf16"
     assert of.sweep is not None and of.sweep.choose == "estqa.f1"
+
+
+def nan_in_b(folder: Path) -> None:
+    change(folder / "b", **{UP: torch.full((3, 2), torch.nan)})
+
+
+def missing_shard_of_c(folder: Path) -> None:
+    of = load_file(folder / "c" / "model.safetensors")
+    (folder / "c" / "model.safetensors").unlink()
+    save(folder / "c", of, shards=2)
+    (folder / "c" / "model-00001-of-00002.safetensors").unlink()
+
+
+def other_words_in_a(folder: Path) -> None:
+    shutil.rmtree(folder / "a")
+    model(folder / "a", 1.0, words=["<unk>", "house", "home", "room"])
+
+
+def small_model_of_b(folder: Path) -> None:
+    shutil.rmtree(folder / "b")
+    model(folder / "b", 1.0, rows=3)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (nan_in_b, "b1 holds numbers that are none"), (missing_shard_of_c, "shards of this checkpoint are missing"),
+        (other_words_in_a, "share nothing"), (small_model_of_b, "has more tokens than its model has rows"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_exit_codes(
+    three: Path, harm: Callable[[Path], None], said: str, dry: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    harm(three)
+    monkeypatch.setattr(sys, "argv", ["curate", "train", "merge", str(write_run(three)), *dry])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert ended.value.code == 2 and len(errors) == 1 and said in errors[0]
+    assert not (three / "out").exists() and not list(three.glob(".*"))
+
+
+def test_a_model_of_the_hub(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetched at its commit, weights and small files only; where that fails the message is the hub's."""
+    asked = []
+
+    def snapshot(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, "*.safetensors" in allow_patterns, "*.bin" in allow_patterns))
+        return str(three / "b")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    vectors = [{"b": {"init": "org/name", "revision": "abc"}, "c": str(three / "c")}]
+    assert run(write_run(three, vectors=vectors)) == 0 and asked == [("org/name", "abc", True, False)]
+    parents = read_json(three / "out" / "receipt.json")["parents"]
+    assert (
+        parents[1] == {"role": "b1", "hub": "org/name", "revision": "abc"}
+        and "- org/name" in (three / "out" / "README.md").read_text()
+    )
+
+    def fails(*args: object, **named: object) -> str:
+        raise LocalEntryNotFoundError("offline, and nothing is cached")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(CurateError, match="cannot be fetched from the hub") as caught:
+        run(write_run(three, vectors=vectors, to=str(three / "other")))
+    assert caught.value.where == "org/name@abc" and "nothing is cached" in caught.value.found
