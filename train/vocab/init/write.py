@@ -133,7 +133,8 @@ def _n_old(n_rows: int, n_tokens: int, id_map: methods.IdMap) -> int:
 
 def _write_weights(source: Path, folder: Folder, spare: Collection[str], changed: Callable[[str], torch.Tensor], to: Path) -> int:
     """The files of `source` one after the other, under their names; returns the number of parameters."""
-    n_parameters, n_bytes, listed = 0, 0, {}
+    n_parameters, n_bytes = 0, 0
+    listed: dict[str, str] = {}
     for file in sorted(source.glob("model*.safetensors")):
         with ExitStack() as stack:
             own = sorted(Folder(source, file.stem, stack).files)
