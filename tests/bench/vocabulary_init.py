@@ -61,7 +61,8 @@ METHODS: dict[str, Rows] = {
 
 def texts(data: Path) -> tuple[list[str], list[str]]:
     """(to train on, held out)"""
-    train, held_out = [], []
+    train: list[str] = []
+    held_out: list[str] = []
     for name in FILES:
         with open(data / "et_text" / f"{name}.jsonl.zst", "rb") as file:
             for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ RunFile = Callable[..., Path]
 NEW = [3, 17, 40, 63]  # of the 64 tokens of the fake stream
 OLD = [i for i in range(64) if i not in NEW]
 BOTH = ["embed_tokens", "lm_head"]
-WAYS = {
+WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "full": {"full": {"train_rows": "new"}},
     "only the matrices": {"full": {"train_only": ["*embed_tokens*", "lm_head*"], "train_rows": "new"}},
     "adapters": {"lora": {"r": 2, "train_also": BOTH, "train_rows": "new"}},
