@@ -147,6 +147,11 @@ def _check_model(run: VocabRun, where: Where, path: Path) -> None:
             "new rows are made for a model that has weights", where=where.get(("model", "init"), str(path)), found="a config in place",
             allowed="a folder with config.json and weights",
         )  # fmt: skip
+    if run.model is not None and not (Path(str(run.model.init)) / "config.json").is_file():
+        raise CurateError(
+            "there is no model here", where=where.get(("model", "init"), str(path)), found=str(run.model.init),
+            allowed="a folder with config.json and weights", next=f"hf download {run.model.init} --local-dir FOLDER, where it is a hub id",
+        )  # fmt: skip
 
 
 def _check_texts(run: VocabRun, where: Where, path: Path) -> None:

@@ -20,8 +20,10 @@ from train.vocab.id_map import summary
 
 CLASS = "PreTrainedTokenizerFast"  # takes a tokenizer.json as it is; classes of single models make parts of it anew
 # of tokenizer_config.json: files and code that are not in the folder, and what only a class of its own understands
-LEFT_OUT = ("tokenizer_file", "vocab_file", "merges_file", "auto_map", "name_or_path", "backend", "is_local", "local_files_only",
-            "processor_class", "added_tokens_decoder", "legacy", "sp_model_kwargs", "spaces_between_special_tokens", "use_default_system_prompt", "from_slow")  # fmt: skip
+LEFT_OUT = (
+    "tokenizer_file", "vocab_file", "merges_file", "auto_map", "name_or_path", "backend", "is_local", "local_files_only", "processor_class",
+    "added_tokens_decoder", "legacy", "sp_model_kwargs", "spaces_between_special_tokens", "use_default_system_prompt", "from_slow",
+)  # fmt: skip
 
 
 def write_folder(folder: Path, config: Config, base: Base, rows: pa.Table) -> Tokenizer:

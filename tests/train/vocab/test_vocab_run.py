@@ -180,10 +180,11 @@ sources:
   news: {read: news.jsonl, type: text, language: en, license: {declared: MIT}}
 rules: [{signal: n_words, min: 4}]
 mixture:
+  total: 200 tokens
   sequence_length: 64
   components:
-    et: {from: [laws], role: target, budget: 1 epochs, max_epochs: 2}
-    en: {from: [news], role: replay, budget: 1 epochs, max_epochs: 2}
+    et: {from: [laws], role: target, budget: 130 tokens, max_epochs: 4}
+    en: {from: [news], role: replay, budget: 70 tokens, max_epochs: 4}
 """
 
 
