@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import CurateError
-from curate.models import fasttext_files
+from curate.models.fasttext_files import END, train_vectors, vector, word_vectors
 from mixture.tokenizer import Tokenizer
 from train.vocab.init.config import Vectors
 
@@ -40,7 +40,7 @@ class Words:
 def read_words(path: Path) -> Words:
     """A fastText model (.bin), or its text form (.vec: a line of two numbers, then lines of a word and its numbers)."""
     if path.suffix != ".vec":
-        return Words(*fasttext_files.word_vectors(path), lambda word: fasttext_files.vector(word, path))
+        return Words(*word_vectors(path), lambda word: vector(word, path))
     words, rows, d = [], [], 0
     with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
@@ -62,7 +62,7 @@ def read_words(path: Path) -> Words:
 def train_words(texts: Texts, out: Path, how: Vectors) -> Words:
     """Vectors of the words of the texts; a word is letters and digits, or one other sign."""
     lines = (" ".join(WORD.findall(text)) for text in texts())
-    fasttext_files.train_vectors(lines, out, _settings(how, OF_WORDS))
+    train_vectors(lines, out, _settings(how, OF_WORDS))
     return read_words(out)
 
 
@@ -70,8 +70,8 @@ def train_tokens(texts: Texts, tokenizer: Tokenizer, names: Sequence[str], out: 
     """(n, d): a vector for each token of the texts as `tokenizer` writes them (FOCUS, section 2.2); `names`: token by id."""
     written = _without_blanks(names)
     lines = (" ".join(written[i] for i in ids) for ids in _encoded(texts(), tokenizer))
-    fasttext_files.train_vectors(lines, out, _settings(how, OF_TOKENS))
-    words, _, vectors = fasttext_files.word_vectors(out)
+    train_vectors(lines, out, _settings(how, OF_TOKENS))
+    words, _, vectors = word_vectors(out)
     place = {name: i for i, name in enumerate(written)}
     found = np.zeros((len(names), vectors.shape[1]), np.float32)
     found[[place[word] for word in words]] = vectors
@@ -159,7 +159,7 @@ def _without_blanks(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for i, name in enumerate(names):
         word = re.sub(r"[\s\0]", "\u2423", name) or "\u2423"
-        word = f"{word}\u2423{i}" if word in taken or word == fasttext_files.END else word
+        word = f"{word}\u2423{i}" if word in taken or word == END else word
         found.append(word)
         taken.add(word)
     return found
