@@ -1,7 +1,8 @@
 """Documents longer than a sequence, and pairs that cannot be trained on: what no component takes of them, each with its reason.
 
 Documents with their components and the mixture in; the same documents out, shortened or in fewer components, and what was left out, a
-row for each document (schema.LEFT_OUT). Imports recipe, schema and mixture's hashes, selection, stream.
+row for each document (schema.LEFT_OUT). Imports recipe, schema and mixture's budget, hashes, selection,
+stream.
 
 **Limit** of a component: the smallest sequence_length of the phases where it has a budget. `overlong: drop`: a longer document does not
 match the component, so that a later one with longer sequences may take it; of a pair the longer conversation counts. `cut`: a longer
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.recipe import Mixture
 from curate.schema import LEFT_OUT
+from mixture.budget import Infeasible
 from mixture.hashes import count_learned
 from mixture.selection import Documents
 from mixture.stream import map_tokens
@@ -71,6 +74,25 @@ def leave_out(docs: Documents, mixture: Mixture, shards: Sequence[Path]) -> tupl
         n_loss_tokens=np.where(is_cut, n_loss, docs.n_loss_tokens),
     )  # fmt: skip
     return made, LeftOut(is_out, table)
+
+
+def check_any(docs: Documents, left: LeftOut) -> None:
+    """Raises Infeasible where a component loses everything: a template, or a length, that fits none of its documents."""
+    if left.table is None:
+        return
+    dropped, found = left.table.filter(pc.equal(left.table["action"], "dropped")), _Patterns(docs)
+    for c, name in enumerate(docs.components):
+        mine = dropped.filter(pc.equal(dropped["component"], name))
+        if len(mine) and not found.has(c).any():
+            reasons = {row["values"]: row["counts"] for row in pc.value_counts(mine["reason"]).to_pylist()}
+            error = Infeasible(
+                f"component {name} has documents and can train on none of them", where=f"mixture component {name}",
+                found=", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())),
+                allowed=f"conversations of at most {mine['sequence_length'][0]} tokens, with something to learn",
+                next="a longer sequence_length, or another tokenizer: {chat_template: ...}",
+            )  # fmt: skip
+            error.suggestions, error.short = [], {}
+            raise error
 
 
 def write(build_dir: Path, left: LeftOut) -> None:

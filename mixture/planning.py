@@ -20,7 +20,7 @@ from mixture import budget, going_on
 from mixture.going_on import Before
 from mixture.held_out import hold_out
 from mixture.labels import labels
-from mixture.overlong import LeftOut, leave_out
+from mixture.overlong import LeftOut, check_any, leave_out
 from mixture.selection import Documents, Labels, Part, Pattern, State, Use, documents, part, passes
 
 
@@ -46,6 +46,7 @@ def known(
     docs, left = leave_out(
         documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times), recipe.mixture, shards
     )
+    check_any(docs, left)
     counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
     before = going_on.consumed(recipe, docs, dict(tokenizer), counted is not None)
     home = docs.first_of({c for spec in specs for c in present(spec)})

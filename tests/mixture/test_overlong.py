@@ -173,6 +173,14 @@ def test_held_out_documents_are_cut_alike(tmp_path):
     agree(found)
 
 
+def test_a_component_that_loses_everything_says_why(tmp_path):
+    found = built(tmp_path, [TALK[2], {"id": "more", "messages": [*HEAD, *HEAD]}])
+    assert found.manifest is None and found.problem is not None
+    said = str(found.problem)
+    assert "component c has documents and can train on none of them" in said and "nothing_to_learn 2" in said
+    assert "at most 64 tokens" in said
+
+
 def test_damage_is_seen(tmp_path):
     found = built(tmp_path, TALK)
     path = found.build / "left_out.parquet"
