@@ -40,6 +40,11 @@ def export_texts(build: Path, folder: Path, recipe: Recipe, store: Path, *, allo
     else."""
     build, folder = Path(build), Path(folder)
     manifest = read_manifest(build / "manifest.json")
+    if manifest["kind"] == "preference":
+        raise CurateError(
+            "texts of pairs are not exported: a rejected answer would be missing", where=str(build), found="kind: preference",
+            allowed="--tokens, the pairs as they are trained on", next="curate sql BUILD reads them: the view texts",
+        )  # fmt: skip
     patterns = None if allow is None else _patterns(manifest, recipe, allow)
     choices = {} if patterns is None else {"allow": list(patterns)}
     wanted = identity("text" if patterns is None else "hub", manifest, **choices)

@@ -153,6 +153,11 @@ def test_an_export_of_tokens_has_its_pairs(built, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_texts_of_pairs_are_not_exported_by_halves(built, tmp_path):
+    done = command.curate("export", built.build, tmp_path / "out", "--text")
+    assert done.returncode == 2 and "a rejected answer would be missing" in done.stderr and not (tmp_path / "out").exists()
+
+
 def damaged(built, name: str, change) -> str:
     """What verify says of the build with one file changed; afterwards it is as it was."""
     path = next(Path(built.store.root).glob(f"tokens/*/*/{name}")) if name == "pairs.parquet" else built.build / name
