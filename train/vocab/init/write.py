@@ -1,7 +1,8 @@
 """A model and the tokenizer that it is to have in; the model with that vocabulary out: config, weights file by file, and how each row was made.
 
 `curate train vocab` (train/vocab/run.py) calls `check` before any text is read and `write_model` after the tokenizer is there.
-May import curate.errors, train.average (Folder), train.config, train.vocab.init.*; pyarrow, safetensors, torch.
+May import curate.errors, train.adapt (a name), train.average (Folder), train.config, train.merge.places, train.vocab.init.*; pyarrow,
+safetensors, torch.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import torch
 from safetensors.torch import save_file
 
 from curate.errors import CurateError
+from train.adapt import ADAPTER
 from train.average import Folder
 from train.config import ModelSpec
+from train.merge import places
+from train.merge.config import PlaceSpec
 from train.vocab.init import methods, tensors, words
 from train.vocab.init.config import Rows
 from train.vocab.init.mixture import Drawn, Mixture, fill
@@ -102,14 +106,18 @@ def write_model(
 
 
 def folder_of(model: ModelSpec, where: Where = ".".join) -> Path:
-    """The folder of weights that `model.init` names. Raises CurateError for a fresh model, or where there is no folder."""
+    """The folder of weights that `model.init` names, fetched where it is an id of the hub with a revision. A checkpoint of ours is checked
+    against its list. Raises CurateError for a fresh model, or where there is none."""
     if not isinstance(model.init, str) or model.init.endswith(".json"):
         raise CurateError("a fresh model has no rows to keep", where=where(("model", "init")), allowed="a folder of weights")
     folder = Path(model.init)
+    if folder.is_dir() or model.revision is not None:
+        folder = places.folder_of(PlaceSpec(init=model.init, revision=model.revision))
     if not (folder / "config.json").is_file():
         raise CurateError(
-            "there is no model here", where=where(("model", "init")), found=model.init, allowed="a folder with config.json and *.safetensors",
-            next=f"hf download {model.init} --local-dir models/{folder.name}",
+            "there is no model here", where=where(("model", "init")), found=model.init,
+            allowed="a folder with config.json and *.safetensors, or an id of the hub with model.revision",
+            next="adapters first: curate train export RUN --merge-adapters --to FOLDER" if (folder / ADAPTER).is_file() else "",
         )  # fmt: skip
     return folder
 

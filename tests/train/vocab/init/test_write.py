@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from curate.errors import CurateError
 from tests.train.stories import convert
 from train.config import ModelSpec
+from train.merge.config import PlaceSpec
 from train.vocab.init import tensors
 from train.vocab.init.config import Rows, Vectors
 from train.vocab.init.write import check, write_model
@@ -308,7 +309,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CurateError, match="there is no such file"):
         check(Rows(method="orthogonal_matching", donor=str(tmp_path / "nowhere")), spec, [])
     with pytest.raises(CurateError, match="there is no model here"):
-        check(Rows(), ModelSpec(init="org/name", revision="main"), [])
+        check(Rows(), ModelSpec(init="org/name"), [])
     with pytest.raises(CurateError, match="a fresh model has no rows"):
         check(Rows(), ModelSpec(init={"model_type": "llama"}), [])
     (tmp_path / "bare").mkdir()
@@ -344,6 +345,27 @@ def test_a_third_matrix_of_the_vocabulary_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tensors, "_empty", with_another)
     with pytest.raises(CurateError, match=r"model\.embed_per_layer\.weight: this model has another tensor"):
         check(Rows(), ModelSpec(init=str(old)), [])
+
+
+def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a revision it is fetched; without one there is no model of that name here."""
+    old = small_model(tmp_path / "old", "llama")
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(place: PlaceSpec) -> Path:
+        asked.append((place.init, place.revision))
+        return old
+
+    monkeypatch.setattr("train.merge.places._fetched", fetched)
+    extended(tmp_path / "new")
+    write_model(Rows(), ModelSpec(init="org/name", revision="abc"), old, tmp_path / "new", {}, 0, lambda _: None)
+    assert asked == [("org/name", "abc")] and torch.equal(matrices(tmp_path / "new")[1][:11], matrices(old)[1][:11])
+
+
+def test_adapters_are_to_be_merged_first(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CurateError, match=r"there is no model here[\s\S]*--merge-adapters"):
+        check(Rows(), ModelSpec(init=str(tmp_path)), [])
 
 
 def test_keys_belong_to_their_method() -> None:
