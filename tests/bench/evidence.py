@@ -69,6 +69,7 @@ COMMANDS = {
     "bootstrap": [sys.executable, "-m", "tests.bench.bootstrap"],
     "gate": [sys.executable, "-m", "tests.bench.gate"],
     "chain": [sys.executable, "-m", "tests.bench.chain"],
+    "sft": [sys.executable, "-m", "tests.bench.sft"],
     "trainer_memory": [sys.executable, "-m", "tests.bench.trainer_memory"],
 }
 
@@ -101,7 +102,8 @@ def main() -> int:
         text = head(COMMANDS[name]) + "\n".join(line.rstrip().replace(str(TOP.parent), "..") for line in lines).strip() + "\n"
         path = RESULTS / f"{name}.txt"
         judged = path.read_text().partition(JUDGED)[2] if path.exists() else ""
-        path.write_text(f"{text}\n{JUDGED}{judged}" if judged else text)
+        if any(lines):  # a command that printed nothing leaves the table of before as it was
+            path.write_text(f"{text}\n{JUDGED}{judged}" if judged else text)
         failed += done.returncode != 0
         print(f"{name} {'FAILED' if done.returncode else 'done'} in {time.monotonic() - started:.0f} s", flush=True)
         if done.returncode:
