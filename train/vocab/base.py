@@ -50,8 +50,8 @@ def read_base(place: str, revision: str | None, where: str) -> Base:
         config = tokenizer._config
     check_bpe(config, where, place)
     folder = files.paths[0].parent
-    settings = (read_object(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
-    return Base({**config, "truncation": None, "padding": None}, *settings, files.template, tokenizer, folder)
+    settings, specials = (read_object(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    return Base({**config, "truncation": None, "padding": None}, settings, specials, files.template, tokenizer, folder)
 
 
 def check_bpe(config: Config, where: str, found: str) -> None:

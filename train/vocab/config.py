@@ -74,7 +74,7 @@ class Replace(Strict):
 
 class Trim(Strict):
     languages: Names = ()  # counted in these of the text; all where none is named
-    min_frequency: int = Field(default=2, ge=0)  # lm-vocab-trimmer's default (arXiv 2305.15020)
+    min_frequency: int = Field(default=2, ge=1)  # lm-vocab-trimmer's default (arXiv 2305.15020)
     size: int | None = Field(default=None, ge=1)  # of the whole vocabulary at most: the most frequent tokens that fit
     keep: Names = ()  # tokens, as the vocabulary writes them or as text
     keep_file: str | None = None  # the same, one a line

@@ -57,7 +57,8 @@ def _characters(config: Config, texts: Texts, n: int, min_frequency: int, covera
         counts.update(library.normalised(inner, text))
     vocab, has_bytes = config["model"]["vocab"], bool(alphabet_of(config))
     missing = {char: count for char, count in counts.items() if char not in vocab and not (has_bytes and _is_blank(char))}
-    covered, total, found = counts.total() - sum(missing.values()), counts.total(), []
+    found: list[str] = []
+    covered, total = counts.total() - sum(missing.values()), counts.total()
     for char, count in sorted(missing.items(), key=lambda item: (-item[1], item[0])):
         if covered >= coverage * total or count < min_frequency or len(found) == n:
             break

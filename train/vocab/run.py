@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import CurateError
-from curate.store import canonical_json, digest, read_json, write_json
+from curate.store import read_json, write_json
 from curate.units import show_bytes
 from mixture.export.folder import published
 from train import lineage
@@ -45,13 +45,16 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
     vocab, known = load_vocab(Path(run_file), sets)
     where: Where = at(known, Path(run_file))
     to = Path(vocab.save["to"])
-    if _is_done(to, vocab):
-        _say(f"{to}: done before")
-        return 0
+    before = _before(to, vocab)
     base = read_base(*vocab.place, where(("tokenizer",)))
     other = read_base(vocab.replace.by, vocab.replace.revision, where(("replace", "by"))) if vocab.replace else None
     keep = _kept_always(base, vocab, where)
     corpus = _opened(vocab, where)
+    made_of = _inputs(vocab, base, other, corpus)
+    if before is not None:
+        _check_same(before, made_of, to)
+        _say(f"{to}: done before")
+        return 0
     rows = _checked_rows(vocab, corpus, where)
     _say(f"{base.tokenizer.files.name}: {size_of(base.config):,} tokens; text: {_corpus(corpus)}")
     _check_converted(base, corpus)
@@ -61,25 +64,38 @@ def run(run_file: str | Path, sets: Sequence[str] = ()) -> int:
         made.said |= _compared(made, base, corpus, vocab.action)
     report = _report(vocab, base, made, corpus)
     with published(to) as folder:
-        _write(folder, vocab, base, other, made, corpus, report, rows)
+        _write(folder, vocab, base, made_of, made, corpus, report, rows)
     _say(f"{to}: {'the report' if made is None else _what(made)}")
     return 0
 
 
-def _is_done(to: Path, vocab: VocabRun) -> bool:
+def _before(to: Path, vocab: VocabRun) -> dict[str, Any] | None:
+    """The receipt of the same run file, where it stands already. Raises CurateError where something else does."""
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
-        return False
-    receipt = to / RECEIPT
-    if receipt.is_file() and read_json(receipt).get("run_sha256") == _run_hash(vocab):
-        return True
+        return None
+    receipt = read_json(to / RECEIPT) if (to / RECEIPT).is_file() else {}
+    if receipt.get("run") == _of_run(vocab):
+        return receipt
     raise CurateError(
         "something else stands here", where=str(to), found="a folder that this run file did not make", allowed="a new folder, or an empty one",
         next="--set save.to=FOLDER",
     )  # fmt: skip
 
 
-def _run_hash(vocab: VocabRun) -> str:
-    return digest(canonical_json(_of_run(vocab)))
+def _inputs(vocab: VocabRun, base: Base, other: Base | None, corpus: Corpus) -> dict[str, Any]:
+    """What a result is made of besides its run file: parents by their hashes, texts by their sums."""
+    return {
+        "parents": _parents(vocab, base, other),
+        "text": {language: corpus.counted(language) for language in corpus.languages},
+    }
+
+
+def _check_same(before: Mapping[str, Any], made_of: Mapping[str, Any], to: Path) -> None:
+    if changed := [key for key, value in made_of.items() if before[key] != value]:
+        raise CurateError(
+            "this was made by the same run file of something else", where=str(to), found=f"{' and '.join(changed)} changed since",
+            next="--set save.to=FOLDER makes it anew",
+        )  # fmt: skip
 
 
 def _of_run(vocab: VocabRun) -> dict[str, Any]:
@@ -248,17 +264,16 @@ def _report(vocab: VocabRun, base: Base, made: Made | None, corpus: Corpus) -> d
 
 
 def _write(
-    folder: Path, vocab: VocabRun, base: Base, other: Base | None, made: Made | None, corpus: Corpus, report: Mapping[str, Any], rows: Rows | None
+    folder: Path, vocab: VocabRun, base: Base, made_of: Mapping[str, Any], made: Made | None, corpus: Corpus, report: Mapping[str, Any],
+    rows: Rows | None,
 ) -> None:  # fmt: skip
     receipt: dict[str, Any] = {
         "method": "vocab",
         "name": vocab.name,
         "action": vocab.action or "report",
         "run": _of_run(vocab),
-        "run_sha256": _run_hash(vocab),
+        **made_of,
     }
-    receipt["parents"] = _parents(vocab, base, other)
-    receipt["text"] = {language: corpus.counted(language) for language in corpus.languages}
     receipt["tokenizer_before"] = {
         "name": base.tokenizer.files.name,
         "sha256": base.tokenizer.sha256,

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Corpus:
     n_bytes: Counter[str] = field(default_factory=Counter)
     held_out: Counter[str] = field(default_factory=Counter)  # documents
 
+    sums: dict[str, int] = field(default_factory=dict)
     below: dict[str, int] = field(default_factory=dict)  # a document whose number is smaller is held out
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class Corpus:
         for language, each in numbers.items():
             least = min(each) + 1 if self.share and min(each) < max(each) else 0
             self.below[language] = max(int(self.share * 2**64), least)
+            self.sums[language] = sum(each) % 2**63
             self.held_out[language] = sum(number < self.below[language] for number in each)
         if self.blocks and not self.documents:
             raise CurateError("there is no text here", where="text", found="no document that has text")
@@ -62,7 +65,9 @@ class Corpus:
         return sorted(self.documents)
 
     def counted(self, language: str) -> dict[str, int]:
-        return {"documents": self.documents[language], "held_out": self.held_out[language], "bytes": self.n_bytes[language]}
+        """`sum`: of the documents' numbers; the same for the same documents in any order."""
+        counts = {"documents": self.documents[language], "held_out": self.held_out[language], "bytes": self.n_bytes[language]}
+        return counts | {"sum": self.sums[language]}
 
     def learned(self, languages: Collection[str] = ()) -> Iterator[str]:
         """Documents to learn from, of some languages or of all."""
@@ -73,7 +78,7 @@ class Corpus:
         return ((language, text) for language, text in self._all() if not held_out or self._is_held_out(language, text))
 
     def by_language(self) -> dict[str, Callable[[], Iterator[str]]]:
-        return {language: lambda language=language: self.learned([language]) for language in self.languages}
+        return {language: partial(self.learned, [language]) for language in self.languages}
 
     def check(self, languages: Collection[str], where: str) -> None:
         for language in languages:

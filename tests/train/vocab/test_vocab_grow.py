@@ -180,3 +180,28 @@ def test_mistral_gets_words_not_marks(data):
     assert mixed == [] and not any(re.search(r"\d", token) for token in new)
     assert all("▁" not in token.lstrip("▁") for token in new)
     assert bytes_of_token(base, "▁või") == " või".encode() and "▁või" in new
+
+
+def test_a_llama_3_kind_keeps_control_tokens_template_and_whole_words(data):
+    """Splitting by its regular expression, ignore_merges, control tokens that are not in the vocabulary, BOS by a template."""
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    controls = [{"id": 259 + k, "content": f"<|control_{k}|>", "special": True} for k in range(3)]
+    base = small.byte_level([("a", "s"), ("Ġ", "as")], added=controls, ignore_merges=True)
+    base["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, bytes_]}
+    texts = lines_of(data, "et_text/aa_magazine.jsonl.zst", 60_000)
+    made = grown(base, texts, 200, min_frequency=2)
+    inner = library.opened(made.config)
+    assert [inner.token_to_id(f"<|control_{k}|>") for k in range(3)] == [259, 260, 261]
+    assert min(made.pieces) == 262 and len(made.pieces) == 200
+    assert all(
+        ids(made.config, bytes_of_token(base, inner.id_to_token(i)).decode()) == [i]
+        for i in made.pieces
+        if inner.id_to_token(i).isascii()
+    )
+    assert not {259, 260, 261} & set(ids(made.config, "<|control_1|>"))  # a text holds no control token
+    for text in texts:
+        assert inner.decode(ids(made.config, text)) == text

@@ -99,6 +99,11 @@ def test_the_same_bytes_again_and_once(place, capsys):
     assert "done before" in capsys.readouterr().err
     with pytest.raises(CurateError, match="something else stands here"):
         run(path, ["trim.min_frequency=2"])
+    with open(place / "en.txt", "a") as file:
+        file.write("\nthe rain\n")
+    with pytest.raises(CurateError, match="the same run file of something else") as caught:
+        run(path)
+    assert caught.value.found == "text changed since"
 
 
 def test_trim_renumbers_what_stays(place):
