@@ -17,11 +17,11 @@ from train.watch.log import read_log
 TOP = Path(__file__).resolve().parents[3]
 
 
-def torchrun(n: int, run_file: Path) -> str:
+def torchrun(n: int, run_file: Path, module: str = "tests.train.dpo.ranks") -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(TOP)}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)]
     done = subprocess.run(
-        [*launch, "-m", "tests.train.dpo.ranks", str(n), str(run_file)], cwd=TOP, env=environment, capture_output=True, text=True, timeout=300,
+        [*launch, "-m", module, str(n), str(run_file)], cwd=TOP, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -50,3 +50,14 @@ def test_a_run_of_two_goes_on_on_one(run_file: Callable[..., Path], tmp_path: Pa
     assert run.run(run_file("two")) == 0
     assert residual(weights(last(tmp_path / "one")), weights(last(tmp_path / "two")))[1] <= 1e-5
     assert (last(tmp_path / "one") / "receipt.json").read_bytes() == (last(tmp_path / "two") / "receipt.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_divided_weights_are_whole_ones(run_file: Callable[..., Path], tmp_path: Path) -> None:
+    """FSDP2 on two processes."""
+    assert run.run(run_file("one", reference_store=str(tmp_path / "reference-1"))) == 0
+    said = torchrun(2, run_file("two"), "tests.train.dpo.sharded")
+    assert said.count("3 units") == 2 and "matches plan to the token" in said  # two layers, and the rest
+    one, two = last(tmp_path / "one"), last(tmp_path / "two")
+    assert (one / "receipt.json").read_bytes() == (two / "receipt.json").read_bytes()
+    assert residual(weights(one), weights(two))[1] <= 1e-5
