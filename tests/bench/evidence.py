@@ -57,6 +57,7 @@ COMMANDS = {
     "conversations": [sys.executable, "-m", "tests.bench.conversations"],
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
+    "vocabulary": [sys.executable, "-m", "tests.bench.vocabulary"],
     "chat_vector": [sys.executable, "-m", "tests.bench.chat_vector"],
     "merge_memory": [sys.executable, "-m", "tests.bench.merge_memory"],
     "loader": [sys.executable, "-m", "tests.bench.loader"],
