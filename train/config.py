@@ -212,10 +212,10 @@ AnyRun = TypeVar("AnyRun", bound=RunFile)
 
 def load_run(path: Path, sets: Sequence[str] = (), methods: Sequence[str] = ()) -> RunFile:
     """Read a run file (`extends:` works as in recipes), with `key=value` settings on top of it. `methods`: those that may be asked."""
-    return read_run(path, sets, RunFile)
+    return read_run(path, sets, RunFile, methods)
 
 
-def read_run(path: Path, sets: Sequence[str], kind: type[AnyRun]) -> AnyRun:
+def read_run(path: Path, sets: Sequence[str], kind: type[AnyRun], methods: Sequence[str] = ()) -> AnyRun:
     """The same for a method whose file has more keys."""
     path = Path(path)
     data, where = load_extended(path)
@@ -224,6 +224,11 @@ def read_run(path: Path, sets: Sequence[str], kind: type[AnyRun]) -> AnyRun:
         key = assignment.partition("=")[0]
         where[tuple(key.split("."))] = f"--set {key}"
     run = validate(kind, data, where, path)
+    if methods and run.method not in methods:
+        raise CurateError(
+            "this run file is of another method", where=where.get(("method",), str(path)), found=f"method: {run.method}",
+            allowed=" or ".join(methods), next=f"curate train {run.method} {path}",
+        )  # fmt: skip
     _check_files(run, where, path)
     return run
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -60,12 +61,17 @@ def arguments(settings: RunFile, n_left: int, device: torch.device) -> dict[str,
     }  # fmt: skip
 
 
-def check(run_accelerator: Any, method: str) -> None:
-    """Raises CurateError for ways to share out a model that TRL's loop is not tried with."""
-    if run_accelerator.distributed_type == DistributedType.DEEPSPEED:
+def check(accelerator: Accelerator, method: str) -> None:
+    """Raises CurateError for ways to share out a model that TRL's trainers do not take, or that its loop is not tried with."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise CurateError(
             f"{method} does not train under DeepSpeed", found="DeepSpeed", allowed="one process, DDP or FSDP2",
             next=f"accelerate launch --config_file {processes.CONFIGS}/fsdp2.yaml -m train {method} RUN.yaml",
+        )  # fmt: skip
+    if accelerator.device.type == "cuda" and accelerator.distributed_type == DistributedType.NO and torch.cuda.device_count() > 1:
+        raise CurateError(  # else transformers would wrap the model in nn.DataParallel, which TRL refuses
+            f"{method} in one process sees several devices", found=f"{torch.cuda.device_count()} devices", allowed="one device a process",
+            next=f"CUDA_VISIBLE_DEVICES=0 curate train {method} RUN.yaml, or torchrun --nproc_per_node N -m train {method} RUN.yaml",
         )  # fmt: skip
 
 
@@ -109,7 +115,7 @@ class OurSteps:
         step = next(epoch_iterator)
         parts, n = self.steps.step(step)
         self.rates.rate = self.steps.rate(step)
-        optimizer.set_rate(self.optimizer.optimizer, self.rates.rate)  # type: ignore[attr-defined]
+        optimizer.set_rate(self.optimizer.optimizer, self.rates.rate)
         self.steps.clock.lap("data")
         return [{"parts": parts}], n
 

@@ -46,8 +46,11 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> chats.Chats:
 
 @pytest.fixture(scope="module")
 def base(made: chats.Chats, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(made, tmp_path_factory.mktemp("model") / "base")
+
+
+def write_base(made: chats.Chats, folder: Path) -> Path:
     """A pretrained model with the tokenizer, without a chat template."""
-    folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
     special = {"bos_token_id": 3, "eos_token_id": 0, "pad_token_id": None}
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
