@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from curate.errors import CurateError
 
@@ -44,7 +44,7 @@ class Share(NamedTuple):
         return len(self.rows) + self.n_empty
 
 
-def row_length(stated: dict) -> int:
+def row_length(stated: Mapping[str, Any]) -> int:
     """Tokens a row of a phase has room for: its sequence_length, of pairs that of both conversations together."""
     return int(stated.get("row_length", stated["sequence_length"]))
 

@@ -239,9 +239,9 @@ def documents(
 
 
 def _pairs(rows: pa.Table) -> Pairs:
-    sizes = (rows[f"n_{part}_tokens"].fill_null(0).to_numpy() for part in ("prompt", "chosen", "rejected"))
+    prompt, chosen, rejected = (rows[f"n_{part}_tokens"].fill_null(0).to_numpy() for part in ("prompt", "chosen", "rejected"))
     margin = rows["margin"].cast(pa.float64()).fill_null(float("nan")).to_numpy()
-    return Pairs(*sizes, margin, _coded(rows["refused"].dictionary_encode()))
+    return Pairs(prompt, chosen, rejected, margin, _coded(rows["refused"].dictionary_encode()))
 
 
 def _in_order(ids: Names) -> bool:

@@ -56,7 +56,7 @@ def check_kind(kind: str, sources: Mapping[str, Source], mixture: Mixture, place
 
 def _check_whole(kind: str, mixture: Mixture, place: Place) -> None:
     """A pair is a sequence of its own, whole or not at all; no other kind has such rows."""
-    packing = [(("mixture", "packing"), mixture.packing)]
+    packing: list[tuple[tuple[str, ...], str]] = [(("mixture", "packing"), mixture.packing)]
     packing += [
         (("mixture", "phases", name, "packing"), phase.packing) for name, phase in mixture.phases.items() if phase.packing
     ]
@@ -64,7 +64,7 @@ def _check_whole(kind: str, mixture: Mixture, place: Place) -> None:
         if (how == "single") != (kind == "preference"):
             allowed = "packing: single, one pair a sequence" if kind == "preference" else "best_fit, concat"
             raise CurateError(f"kind: {kind} is not packed so", where=place(*at), found=f"packing: {how}", allowed=allowed)
-    overlong = [(("mixture", "overlong"), mixture.overlong)] if mixture.overlong else []
+    overlong: list[tuple[tuple[str, ...], str]] = [(("mixture", "overlong"), mixture.overlong)] if mixture.overlong else []
     overlong += [
         ((*mixture.key_of(name).split("."), "overlong"), leaf.overlong) for name, leaf in mixture.leaves.items() if leaf.overlong
     ]

@@ -32,7 +32,7 @@ def check_left_out(
 ) -> tuple[Kept, Members] | None:
     """None where the file cannot be read: then nobody knows what the mixture has."""
     mixture, path = recipe.mixture, build_dir / NAME
-    actions = [mixture.overlong_of(name) for name in members.names]
+    actions: list[str] = [mixture.overlong_of(name) for name in members.names]
     if set(actions) == {"split"}:
         if path.exists():
             report.add(NAME, "the recipe leaves nothing out, yet the file is there")
@@ -76,7 +76,7 @@ class _Again:
         self, kept: Kept, members: Members, actions: list[str], limits: list[int], length: np.ndarray, refused: list[str | None]
     ) -> None:
         self.kept, self.names, self.actions, self.limits = kept, members.names, actions, limits
-        self.pattern, self.patterns = members.pattern.copy(), [tuple(map(tuple, pattern)) for pattern in members.patterns]
+        self.pattern, self.patterns = members.pattern.copy(), [tuple((c, b) for c, b in pattern) for pattern in members.patterns]
         self.n_tokens, self.n_loss = kept.n_tokens.copy(), kept.n_loss_tokens.copy()
         self.masks = kept.masks()
         self.rows: list[dict[str, Any]] = []
