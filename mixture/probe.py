@@ -55,7 +55,7 @@ def probe(template: ChatTemplate, spec: TokenizerSpec) -> list[str]:
         found += _system(template)
     if template.loss == "assistant":
         found += [*_answers(whole, template), *_ends(whole, template, spec)]
-    return [*found, *_padding(whole, template)]
+    return [*found, *_second_end(whole, template, spec), *_padding(whole, template)]
 
 
 def _first(template: ChatTemplate) -> tuple[list[dict[str, str]], Rendered]:
@@ -172,6 +172,12 @@ def _ends(whole: Rendered, template: ChatTemplate, spec: TokenizerSpec) -> Itera
             f"answers end with {ends[-1].strip()}, which is not the tokenizer's EOS: whoever generates must stop there too; name its id "
             "in generation_config.json as eos_token_id"
         )
+
+
+def _second_end(whole: Rendered, template: ChatTemplate, spec: TokenizerSpec) -> Iterator[str]:
+    eos, ids = template.tokenizer.special["eos"], encode_with_mask(template.tokenizer, whole)[0].tolist()
+    if spec.eos == "per_document" and eos in ids and ids[-1] != eos:
+        yield "its turns end with the tokenizer's EOS, and eos: per_document puts another one behind the line break after the last; say eos: none"
 
 
 def _span_of(words: str, whole: Rendered) -> tuple[int, int] | None:

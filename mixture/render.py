@@ -208,7 +208,7 @@ def _check_tokens(tokenizer: Tokenizer, source: str, where: str) -> None:
     if missing:
         raise CurateError(
             "the tokenizer lacks special tokens of its chat template", where=where, found=f"no {', '.join(missing)}",
-            allowed=f"a tokenizer in which {', '.join((*ours.tokens, *ours.roles))} are special tokens",
+            allowed=f"a tokenizer with {', '.join((*ours.tokens, *(f'a {role} token' for role in ours.roles)))}",
             next="name the template of the tokenizer's family, or add the tokens first: docs/alignment.md",
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from tests.mixture.chat.test_masks import FIXTURES
 CONFIG = {"bos_token": "<s>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
 HEAD = "<|im_start|>{{ m.role }}\n"
 ANSWER = "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
+BREAK = "{{ '\n' }}"
 OTHER = "{{ m.content }}<|im_end|>"
 
 
@@ -48,7 +49,7 @@ def test_ours_pass(tmp_path, name):
     ends = {"llama": "<|eot_id|>", "chatml": "<|im_end|>", "gemma": "<end_of_turn>"}
     config = {"eos_token": ends[family]} if family in ends else {"bos_token": "<s>", "eos_token": "</s>"}
     folder = words.write(tmp_path, family, [], config)
-    spec = TokenizerSpec(model=str(folder), chat_template=name)
+    spec = TokenizerSpec(model=str(folder), chat_template=name, eos="none")
     assert probe(load_template(load_tokenizer(spec), "assistant"), spec) == []
 
 
@@ -85,6 +86,7 @@ def test_what_would_spoil_the_training_is_an_error(tmp_path, source, said):
     [
         (turns(head="<s>" + HEAD), {}, "it writes BOS 4 times"),
         (turns(), {"bos": "per_document"}, "say bos: none, or let the template write it"),
+        (turns(ANSWER + BREAK, OTHER + BREAK), {"eos": "per_document"}, "say eos: none"),
         (turns() + "{{ messages | length }}", {}, "earlier turns are written in another way"),
         (turns().replace("<|im_start|>assistant", "<|im_start|>model"), {}, "ready to be answered, is not what stands"),
         (turns(other="{% if m.role == 'user' %}" + OTHER + "{% endif %}"), {}, "leaves the system message out"),
@@ -102,7 +104,7 @@ def test_what_may_be_meant_is_a_warning_with_its_remedy(tmp_path, source, spec, 
 
     found = tried(tmp_path, source, **spec)
     assert [text for text in found if re.search(said.replace("|", r"\|"), text)], found
-    assert all(any(word in text for word in ("name one of ours", "say bos", "it was not tried")) for text in found)
+    assert all(any(word in text for word in ("name one of ours", "say bos", "say eos", "it was not tried")) for text in found)
 
 
 def test_a_pad_token_that_is_learned(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ def recipe_of(folder: Path, chat_template: str | None, jinja: str | None = None)
     )  # fmt: skip
     tiny_tokenizer.write(folder / "tok", template=jinja, config=CONFIG)
     if chat_template is not None:
-        path.write_text(path.read_text().replace("tokenizer:\n", f"tokenizer:\n  chat_template: {chat_template}\n"))
+        path.write_text(path.read_text().replace("tokenizer:\n", f"tokenizer:\n  eos: none\n  chat_template: {chat_template}\n"))
     return path
 
 
@@ -51,11 +53,15 @@ def test_chatml_by_name(tmp_path):
     assert "chat template" not in done.stderr
     manifest = read_manifest(tmp_path / "build" / "manifest.json")
     assert by_sha256(manifest["tokenizer"]["template_sha256"]) == SHIPPED["chatml"].source
-    shown = curate("step", tmp_path / "build", 0, "--texts").stdout
-    assert "Ja veel?<|im_end|>" in shown and "Küsimus" in shown
-    answers = [line for line in shown.splitlines() if "⟦Vastus" in line]
-    assert answers and all("<|im_end|>⟧" in line for line in answers)
-    assert curate("verify", tmp_path / "build", "--store", tmp_path / "store").returncode == 0
+    rows = json.loads(curate("step", tmp_path / "build", 0, "--texts", "--json").stdout)["rows"]
+    for read in (document["text"] for row in rows for document in row["documents"]):
+        question, answer, more, last, end = re.split("[⟦⟧]", read)
+        assert re.fullmatch(r"<\|im_start\|>user\nKüsimus \d+: [^<]+\?<\|im_end\|>\n<\|im_start\|>assistant\n", question)
+        assert re.fullmatch(r"[^<]+<\|im_end\|>", answer)
+        assert more == "\n<|im_start|>user\nJa veel?<|im_end|>\n<|im_start|>assistant\n"
+        assert re.fullmatch(r"Vastus \d+\.<\|im_end\|>", last)
+        assert end == "\n"
+    assert curate("verify", tmp_path / "build").returncode == 0
 
 
 TURN = "<|im_start|>{{ m.role }}\n"
@@ -85,7 +91,7 @@ def test_a_bad_template_is_one_message_before_any_work(tmp_path, body, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gemma", "no <start_of_turn>, <end_of_turn>, a bos token"),
+        ("gemma", "no <start_of_turn>, <end_of_turn>"),
         ("llama31", "one of ours (llama3, llama3.1, llama3.2, chatml, gemma, mistral, mistral-v1, alpaca) or a file"),
     ],
 )
