@@ -15,8 +15,9 @@ from curate.errors import CurateError
 from curate.recipe import TokenizerSpec
 from curate.store import read_json
 from mixture.tokenizer import load_tokenizer
-from tests.command import build, curate
+from tests.command import TOP, build, curate
 from tests.train.vocab import small
+from train.vocab.config import VocabRun
 from train.vocab.run import run
 
 TEXTS = ["veski jahvatab vilja ja vesi jookseb", "tuul puhub üle põllu, veski seisab", "vesi ja vili, veski ja tuul"]
@@ -269,3 +270,13 @@ def test_sentencepiece_becomes_a_tokenizer_json_that_cuts_alike(data, place):
     assert old.encode_batch([text])[0].tolist() == [i for i in new.encode_batch([text])[0].tolist()]
     theirs = AutoTokenizer.from_pretrained(place / "new")
     assert theirs(text).input_ids == [1, *new.encode_batch([text])[0].tolist()]
+
+
+@pytest.mark.parametrize(("name", "action"), [("et-vocab-extend", "extend"), ("et-vocab-trim", "trim")])
+def test_recipes_are_run_files_that_wait_for_their_model(name, action):
+    """All keys are right: what is missing is the model, which the message says how to get."""
+    path = TOP / "recipes" / "train" / f"{name}.yaml"
+    assert VocabRun.model_validate(yaml.safe_load(path.read_text())).action == action
+    with pytest.raises(CurateError, match="there is no model here") as caught:
+        run(path)
+    assert caught.value.where.startswith(str(path)) and "hf download" in caught.value.next
