@@ -15,10 +15,12 @@ from transformers import PretrainedConfig
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest
+from curate.recipe.files import load_extended
 from curate.units import n_bytes
 from mixture.batches import Phase, phases_of
 from train.config import RunFile, load_run
 from train.devices import SHORT, Device, known, present
+from train.dpo.config import DpoFile, load_dpo
 from train.fit import Setting, choose, settings_tried
 from train.flops import Flops, count
 from train.memory import RESERVE, Memory, peak, sizes_of
@@ -34,20 +36,22 @@ def report(
     tokens_per_second: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Raises CurateError where the run file, the manifest or the model does not fit together, or the device has no known memory."""
-    run = load_run(Path(run_file), sets)
+    run = _load(Path(run_file), sets)
     manifests = [read_manifest(path) for path in run.manifests]
     plan = plan_run(run, all_phases(manifests))
     lengths = list(dict.fromkeys(phase.sequence_length for phase in plan.steps.phases))
     config = config_of(run.model, manifests[0]["tokenizer"], max(lengths))
     on = device_of(device, memory)
     flops = {length: count(config, length, run.adapt, on.name) for length in lengths}
+    step_tokens = _step_tokens(run, plan, manifests)
     data = {
         "name": run.name, "run_file": str(run_file), "model": _model(run, config), "steps": plan.n_steps,
-        "tokens": plan.n_steps * run.global_batch.count, "loss_tokens": _loss_tokens(manifests, run),
-        "global_batch": run.global_batch.count, "phases": _phases(plan), "schedule": [_words(curve) for curve in plan.schedule.curves],
+        "tokens": plan.n_steps * step_tokens, "loss_tokens": _loss_tokens(manifests, run),
+        "global_batch": step_tokens, "pairs": run.global_batch.count if isinstance(run, DpoFile) else None,
+        "phases": _phases(plan), "schedule": [_words(curve) for curve in plan.schedule.curves],
         "checkpoints": _checkpoints(run, plan, config), "flops_per_token": {n: _flops(f) for n, f in flops.items()},
         "device": {"name": on.name, "memory": on.memory, "peak": on.peak, "source": on.source, "number": devices, "sharded": sharded},
-        "hours": _hours(run, plan, flops, on, devices, tokens_per_second), "max_hours": run.stop.max_hours,
+        "hours": _hours(run, plan, flops, on, devices, tokens_per_second, step_tokens), "max_hours": run.stop.max_hours,
         "reserve": RESERVE,
     }  # fmt: skip
     try:
@@ -57,15 +61,30 @@ def report(
     return data
 
 
+def _load(path: Path, sets: Sequence[str]) -> RunFile:
+    """By its method."""
+    return load_dpo(path, sets) if load_extended(path)[0].get("method") == "dpo" else load_run(path, sets)
+
+
+def _step_tokens(run: RunFile, plan: Plan, manifests: Sequence[dict]) -> int:
+    """Of a global batch, padding included; of pairs, which are as long as they are, the mean over the manifests without padding."""
+    if run.global_batch.unit == "tokens":
+        return run.global_batch.count
+    tokens = sum(phase.get("tokens", phase["realised"]) for m in manifests for c in m["components"] for phase in c["phases"])
+    return -(-tokens // max(1, plan.steps.n_steps))
+
+
 def all_phases(manifests: Sequence[dict]) -> list[Phase]:
     """Those of all manifests, one after the other, named as in train/streams.py."""
     names = [phase.name for manifest in manifests for phase in phases_of(manifest)]
     found: list[Phase] = []
     for manifest in manifests:
         first = found[-1].end if found else 0
-        for phase in phases_of(manifest):
+        for phase, stated in zip(phases_of(manifest), manifest["phases"], strict=True):
             name = f"{manifest['name']}/{phase.name}" if names.count(phase.name) > 1 else phase.name
-            found.append(phase._replace(name=name, first_index=first + phase.first_index))
+            # a pair is two rows of the stated length, each of which the model reads apart
+            length = stated["sequence_length"] if manifest.get("kind") == "preference" else phase.sequence_length
+            found.append(phase._replace(name=name, first_index=first + phase.first_index, sequence_length=length))
     return found
 
 
@@ -145,13 +164,13 @@ def _flops(flops: Flops) -> dict[str, Any]:
 
 
 def _hours(
-    run: RunFile, plan: Plan, flops: dict[int, Flops], on: Device, devices: int, tokens_per_second: float | None
+    run: RunFile, plan: Plan, flops: dict[int, Flops], on: Device, devices: int, tokens_per_second: float | None, step_tokens: int
 ) -> dict[str, Any] | None:  # fmt: skip
     """{low, high, tokens_per_second, from}; None where neither a speed is stated nor the device's peak is known."""
     tokens = {n: 0 for n in flops}
     for number, phase in enumerate(plan.steps.phases):
         n = max(0, min(plan.steps.ends[number], plan.n_steps) - plan.steps.first_step(number))
-        tokens[phase.sequence_length] += n * run.global_batch.count
+        tokens[phase.sequence_length] += n * step_tokens
     if tokens_per_second:
         hours = sum(tokens.values()) / tokens_per_second / 3600
         return {"low": hours, "high": hours, "tokens_per_second": [tokens_per_second] * 2, "from": "the speed stated"}
@@ -171,24 +190,33 @@ def _memory(run: RunFile, plan: Plan, config: PretrainedConfig, on: Device, devi
     rows: dict[int, int] = {}
     for phase in plan.steps.phases:
         length = phase.sequence_length
-        if run.micro_batch == "auto" and kind != "cpu":
+        if isinstance(run, DpoFile):
+            rows[length] = 2 * max(1, run.micro_tokens // (2 * length))  # of pairs of full length: the most that one pass holds
+        elif run.micro_batch == "auto" and kind != "cpu":
             rows[length] = choose(run, config, free, devices, length, sharded=sharded)
         else:
             rows[length] = micro_rows(run, plan, length, devices, kind)
 
+    def passes_of(length: int) -> int:
+        if isinstance(run, DpoFile):
+            return -(-2 * run.global_batch.count // devices // rows[length])
+        return -(-run.global_batch.count // length // devices // rows[length])
+
     def of(length: int) -> Memory:
-        passes = -(-run.global_batch.count // length // devices // rows[length])
+        passes = passes_of(length)
         return peak(run, config, rows[length], length, world=devices, sharded=sharded, micro_steps=passes, device=kind)
 
     worst, memory = max(((length, of(length)) for length in rows), key=lambda pair: pair[1].total)
     found: dict[str, Any] = {
         "batches": [
-            {"sequence_length": n, "micro_batch": r, "accumulation": -(-run.global_batch.count // n // devices // r)} for n, r in rows.items()
+            {"sequence_length": n, "micro_batch": r, "accumulation": passes_of(n)} for n, r in rows.items()
         ],
         "memory": {"parts": memory.parts, "total": memory.total, "at": memory.at, "moments": memory.moments, "sequence_length": worst},
         "fits": memory.fits(free),
     }  # fmt: skip
-    if not found["fits"]:
+    if not found["fits"] and isinstance(run, DpoFile):
+        found["tried"] = []
+    elif not found["fits"]:
         tried = settings_tried(run, config, free, list(rows), rows[worst], devices, sharded, kind)
         first = plan.steps.phases[0].sequence_length
         found["tried"] = [_setting(one, max(rows) / first, run.micro_batch) for one in tried]

@@ -29,12 +29,14 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
 
 def _steps(data: Mapping[str, Any]) -> list[str]:
     asked = "" if data["loss_tokens"] is None else f", {short(data['loss_tokens'])} loss tokens"
-    lines = [
-        f"{count(data['steps'])} steps of {short(data['global_batch'])} tokens: {short(data['tokens'])} tokens with padding{asked}"
-    ]
+    pairs = data.get("pairs")
+    of = f"{count(pairs)} pairs, about {short(data['global_batch'])} tokens" if pairs else f"{short(data['global_batch'])} tokens"
+    with_padding = "tokens, the reference's pass not counted" if pairs else "tokens with padding"
+    lines = [f"{count(data['steps'])} steps of {of}: {short(data['tokens'])} {with_padding}{asked}"]
     by_length = {one["sequence_length"]: one for one in data.get("batches", [])}
     for phase in data["phases"]:
-        said = f"  {phase['phase']}: {count(phase['steps'])} steps of {phase['rows']} sequences x {count(phase['sequence_length'])} tokens"
+        what = "pairs of up to" if pairs else "sequences x"
+        said = f"  {phase['phase']}: {count(phase['steps'])} steps of {phase['rows']} {what} {count(phase['sequence_length'])} tokens"
         if one := by_length.get(phase["sequence_length"]):
             each = "" if data["device"]["number"] == 1 else f" x {data['device']['number']} devices"
             said += f" = micro batch {one['micro_batch']} x accumulation {one['accumulation']}{each}"
@@ -96,6 +98,8 @@ def _memory(data: Mapping[str, Any], colour: bool) -> list[str]:
     if data["fits"]:
         return [*lines, paint("fits", "green", colour) + f": {usable}"]
     lines.append(paint("! does not fit", "red", colour) + f": {usable}")
+    if data.get("pairs"):
+        return [*lines, "smaller: --set micro_tokens=N (two rows are the least), model.checkpointing=true, adapt: lora, FSDP2"]
     lines.append("tried, each on top of the one before, the global batch kept:")
     return lines + _tried(data["tried"], device["number"])
 

@@ -112,9 +112,9 @@ class DpoFile(RunFile):
             raise ValueError("micro_batch belongs to sequences of one length; pairs are put together by micro_tokens")
         if self.reference is not None and not self.loss.needs_reference:
             raise ValueError(f"reference: kind {self.loss.kind} has none")
-        schedule, counted = self.schedule, (self.save.every, self.evaluate.held_out_every, self.evaluate.suite_every)
-        for own in (schedule, *schedule.phases.values()):
-            counted = (*counted, own.warmup, own.decay, *own.at)
+        counted = [self.save.every, self.evaluate.held_out_every, self.evaluate.suite_every]
+        for own in (self.schedule, *self.schedule.phases.values()):
+            counted += [own.warmup, own.decay, *own.at]
         if any(length is not None and length.unit == "tokens" for length in counted):
             raise ValueError("a step is so many pairs, of any number of tokens: say lengths and intervals in steps, or '10 %'")
         if self.loss.kind == "kto" and self.global_batch.count < 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest
@@ -20,17 +21,20 @@ class Pairs(Streams):
 
     def pair(self, i: int) -> Pair:
         number = self._stream_of(i)
-        return self._pair(self.streams[number].pair(i - self.firsts[number]), number)
+        return self._pair(self._stream(number).pair(i - self.firsts[number]), number)
 
     def held_out_pair(self, j: int) -> Pair:
-        return self._pair(self.streams[-1].held_out(j), -1)
+        return self._pair(self._stream(-1).held_out(j), -1)
 
     def window(self, i: int) -> int:
         """Tokens that a row of pair i may have."""
         return next(phase.sequence_length for phase in self.phases if i < phase.end)
 
+    def _stream(self, number: int) -> PairStream:
+        return cast(PairStream, self.streams[number])
+
     def _pair(self, pair: Pair, number: int) -> Pair:
-        own = self.streams[number]
+        own = self._stream(number)
         return pair._replace(
             component=self.components.index(own.components[pair.component]),
             language=self.languages.index(own.languages[pair.language]),
@@ -45,7 +49,7 @@ def open_pairs(paths: Sequence[Path]) -> Pairs:
                 "this is no manifest of preferences", where=str(path), found=f"kind: {kind}", allowed="kind: preference",
                 next="curate build-mixture with a recipe of kind: preference" + (", or curate train sft" if kind == "sft" else ""),
             )  # fmt: skip
-    return Pairs([PairStream(path) for path in paths])
+    return Pairs(cast(Any, [PairStream(path) for path in paths]))
 
 
 def checked(pairs: Pairs, indices: Sequence[int], vocabulary: int) -> Iterator[Pair]:

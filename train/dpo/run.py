@@ -205,7 +205,7 @@ def without_dropout(model: torch.nn.Module) -> int:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # type: ignore[assignment]
+            module.attention_dropout = 0.0
     return 0
 
 
