@@ -224,7 +224,9 @@ def _say(found: Plan) -> None:
     for role in found.models:
         if role != "a":
             _say_extra(found, role)
-    found.said.append(f"memory: {show_bytes(found.memory)} of blocks beside Python's own; disk: {show_bytes(found.n_bytes)}")
+    found.said.append(
+        f"memory: {show_bytes(found.memory)} of blocks, beside Python and the vocabularies; disk: {show_bytes(found.n_bytes)}"
+    )
 
 
 def _say_extra(found: Plan, role: str) -> None:
