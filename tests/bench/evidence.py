@@ -69,6 +69,7 @@ COMMANDS = {
     "road": [sys.executable, "-m", "tests.bench.road"],
     "bootstrap": [sys.executable, "-m", "tests.bench.bootstrap"],
     "gate": [sys.executable, "-m", "tests.bench.gate"],
+    "skills": [sys.executable, "-m", "tests.bench.skills"],
     "chain": [sys.executable, "-m", "tests.bench.chain"],
     "sft": [sys.executable, "-m", "tests.bench.sft"],
     "trainer_memory": [sys.executable, "-m", "tests.bench.trainer_memory"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.recipe import TokenizerSpec, load_recipe
@@ -14,6 +16,8 @@ from mixture.plan_stats import read_stats
 from mixture.probe import probe
 from mixture.render import encode_with_mask, load_template
 from mixture.tokenizer import load_tokenizer
+from tests.bench.skills_made import made, tool
+from tests.command import build
 from tests.mixture import tiny_tokenizer
 from train.config import load_run
 from train.evaluation.rules import check_metric, parse_rules, read_rules
@@ -130,3 +134,63 @@ def test_llammas_form_of_a_conversation(tmp_path: Path) -> None:
     ids, mask = encode_with_mask(tokenizer, shown)
     assert tokenizer.decode([int(i) for i, learned in zip(ids, mask, strict=True) if learned]) == f"Tere.{eos}Palun{eos}"
     assert template.render(messages[:2], is_open=True).text == f"{bos}<|system|>\nOle lahke.\n<|user|>\nTere!\n<|assistant|>\n"
+
+
+def said(question: str, *turns: dict, kind: str = "needed", tools: list | None = None) -> dict:
+    return {
+        "kind": kind,
+        "tools": [tool("et", "ring")] if tools is None else tools,
+        "messages": [{"role": "user", "content": question}, *turns],
+    }
+
+
+def calling(*calls: tuple[str, object]) -> dict:
+    made = [{"type": "function", "function": {"name": name, "arguments": arguments}} for name, arguments in calls]
+    return {"role": "assistant", "content": "", "tool_calls": made}
+
+
+ANSWER, RESULT = {"role": "assistant", "content": "Helistan."}, {"role": "tool", "content": "ok"}
+FAULTS = {  # planted -> the rule it is dropped for; None: kept, but in no component
+    "max_n_bad_tool_arguments": said("Helista homme Marile.", calling(("ring", "Mari")), RESULT, ANSWER),
+    "max_n_undeclared_tool_calls": said("Helista homme Jaanile.", calling(("phone", {"person": "Jaan"})), RESULT, ANSWER),
+    "max_n_unpaired_tool_calls": said("Helista homme Enele.", calling(("ring", {"person": "Ene"}), ("ring", {"person": "Ene"})), RESULT, ANSWER),
+    "max_n_written_tool_calls": said("Helista homme Annale.", {**ANSWER, "content": '<tool_call>{"name": "ring", "arguments": {}}</tool_call>'}),
+    "min_n_tools": said("Helista homme Katile.", ANSWER, tools=[]),
+    None: said("Helista homme Kadrile.", ANSWER),  # says that a call is needed, and makes none
+}  # fmt: skip
+
+
+def test_tucan_is_built(tmp_path: Path) -> None:
+    """On conversations of tests.bench.skills_made with planted faults: budgets are met, and each fault is dropped for its rule."""
+    raw = tmp_path / "raw"
+    for language in ("et", "en"):
+        rows, held = made(language, 0, 4)
+        rows += list(FAULTS.values()) if language == "et" else []
+        talk = [
+            {"messages": [{"role": "user", "content": f"{language}: {n}?"}, {"role": "assistant", "content": f"{n}."}]}
+            for n in range(40)
+        ]
+        for place, of in (("raw/function-calls", rows), ("raw/instructions", talk), ("eval", held)):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            name = f"calls_{language}" if place == "eval" else language
+            (tmp_path / place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of))
+    tiny_tokenizer.write(tmp_path / "tok", config={"eos_token": "<|im_end|>"})
+    sets = [f"roots.raw={raw}", f"roots.eval={tmp_path / 'eval'}", f"tokenizer.model={tmp_path / 'tok'}", "mixture.total=120 examples",
+            "tokenizer.revision=null", "held_out=null", "decontaminate.action=report"]  # fmt: skip
+    build(RECIPES / "tucan.yaml", tmp_path, "--workers", "1", *(part for one in sets for part in ("--set", one)))
+    manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
+    components = {c["name"]: c for c in manifest["components"]}
+    calls = {"needed": 22, "not_needed": 5, "missing": 3}  # of 30: 21.8, 5.0 and 3.3
+    wanted = {f"{language}/{kind}": n for language in ("et", "en") for kind, n in calls.items()} | {
+        "general_et": 30,
+        "general_en": 30,
+    }
+    assert {name: c["phases"][0]["examples"] for name, c in components.items()} == wanted
+    decided = pa.concat_tables(
+        pq.read_table(path) for path in (tmp_path / "store").glob("decide/*/*/decisions.parquet")
+    ).to_pylist()
+    dropped = [row["failed_rules"] for row in decided if row["source"] == "calls_et" and row["failed_rules"]]
+    assert sorted(dropped) == [[rule] for rule in sorted(filter(None, FAULTS))]
+    assert components["et/needed"]["documents"] == sum(
+        row["kind"] == "needed" for row in made("et", 0, 4)[0]
+    )  # not the one that makes no call
