@@ -180,17 +180,17 @@ def test_bos_and_eos_are_not_doubled(tmp_path):
     """A template that writes bos and eos itself gets neither again; a put-in eos after the assistant's last token is learned."""
     config, spec = {"bos_token": "<s>", "eos_token": "<|endoftext|>"}, {"bos": "per_document", "eos": "per_document"}
     chat = [[{"role": "assistant", "content": "veski"}]]
-    inner = "{{ messages[0].content }}"
+    inner = "{{ messages[-1].content }}"
     for name, template, learned in (
         ("both", "<s>{% generation %}" + inner + "<|endoftext|>{% endgeneration %}", "veski<|endoftext|>"),
         ("none", "{% generation %}" + inner + "{% endgeneration %}", "veski<|endoftext|>"),
-        ("later", "{% generation %}" + inner + "{% endgeneration %}<|im_end|>", "veski"),
+        ("later", "{% generation %}" + inner + "<|im_end|>{% endgeneration %}{{ '\\n' }}", "veski<|im_end|>"),
     ):
         place = tiny_tokenizer.write(tmp_path / name, template=template, config=config)
         asked = recipe(place, "conversation", "assistant", **spec)
         stage = tokenize(Store(tmp_path / "store"), asked, [True], [""], messages=chat, n_shards=1)
         shard, tokenizer = TokenShards([stage.shard_path("00000")]), load_tokenizer(TokenizerSpec(model=str(place)))
-        middle = "<|im_end|>" if name == "later" else ""
+        middle = "<|im_end|>\n" if name == "later" else ""
         assert tokenizer.decode(shard.tokens(0)) == f"<s>veski{middle}<|endoftext|>"
         assert tokenizer.decode(shard.tokens(0)[shard.loss(0) == 1]) == learned
 
