@@ -188,9 +188,9 @@ def test_conversations_are_rendered_after_their_cuts(tmp_path, folder) -> None:
 
 
 def test_an_answer_that_cuts_emptied_is_not_an_error(tmp_path) -> None:
-    """A template that marks only the content: nothing is learned of the emptied answer; one that came empty is refused as before."""
-    template = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}" \
-               "{{ m.content }}{% endif %}|{% endfor %}"  # fmt: skip
+    """A template that ends no empty turn: nothing is learned of the emptied answer; one that came empty is refused as before."""
+    template = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}" \
+               "{{ '<|im_end|>' if m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}|{% endfor %}"  # fmt: skip
     folder = tiny_tokenizer.write(tmp_path / "t", template=template)
     chats = [[{"role": "user", "content": "Tere"}, {"role": "assistant", "content": "3 likes"}]]
     a_recipe = recipe(folder, "conversation", "assistant")
