@@ -36,7 +36,7 @@ def test_defaults_and_units(run_file: Write) -> None:
         ({"global_bach": "128 tokens"}, "did you mean 'global_batch'"),
         ({"global_batch": 128}, "a number needs its unit"),
         ({"global_batch": "4 steps"}, "this unit has no meaning here"),
-        ({"method": "sft"}, "method"),
+        ({"method": "grpo"}, "method"),
         ({"schedule": {"kind": "wsd", "peak_lr": 1e-3}}, "decay: belongs to kind wsd"),
         ({"schedule": {"kind": "cosine", "peak_lr": 1e-3, "floor": 1e-2}}, "above peak_lr"),
         ({"stop": {"after": "next_week"}}, "stop.after"),
