@@ -32,8 +32,9 @@ def torchrun(n: int, run_file: Path, module: str = "tests.train.dpo.ranks") -> s
 @pytest.mark.parametrize("loss", ["sigmoid", "kto"])
 def test_two_processes_are_one(run_file: Callable[..., Path], tmp_path: Path, loss: str) -> None:
     """The last step has two pairs; micro batches of 96 tokens leave fillers on one of the two."""
-    assert run.run(run_file("one", loss=loss, micro_tokens=96, reference_store=str(tmp_path / "reference-1"))) == 0
-    assert "matches plan to the token" in torchrun(2, run_file("two", loss=loss, micro_tokens=96))
+    how = {"loss": loss, "micro_tokens": 96, "schedule": {"kind": "constant", "peak_lr": 1e-4}}
+    assert run.run(run_file("one", **how, reference_store=str(tmp_path / "reference-1"))) == 0
+    assert "matches plan to the token" in torchrun(2, run_file("two", **how))
     one, two = last(tmp_path / "one"), last(tmp_path / "two")
     assert (one / "receipt.json").read_bytes() == (two / "receipt.json").read_bytes()
     assert residual(weights(one), weights(two))[1] <= 1e-5
