@@ -2,7 +2,7 @@
 
 In: a row with `tools` (OpenAI's form, or bare {name, description, parameters}; lists or JSON text) and `calls` (the wanted ones, [] where no
 tool fits; `accept`: further lists that are right too), and the answer. Out: {valid, exact, match, decision, n_calls, errors}. As TUCAN
-(Emanuilov 2025, arXiv 2506.23394) and the Berkeley leaderboard's AST match score them. Pure. Imports errors.
+(Emanuilov 2025, arXiv 2506.23394) and the Berkeley leaderboard's AST match score them. Pure. Imports errors, store.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curate.errors import CurateError
+from curate.store import canonical_json
 
 
 class Call(NamedTuple):
@@ -153,6 +154,23 @@ def _tools(found: Any) -> dict[str, dict]:
             raise CurateError("a tool without a name", found=json.dumps(tool)[:120])
         schemas[inner["name"]] = inner.get("parameters") or {}
     return schemas
+
+
+def shown(tools: Any) -> list[dict[str, Any]] | None:
+    """The tools of a row as a chat template gets them in training (curate's conversations): text stays as it is, of objects the keys are
+    sorted, nulls left out and bare tools wrapped. None for none."""
+    if isinstance(tools, str):
+        tools = json.loads(tools) if tools.strip() else None
+        return [tools] if isinstance(tools, dict) and tools else tools or None
+    listed = [tools] if isinstance(tools, dict) and tools else tools or []
+    named = [tool if "function" in tool or "name" not in tool else {"type": "function", "function": tool} for tool in listed]
+    return json.loads(canonical_json(_without_nulls(named))) or None
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def problems(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -3,15 +3,17 @@
 A task of ours becomes a ConfigurableTask in memory; prompts with their shots, chat templates, batches, log-likelihoods and generation are the
 harness's own (0.4.13), so scores are those it gives by itself. Added: whether the beginning-of-sequence token (BOS) stands there is settled and
 said, generations say how they ended, prompts that were cut say so. The only module that imports lm_eval.
-May import curate.errors, train.evaluation.{data,load,suite}; lm_eval, torch, transformers (types).
+May import curate.errors, train.evaluation.{calls,data,load,suite}; lm_eval, torch, transformers (types).
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +24,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from curate.errors import CurateError
+from train.evaluation import calls
 from train.evaluation.data import Item
 from train.evaluation.load import Loaded
 from train.evaluation.suite import GENERATED, Task, environment
@@ -76,8 +79,6 @@ class Prepared:
     def __init__(
         self, asker: Asker, task: Task, rows: Sequence[Item], pool: Sequence[Item] | None, limit: int | None, seed: int
     ) -> None:
-        from lm_eval.api.task import ConfigurableTask
-
         own = pool is None
         if task.shots and (n := len(rows if pool is None else pool)) < task.shots + own:
             raise CurateError(
@@ -87,13 +88,16 @@ class Prepared:
                 allowed=f"{task.shots} and one more",
             )
         with _quiet():
-            self.harness = ConfigurableTask(config=_config(task, rows, pool))
+            self.harness = _task_class()(config=_config(task, rows, pool))
+            self.harness.shows_tools = task.kind == "calls"
             self.harness.set_fewshot_seed(seed)
             if task.chat and not asker.lm.tokenizer.chat_template:
                 raise CurateError(
                     "this task asks for a chat template and the model has none", where=f"{task.name}.chat",
                     next="leave chat: out for a base model, or --set model.tokenizer=FOLDER of a tokenizer that has one",
                 )  # fmt: skip
+            if task.chat and task.kind == "calls":
+                _check_shows_tools(task, asker.lm.tokenizer.chat_template)
             chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": asker.lm.apply_chat_template}
             self.harness.build_all_requests(limit=limit, **(chat if task.chat else {}))
         self.asker, self.task = asker, task
@@ -195,6 +199,33 @@ def _is_autocast(loaded: Loaded) -> bool:
     return loaded.dtype == "bf16" and next(loaded.model.parameters()).dtype == torch.float32
 
 
+def _check_shows_tools(task: Task, chat_template: Any) -> None:
+    """A question whose functions nobody sees would measure guessing."""
+    own = f"{task.template.prompt}{task.template.system}" if task.template else ""
+    if not re.search(r"\btools\b", f"{chat_template}{own}"):
+        raise CurateError(
+            "the model's chat template does not show functions, and neither does the task's template", where=f"{task.name}.chat",
+            allowed="a chat template that reads `tools`", next='template: {system: "... {{ tools }}"}, or --set model.tokenizer=FOLDER',
+        )  # fmt: skip
+
+
+def _task_class() -> type:
+    from lm_eval.api.task import ConfigurableTask
+
+    class Asked(ConfigurableTask):
+        """What stands before a question may differ from item to item: the system's words, and the functions that the chat template shows."""
+
+        def resolve_field(self, doc: Item, field: Any = None) -> Any:
+            return field(doc) if callable(field) else super().resolve_field(doc, field)
+
+        def fewshot_context(self, doc: Item, *given: Any, chat_template: Callable[..., str] | None = None, **named: Any) -> Any:
+            if chat_template is not None and self.shows_tools:
+                chat_template = functools.partial(chat_template, tools=calls.shown(doc.get("tools")))
+            return super().fewshot_context(doc, *given, chat_template=chat_template, **named)
+
+    return Asked
+
+
 def _model_class() -> type:
     from lm_eval.models.huggingface import HFLM
 
@@ -206,6 +237,16 @@ def _model_class() -> type:
         def __init__(self, **settings: Any) -> None:
             self.raw: list[tuple[int, str]] = []
             super().__init__(**settings)
+
+        def apply_chat_template(
+            self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True, tools: list[dict] | None = None
+        ) -> str:
+            before = self.chat_template_args
+            self.chat_template_args = {**before, "tools": tools} if tools else before
+            try:
+                return super().apply_chat_template(chat_history, add_generation_prompt)
+            finally:
+                self.chat_template_args = before
 
         def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
             if self.max_seconds is not None:
@@ -265,7 +306,7 @@ def _config(task: Task, rows: Sequence[Item], pool: Sequence[Item] | None) -> di
         "task": task.name, "custom_dataset": lambda **_: splits, "test_split": "test", "num_fewshot": task.shots,
         "fewshot_split": None if not task.shots else "test" if pool is None else "shots",
         "doc_to_text": prompt, "doc_to_target": _target(task), "target_delimiter": template.delimiter,
-        "fewshot_delimiter": template.between, "description": template.system and system(rows[0]),
+        "fewshot_delimiter": template.between, "description": system if template.system else "",
     }  # fmt: skip
     if task.kind == "multiple_choice":
         metric = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
