@@ -21,7 +21,7 @@ from train.merge.shards import BLOCK, FLOATS
 from train.merge.vocabulary import Match, check_fits, match, row_tensors, tokens_of
 
 DTYPES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
-COPIES = 8  # blocks of float32 that are held at once, at most: a, the sum, b, c, their difference, what is read and written
+COPIES = 10  # blocks of float32 at most: five in use, the rest is kept by the allocator (measured: 8.3, tests/train/merge/test_memory.py)
 # what a config may say otherwise while every shape is the same; none of it is changed by a merge
 TELLING = (
     "model_type",
