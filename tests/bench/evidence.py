@@ -58,6 +58,7 @@ COMMANDS = {
     "kenlm": [sys.executable, "-m", "tests.bench.lm"],
     "langid": [sys.executable, "-m", "tests.bench.langid"],
     "vocabulary": [sys.executable, "-m", "tests.bench.vocabulary"],
+    "vocabulary_init": [sys.executable, "-m", "tests.bench.vocabulary_init", "--steps", "48", "--seeds", "2", "--before", "150"],
     "chat_vector": [sys.executable, "-m", "tests.bench.chat_vector"],
     "merge_memory": [sys.executable, "-m", "tests.bench.merge_memory"],
     "loader": [sys.executable, "-m", "tests.bench.loader"],
