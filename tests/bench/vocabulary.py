@@ -1,6 +1,6 @@
 """Fertility of a tokenizer of mostly English before and after it is extended for Estonian, on texts it did not learn from.
 
-    python -m tests.bench.vocabulary [DATA] [--sizes 1000,2000,4000,8000,16000]
+    python -m tests.bench.vocabulary [DATA] [--sizes 1000,2000,4000,8000,16000] [--tokenizers gpt_neox_20b,mistral_v1]
 
 Learned from: Estonian popular science, laws, encyclopedia, web and documentation of DATA, all but the documents held out (one in ten, by the hash of
 the text). Measured on these, on a source that nothing was learned from (news sentences of the Estonian UD treebank), and on English blogs.
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sizes", default="1000,2000,4000,8000,16000")
+    parser.add_argument("--tokenizers", default="gpt_neox_20b,mistral_v1")
     arguments = parser.parse_args()
     data, sizes = arguments.data, [int(n) for n in arguments.sizes.split(",")]
     learned = Corpus(tuple(Text(files=str(data / f"et_text/{name}.jsonl.zst"), language="et") for name in LEARNED), SHARE)
@@ -49,7 +50,7 @@ def main() -> None:
     print(
         f"learned from {n - held_out:,} Estonian documents of {learned.n_bytes['et'] / 1e6:.1f} MB in all, {held_out:,} held out"
     )
-    for name in ("gpt_neox_20b", "mistral_v1"):
+    for name in arguments.tokenizers.split(","):
         _table(name, read_base(str(data / "tokenizers" / name), None, "").config, learned, measured, sizes)
 
 
