@@ -48,12 +48,10 @@ def standing(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     record = record_of(folder) if folder.is_dir() else None
     if record is None or record["export"] != wanted:
         of = {} if record is None else record["export"]
-        same = of and all(of[name] == wanted[name] for name in ("kind", "of"))
-        what = (
-            f"an export ({of['kind']}) of {'this build, made with other choices' if same else of['of']['name']}"
-            if of
-            else "other files"
-        )
+        same = of and all(of.get(name) == wanted[name] for name in ("kind", "of"))
+        build = of.get("of")
+        name = build["name"] if isinstance(build, dict) else "a model"  # what curate train makes is of no build
+        what = f"an export ({of['kind']}) of {'this build, made with other choices' if same else name}" if of else "other files"
         raise CurateError(
             "an export is never written over something else",
             where=str(folder),

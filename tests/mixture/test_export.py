@@ -16,6 +16,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.manifest import read_manifest
+from curate.store import write_json
 from mixture.export import card, folder, parquet
 from mixture.export.texts import export_texts
 from mixture.export.tokens import export_tokens
@@ -266,6 +267,13 @@ def test_the_same_again_is_fine_and_anything_else_is_refused(built, tokens, tmp_
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(CurateError, match="never written over something else"):
         export_tokens(built.build, tmp_path / "mine", built.recipe)
+    for number, of in enumerate(("a + 0.5 (b1 - c1)", None)):  # what curate train merge and curate train export leave
+        model = tmp_path / "mine" / f"model-{number}"
+        model.mkdir()
+        write_json(model / "export.json", {"export": {"kind": "model", **({"of": of} if of else {})}, "outputs": []})
+        with pytest.raises(CurateError, match="never written over something else") as error:
+            export_tokens(built.build, model, built.recipe)
+        assert error.value.found == "an export (model) of a model"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "out", "twin"]  # and no temporary folder is left
     shard = tokens / "tokens" / "00000-web.ds"
     shard.write_bytes(shard.read_bytes()[:-2])
