@@ -84,6 +84,8 @@ def _command(chain: Chain, stage: Stage, entries: dict[str, dict[str, Any]]) -> 
         return [sys.executable, "-m", "curate", "build-mixture", str(stage.file), *ours, *sets]
     data = filled(stage.data, values)
     set_key(data, PLACE[stage.method], str(folder))
+    if stage.method == "dpo":
+        data.setdefault("reference_store", str(Path(chain.store) / "reference"))
     file = chain.to / "runs" / f"{stage.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, dump_yaml(data).encode())
