@@ -233,6 +233,7 @@ def _model_class() -> type:
         """HFLM that notes how each generation ended, and ends those that take too long."""
 
         max_seconds: float | None = None
+        chat_template_args: dict[str, Any]
 
         def __init__(self, **settings: Any) -> None:
             self.raw: list[tuple[int, str]] = []
