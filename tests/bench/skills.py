@@ -70,7 +70,7 @@ def trained(top: Path, model: Path, name: str, stories: bool) -> Path:
 def shares(folder: Path, language: str) -> dict[str, str]:
     """Of each kind: right decision, right call."""
     lines = (folder.parents[1] / "eval" / f"calls_{language}.jsonl").read_text(encoding="utf-8").splitlines()
-    questions = {str(i): json.loads(line) for i, line in enumerate(lines)}
+    questions = {str(i): json.loads(line) for i, line in enumerate(lines, 1)}  # an item without an id is called by its place
     kinds: dict[str, list[dict[str, Any]]] = {}
     for item in read_items(folder, f"calls_{language}"):
         row = questions[item["item"].lstrip("#")]

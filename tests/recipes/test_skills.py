@@ -69,7 +69,7 @@ def test_gates_of_runs_ask_what_their_suite_measures(name: str, tmp_path: Path) 
 
 def test_the_gate_file_asks_what_the_suite_measures() -> None:
     rules = read_rules(RECIPES / "eval" / "calls-gate.yaml")
-    assert len(rules) == 7 and {rule.name for rule in rules} <= names_of(RECIPES / "eval" / "calls.yaml")
+    assert len(rules) == 9 and {rule.name for rule in rules} <= names_of(RECIPES / "eval" / "calls.yaml")
     for rule in rules:
         check_metric(rule, rule.name.partition(".")[2])
 
