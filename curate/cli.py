@@ -1226,8 +1226,8 @@ def _plan_problem(recipe: Recipe, held: dict[Any, Any], copies: dict[str, Any]) 
     from curate.inspect import what_if
     from mixture.plan_cells import Cell, consumed_of, over_cells
 
-    leaves_out = any(recipe.mixture.overlong_of(name) != "split" for name in recipe.mixture.leaves)
-    # what a miniature can use, and what is too long, is a matter of documents
+    leaves_out = recipe.kind != "cpt" or any(recipe.mixture.overlong_of(name) != "split" for name in recipe.mixture.leaves)
+    # what a miniature can use, what is too long, and what is refused, is a matter of documents
     if recipe.miniature or leaves_out or not all(one.is_complete for one in held.values()):
         return "", None
     shares, names = what_if.left_of(recipe, held), list(recipe.mixture.leaves)

@@ -74,12 +74,17 @@ PAIRS = pa.schema([
     ("margin", pa.float64()), ("refused", pa.string()),
 ])  # fmt: skip
 
+# Of a shard of conversations in a recipe of kind sft: those that cannot be trained on. They have no tokens; `detail`: what the chat
+# template said of it.
+REFUSED = pa.schema([("id", ID), ("reason", pa.string()), ("detail", pa.string())])
+
 # The components that a tokenized document matches, in recipe order: in a phase it belongs to the first of them that the phase has.
 MEMBERS = pa.schema([("source", pa.string()), ("id", ID), ("components", pa.list_(pa.string()))])
 
 # What a build does not train on of documents that a component would have, by source (recipe order), then id: `action` dropped, the
 # whole document, or cut, what is behind `n_kept_tokens`. `length` is what was compared with `sequence_length`: of a pair its longer
-# conversation, else n_tokens. reason: longer_than_sequence, nothing_to_learn (in what a cut leaves), or why a pair is refused.
+# conversation, else n_tokens. reason: longer_than_sequence, nothing_to_learn (in what a cut leaves), or why a conversation
+# or a pair is refused.
 LEFT_OUT = pa.schema([
     ("source", pa.string()), ("id", ID), ("component", pa.string()), ("action", pa.string()), ("reason", pa.string()),
     ("n_tokens", pa.int64()), ("n_kept_tokens", pa.int64()), ("length", pa.int64()), ("sequence_length", pa.int64()),

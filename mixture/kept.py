@@ -1,7 +1,7 @@
 """Kept documents with their tokens, per source: the tables that selection and packing start from.
 
 Documents, clusters and token stages in, `selection.KEPT` tables and the list of token shards out. Nothing is read but short
-columns, and what rows say of the model that wrote them. Imports curate's store, pair_tokens, provenance and selection.
+columns, and what rows say of the model that wrote them. Imports curate's store, pair_tokens, provenance, refused and selection.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.store import Stage
-from mixture import pair_tokens, provenance
-from mixture.selection import KEPT, OF_PAIRS, PROVENANCE
+from mixture import pair_tokens, provenance, refused
+from mixture.selection import KEPT, OF_PAIRS, PROVENANCE, REFUSED
 
 
 def kept_tables(
@@ -60,13 +60,15 @@ def kept_tables(
 
 
 def _with_pairs(part: pa.Table, shard: Path) -> pa.Table:
-    """With the columns of OF_PAIRS, where the shard holds pairs: its rows are those of its documents."""
+    """With the columns of OF_PAIRS, where the shard holds pairs: its rows are those of its documents; and with the reasons of what is
+    refused."""
     if not (shard / pair_tokens.NAME).exists():
-        return part
+        why = refused.reasons(shard, part["id"])
+        return part if why is None else part.append_column(REFUSED, why)
     pairs = pq.read_table(shard / pair_tokens.NAME)
     if not pairs["id"].cast(pa.large_string()).equals(part["id"]):
         raise AssertionError(f"{shard / pair_tokens.NAME} does not stand in the order of its tokens")
-    for field in OF_PAIRS:
+    for field in (*OF_PAIRS, REFUSED):
         part = part.append_column(field, pairs[field.name])
     return part
 

@@ -1,13 +1,13 @@
-"""Documents longer than a sequence, and pairs that cannot be trained on: what no component takes of them, each with its reason.
+"""Documents longer than a sequence, conversations and pairs that cannot be trained on: what no component takes, each with its reason.
 
 Documents with their components and the mixture in; the same documents out, shortened or in fewer components, and what was left out, a
-row for each document (schema.LEFT_OUT). Imports recipe, schema and mixture's budget, hashes, selection,
-stream.
+row for each document (schema.LEFT_OUT). Imports recipe, schema and mixture's budget, hashes, refused, selection, stream.
 
 **Limit** of a component: the smallest sequence_length of the phases where it has a budget. `overlong: drop`: a longer document does not
 match the component, so that a later one with longer sequences may take it; of a pair the longer conversation counts. `cut`: a longer
 document ends there in all its uses, at the smallest limit of the components that it matches and that cut; where nothing is left to learn
-none of them takes it. `split`: packing cuts it into chunks. A pair that was refused when it was rendered matches nothing.
+none of them takes it. `split`: packing cuts it into chunks. A conversation (of kind sft) or a pair that was refused
+when it was rendered matches nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from curate.recipe import Mixture
 from curate.schema import LEFT_OUT
 from mixture.budget import Infeasible
 from mixture.hashes import count_learned
+from mixture.refused import REMEDIES, detail_of
 from mixture.selection import Documents
 from mixture.stream import map_tokens
 
@@ -50,7 +51,7 @@ def leave_out(docs: Documents, mixture: Mixture, shards: Sequence[Path]) -> tupl
     """`shards`: the .ds files that `docs.shard` counts into."""
     actions, limit = [mixture.overlong_of(name) for name in mixture.leaves], limits(mixture)
     is_out = np.zeros(docs.n, np.bool_)
-    if docs.pairs is None and set(actions) <= {"split"}:
+    if docs.refused is None and set(actions) <= {"split"}:
         return docs, LeftOut(is_out, None)
     length = docs.n_tokens if docs.pairs is None else np.where(docs.pairs.n_prompt > 0, docs.pairs.longest, docs.n_tokens)
     found = _Patterns(docs)
@@ -62,7 +63,7 @@ def leave_out(docs: Documents, mixture: Mixture, shards: Sequence[Path]) -> tupl
     for c, action in enumerate(actions):
         if action == "cut":
             found.without(c, is_empty)
-    is_refused = np.zeros(docs.n, np.bool_) if docs.pairs is None else docs.pairs.refused.code >= 0
+    is_refused = np.zeros(docs.n, np.bool_) if docs.refused is None else docs.refused.code >= 0
     for c in range(len(actions)):
         found.without(c, is_refused)
     first, last = found.first(docs.pattern), found.first(found.pattern)
@@ -76,7 +77,7 @@ def leave_out(docs: Documents, mixture: Mixture, shards: Sequence[Path]) -> tupl
     return made, LeftOut(is_out, table)
 
 
-def check_any(docs: Documents, left: LeftOut) -> None:
+def check_any(docs: Documents, left: LeftOut, shards: Sequence[Path]) -> None:
     """Raises Infeasible where a component loses everything: a template, or a length, that fits none of its documents."""
     if left.table is None:
         return
@@ -85,11 +86,15 @@ def check_any(docs: Documents, left: LeftOut) -> None:
         mine = dropped.filter(pc.equal(dropped["component"], name))
         if len(mine) and not found.has(c).any():
             reasons = {row["values"]: row["counts"] for row in pc.value_counts(mine["reason"]).to_pylist()}
+            first = mine.slice(0, 1).to_pylist()[0]
+            said = detail_of([shard.parent for shard in shards], first["id"])
+            example = f"; source {first['source']}, id {first['id']}: {said}" if said else ""
+            ways = dict.fromkeys(REMEDIES.get(reason, "a longer sequence_length") for reason in sorted(reasons))
             error = Infeasible(
                 f"component {name} has documents and can train on none of them", where=f"mixture component {name}",
-                found=", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())),
+                found=", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())) + example,
                 allowed=f"conversations of at most {mine['sequence_length'][0]} tokens, with something to learn",
-                next="a longer sequence_length, or another tokenizer: {chat_template: ...}",
+                next=", or ".join(ways),
             )  # fmt: skip
             error.suggestions, error.short = [], {}
             raise error
@@ -154,9 +159,9 @@ def _table(
     rows = np.flatnonzero(is_out | is_cut)
     out, of = is_out[rows], component[rows]
     whole, reasons = docs.n_tokens[rows], np.where(is_empty[rows], NOTHING, LONGER).astype(object)
-    if docs.pairs is not None:
-        code = docs.pairs.refused.code[rows]
-        reasons = np.where(code >= 0, np.array([*docs.pairs.refused.values, ""], object)[code], reasons)
+    if docs.refused is not None:
+        code = docs.refused.code[rows]
+        reasons = np.where(code >= 0, np.array([*docs.refused.values, ""], object)[code], reasons)
     columns = [
         pa.array([docs.sources[s] for s in docs.source[rows].tolist()], pa.string()), docs.id[rows].text().cast(pa.string()),
         pa.array([docs.components[c] for c in of.tolist()], pa.string()), pa.array(np.where(out, "dropped", "cut").tolist(), pa.string()),

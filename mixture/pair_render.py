@@ -16,6 +16,7 @@ from mixture.render import ChatTemplate, Rendered, TemplateRefuses, encode_with_
 
 REFUSED = {
     "template_refuses": "the chat template refuses the prompt",
+    "no_calls_in_template": "the chat template writes no tool calls, and the prompt has some",
     "prompt_is_no_prefix": "the prompt is no beginning of both conversations as they are rendered",
     "empty_completion": "nothing is left of an answer when it is rendered",
     "equal_completions": "chosen and rejected are the same when they are rendered",
@@ -53,8 +54,8 @@ def encode_pair(
     try:
         before = template.render(list(prompt), is_open=True).text
         whole = [template.render([*prompt, {"role": "assistant", "content": answer}]) for answer in answers]
-    except TemplateRefuses:
-        return _refused("template_refuses")
+    except TemplateRefuses as refusal:
+        return _refused(refusal.reason)
     if not all(rendered.text.startswith(before) for rendered in whole):
         return _refused("prompt_is_no_prefix")
     spans = [_completion(rendered, len(before)) for rendered in whole]

@@ -33,7 +33,7 @@ class Known:
     held: np.ndarray  # bool (n,): held out
     before: Before  # what earlier runs consumed
     counted: Labels | None  # which tokens are labels, where a phase counts them
-    left: LeftOut  # what no component takes, for its length or as a pair
+    left: LeftOut  # what no component takes, for its length or since it is refused
 
 
 def known(
@@ -46,7 +46,7 @@ def known(
     docs, left = leave_out(
         documents(tables, {name: c.from_ for name, c in leaves.items()}, patterns, times), recipe.mixture, shards
     )
-    check_any(docs, left)
+    check_any(docs, left, shards)
     counted = labels(docs, shards) if any(spec.unit == "loss_tokens" for spec in specs) else None
     before = going_on.consumed(recipe, docs, dict(tokenizer), counted is not None)
     home = docs.first_of({c for spec in specs for c in present(spec)})

@@ -32,7 +32,14 @@ WRITE_CALLS = [name for name, ours in SHIPPED.items() if "tool_calls" in ours.so
 
 
 class TemplateRefuses(CurateError):
-    """The template raised an exception of its own: two users in a row, say."""
+    """No fault of the template: it raised an exception of its own (two users in a row, say), it cannot write what the conversation has, or
+    nothing in it is learned. `reason`: which of them, as left_out.parquet has it."""
+
+    def __init__(
+        self, what: str, *, where: str, found: str, reason: str = "template_refuses", allowed: str = "", next: str = ""
+    ) -> None:
+        super().__init__(what, where=where, found=found, allowed=allowed, next=next)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,9 @@ class ChatTemplate:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         if not self.writes_calls and any(one.get("tool_calls") for one in messages):
-            raise CurateError(
+            raise TemplateRefuses(
                 "the chat template writes no tool calls, and a conversation has some", where=where, found="tool_calls",
+                reason="no_calls_in_template",
                 allowed="a template that reads message.tool_calls",
                 next=f"tokenizer: {{chat_template: {' | '.join(WRITE_CALLS)}}}, a file, or rules: [{{signal: n_tool_calls, max: 0}}]",
             )  # fmt: skip
@@ -123,7 +131,7 @@ class ChatTemplate:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Ids (n,) uint32 and, for loss "assistant", the mask (n,) uint8: 1 where a token covers a generated character.
 
-        The ids are those of the whole text as the tokenizer's own library encodes it. Raises CurateError where the template
+        The ids are those of the whole text as the tokenizer's own library encodes it. Raises TemplateRefuses where the template
         refuses the conversation, or nothing in it would be learned and it `must_learn`: where cuts took the answers, it need not.
         """
         rendered = self.render(messages, where, tools)
@@ -131,8 +139,9 @@ class ChatTemplate:
             return encode(self.tokenizer, rendered), None
         ids, mask = encode_with_mask(self.tokenizer, rendered)
         if must_learn and not mask.any():
-            raise CurateError(
+            raise TemplateRefuses(
                 "no assistant token in this conversation, so nothing to learn from it", where=where, found="loss: assistant",
+                reason="nothing_learned",
                 allowed="at least one message inside the template's generation markers",
                 next="drop it from the source, or loss: all",
             )  # fmt: skip

@@ -45,7 +45,8 @@ KEPT = pa.schema([
     ("license", pa.dictionary(pa.int32(), pa.string())), ("pattern", pa.int64()),  # index into the patterns, see curate/membership.py
 ])  # fmt: skip
 PROVENANCE = pa.field("provenance", pa.dictionary(pa.int32(), pa.string()))  # values of provenance.py; of tables that say it
-OF_PAIRS = pa.schema([*list(PAIRS)[1:]])  # columns of tables whose documents are pairs
+OF_PAIRS = pa.schema([*list(PAIRS)[1:-1]])  # columns of tables whose documents are pairs
+REFUSED = PAIRS.field("refused")  # and of those whose documents may be refused: pairs, and conversations of kind sft
 Pattern: TypeAlias = tuple[tuple[int, int], ...]  # (component, bin of its copies, -1 in none), in recipe order
 UNKNOWN = "unknown"  # language or licence of a document that states none
 BLOCK = 1 << 20  # documents of a pass permuted at once: a budget rarely needs the whole of the last pass
@@ -67,7 +68,6 @@ class Pairs:
     n_chosen: np.ndarray
     n_rejected: np.ndarray
     margin: np.ndarray  # float64, NaN where it is not known
-    refused: Coded
 
     @property
     def longest(self) -> np.ndarray:
@@ -96,6 +96,7 @@ class Documents:
     license: Coded
     provenance: Coded
     pairs: Pairs | None = None
+    refused: Coded | None = None  # why a document without tokens cannot be trained on
 
     @property
     def n(self) -> int:
@@ -200,12 +201,13 @@ def documents(
     tables: MutableMapping[str, pa.Table], components: Mapping[str, Sequence[str]], patterns: Sequence[Pattern],
     copies: Mapping[str, Sequence[int]] | None = None,
 ) -> Documents:  # fmt: skip
-    """Join the sources' tables (columns of KEPT). A document without tokens matches nothing, unless it is a pair that was refused.
+    """Join the sources' tables (columns of KEPT). A document without tokens matches nothing, unless it was refused.
 
     `tables` is empty afterwards: a hundred million documents need not be there twice. `components`: name -> its sources in `from` order.
     `copies`: name -> copies of each of its bins."""
     parts, ids, sources = [], [], list(tables)
-    beside = [PROVENANCE, *(OF_PAIRS if any("n_prompt_tokens" in table.column_names for table in tables.values()) else [])]
+    there = {name for table in tables.values() for name in table.column_names}
+    beside = [PROVENANCE, *(field_ for field_ in (*OF_PAIRS, REFUSED) if field_.name in there)]
     for source in sources:
         table = tables.pop(source)
         others = [table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type) for f in beside]
@@ -224,9 +226,10 @@ def documents(
         numbers = ("n_tokens", "n_loss_tokens", "token_start", "shard", "pattern")
         n_tokens, n_loss_tokens, token_start, shard, pattern = pool.map(lambda name: _one(rows[name]), numbers)
         language, license_, said = pool.map(lambda name: _coded(rows[name]), ("language", "license", "provenance"))
-    pattern, known, pairs = pattern.astype(np.int32), list(patterns), _pairs(rows) if len(beside) > 1 else None
+    pattern, known, pairs = pattern.astype(np.int32), list(patterns), _pairs(rows) if "n_prompt_tokens" in there else None
+    refused = _coded(rows[REFUSED.name].dictionary_encode()) if REFUSED.name in there else None
     if n_tokens.size and n_tokens.min() < 1:
-        pattern[(n_tokens < 1) & (pairs.refused.code < 0 if pairs is not None else True)] = len(known)
+        pattern[(n_tokens < 1) & (refused.code < 0 if refused is not None else True)] = len(known)
         known.append(())
     return Documents(
         sources=sources, components=list(components), canonical=[[sources.index(s) for s in of] for of in components.values()],
@@ -234,14 +237,14 @@ def documents(
         source=np.repeat(np.arange(len(sources), dtype=np.int16), [part.num_rows for part in parts]), n_tokens=n_tokens,
         n_loss_tokens=n_loss_tokens, shard=shard.astype(np.int32), token_start=token_start,
         id=Names.joined(ids) if len(ids) != 1 else ids[0], cluster=rows["cluster_id"], language=language, license=license_, provenance=said,
-        pairs=pairs,
+        pairs=pairs, refused=refused,
     )  # fmt: skip
 
 
 def _pairs(rows: pa.Table) -> Pairs:
     prompt, chosen, rejected = (rows[f"n_{part}_tokens"].fill_null(0).to_numpy() for part in ("prompt", "chosen", "rejected"))
     margin = rows["margin"].cast(pa.float64()).fill_null(float("nan")).to_numpy()
-    return Pairs(prompt, chosen, rejected, margin, _coded(rows["refused"].dictionary_encode()))
+    return Pairs(prompt, chosen, rejected, margin)
 
 
 def _in_order(ids: Names) -> bool:

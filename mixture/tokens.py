@@ -1,9 +1,10 @@
 """The tokenize stage: documents and decisions in, one token shard per documents shard out. The only join of text and decisions.
 
 Kept documents only, after their cuts, in the order of id: [bos] + ids + [eos]. Conversations, and in a recipe of kind preference
-pairs (pair_tokens.py), are rendered by the chat template first. Text streams by Parquet row group. A document whose tokens lie in an
-earlier stage of the same store (same documents, same settings, other decisions) is copied; the result is the same to the byte.
-Imports engine, errors, recipe, store and mixture's cuts, pair_tokens, render, tokenizer.
+pairs (pair_tokens.py), are rendered by the chat template first; in one of kind sft a conversation that it refuses has no tokens
+(refused.py). Text streams by Parquet row group. A document whose tokens lie in an earlier stage of the same store (same documents,
+same settings, other decisions) is copied; the result is the same to the byte.
+Imports engine, errors, recipe, store and mixture's cuts, pair_tokens, refused, render, tokenizer.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from curate.engine import Task
 from curate.errors import CurateError
 from curate.recipe import Recipe, Source
 from curate.store import Stage, Store, canonical_json, digest
-from mixture import pair_tokens
+from mixture import pair_tokens, refused
 from mixture.cuts import ShardCuts
 from mixture.pair_tokens import PairRows
 from mixture.probe import probed
-from mixture.render import ChatTemplate, load_template, tools_of
+from mixture.refused import RefusedRows, may_refuse
+from mixture.render import ChatTemplate, TemplateRefuses, load_template, tools_of
 from mixture.token_files import TokenShards, close_shard, token_writer
 from mixture.token_reuse import find_known
 from mixture.tokenizer import Tokenizer, TokenizerFiles, load_tokenizer, open_tokenizer
@@ -58,6 +60,7 @@ class Job:
     is_conversation: bool
     reuse_key: str
     is_pair: bool = False
+    may_refuse: bool = False
 
 
 def check(recipe: Recipe) -> Tokenizer:
@@ -132,11 +135,13 @@ def _job(recipe: Recipe, tokenizer: Tokenizer, source: str, parents: list[str]) 
         "tokenizer_sha256": tokenizer.sha256, "bos": spec.bos, "eos": spec.eos, "loss": kind.loss,
         "template_sha256": tokenizer.template_sha256 if is_conversation or is_pair else None,
         **({"pairs": pair_tokens.VERSION} if is_pair else {}),
+        **({"refused": refused.VERSION} if may_refuse(recipe, kind) else {}),
     }  # fmt: skip
     texts = dict(zip(("documents", "cuts"), parents, strict=False))
     settings["reuse_key"] = digest(canonical_json({**settings, "version": VERSION, **texts}))
     asks = (spec.bos == "per_document", spec.eos == "per_document")
-    return Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"], is_pair), settings
+    job = Job(tokenizer.files, *asks, kind.loss, is_conversation, settings["reuse_key"], is_pair, may_refuse(recipe, kind))
+    return job, settings
 
 
 def _kept_root(decisions: Stage, source: str, keys: list[str]) -> str:
@@ -160,19 +165,23 @@ def tokenize_shard(stage: Stage, key: str, documents: Path, decisions: Path, job
     wanted = keep.copy()
     wanted[np.flatnonzero(keep)[known.is_known]] = False
     pairs = PairRows(kept_ids, known) if job.is_pair else None
+    refusals = RefusedRows(kept_ids, known) if job.may_refuse else None
     with stage.shard(key) as out:
         with token_writer(out.path, tokenizer.dtype, job.is_pair or job.loss == "assistant") as writer:
             if pairs is not None and template is not None:
                 fresh: Iterator[Encoded] = pairs.fresh(source, wanted, template, *special)
             else:
                 cuts = ShardCuts(cut_path) if cut_path else None
-                fresh = (_framed(*one, *special) for one in _fresh(source, wanted, tokenizer, template, cuts))
+                made = _fresh(source, wanted, tokenizer, template, cuts, refusals)
+                fresh = (NOTHING if one is None else _framed(*one, *special) for one in made)
             for i in range(len(kept_ids)):
                 copied = known.copy(i)
                 writer.write(*(next(fresh) if copied is None else copied))
         root = close_shard(out.path, writer, kept_ids, job.files.name, tokenizer.dtype)
         if pairs is not None:
             root = digest(root, pairs.write(out.path))
+        if refusals is not None:
+            root = digest(root, refusals.write(out.path))
         reused = int(known.is_known.sum())
         counts = {
             "documents": len(kept_ids), "tokenized": len(kept_ids) - reused, "reused": reused,
@@ -206,12 +215,15 @@ def _checked(tokenizer: Tokenizer, source: pq.ParquetFile, key: str, job: Job) -
 
 
 Encoded = tuple[np.ndarray, np.ndarray | None]  # ids (n,), loss mask (n,) uint8 or None
+NOTHING: Encoded = (np.zeros(0, np.uint32), np.zeros(0, np.uint8))  # of what is refused
 
 
 def _fresh(
-    source: pq.ParquetFile, wanted: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None, cuts: ShardCuts | None
-) -> Iterator[Encoded]:
-    """Ids and mask of the documents that `wanted` marks, in order; row groups without any are not read."""
+    source: pq.ParquetFile, wanted: np.ndarray, tokenizer: Tokenizer, template: ChatTemplate | None, cuts: ShardCuts | None,
+    refusals: RefusedRows | None,
+) -> Iterator[Encoded | None]:  # fmt: skip
+    """Ids and mask of the documents that `wanted` marks, in order, None of what goes into `refusals`; row groups without any are not
+    read."""
     column, row = "text" if template is None else "messages", 0
     columns = ["id", column, *(["parts"] if template is not None and template.reads_tools else [])]
     for group in range(source.num_row_groups):
@@ -226,7 +238,7 @@ def _fresh(
                     values, is_cut = cuts.apply(rows, values, template is not None)
                 parts: list[str | None] = chosen["parts"].to_pylist() if "parts" in columns else [None] * len(rows)
                 tools = [tools_of(part) for part in parts]
-                yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut, tools)
+                yield from _encode_rows(chosen["id"], values, tokenizer, template, is_cut, tools, refusals)
         else:
             row += n_rows
 
@@ -238,12 +250,19 @@ def _encode_rows(
     template: ChatTemplate | None,
     is_cut: np.ndarray,
     tools: list[str | None],
-) -> Iterator[Encoded]:
+    refusals: RefusedRows | None,
+) -> Iterator[Encoded | None]:
     if template is not None:
         for document, messages, was_cut, given in zip(ids, values, is_cut.tolist(), tools, strict=True):
             if not messages.is_valid:
                 raise CurateError("a document of a conversation source has no messages", where=f"document {document}")
-            yield template.encode(json.loads(messages.as_py()), f"document {document}", must_learn=not was_cut, tools=given)
+            try:
+                yield template.encode(json.loads(messages.as_py()), f"document {document}", must_learn=not was_cut, tools=given)
+            except TemplateRefuses as refusal:
+                if refusals is None:
+                    raise
+                refusals.add(document.as_py(), refusal)
+                yield None
         return
     starts = np.cumsum(pc.binary_length(values).to_numpy(zero_copy_only=False)) // BATCH_BYTES  # number of each row's batch
     for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(starts)) + 1):

@@ -31,7 +31,7 @@ STORED = (
 )  # fmt: skip
 VIEWS = (
     "documents", "texts", "signals", "addresses", "cuts", "contamination", "decisions", "duplicates", "quarantine", "tokens", "members",
-    "left_out", "selection", "reference_texts",
+    "left_out", "refused", "selection", "reference_texts",
 )  # fmt: skip
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -139,6 +139,7 @@ def _views(build_dir: Path, rows: list[StageRow], manifest: Mapping[str, Any] | 
         "left_out": "SELECT * FROM read_parquet('left_out.parquet')"
         if manifest and (build_dir / "left_out.parquet").exists()
         else _empty(schema.LEFT_OUT),
+        "refused": _refused(build_dir, rows),
         "selection": "SELECT * FROM read_parquet('selection.parquet')" if manifest else _empty(schema.SELECTION),
     }
 
@@ -158,6 +159,15 @@ def _tokens(rows: list[StageRow]) -> str:
         for r in rows if r["stage"] == "tokens"
     ]  # fmt: skip
     return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.TOKENS]))
+
+
+def _refused(build_dir: Path, rows: list[StageRow]) -> str:
+    """(source, id, reason, detail) of the conversations that cannot be trained on; only recipes of kind sft have such files."""
+    parts = [
+        f"SELECT {quote(r['source'])} AS source, * FROM read_parquet({quote(r['path'] + '/*/refused.parquet')})"
+        for r in rows if r["stage"] == "tokens" and any(build_dir.glob(f"{r['path']}/*/refused.parquet"))
+    ]  # fmt: skip
+    return " UNION ALL ".join(parts) or _empty(pa.schema([("source", pa.string()), *schema.REFUSED]))
 
 
 def _members(rows: list[StageRow], manifest: Mapping[str, Any] | None) -> str:

@@ -35,7 +35,7 @@ def screen(build_dir: Path, seconds: Mapping[str, float] | None = None, workers:
         phases, by_phase = rows(corpus, "FROM phases"), rows(corpus, "FROM component_phases")
         sets = rows(corpus, "FROM evaluation_sets ORDER BY eval_set")
         hints = _sample_hint(recipe) + _rule_hints(corpus, recipe) + _domain_hints(corpus, build_dir) + _copies_hints(copies)
-        hints += _left_out_hints(recipe, sources) + _phase_hints(phases)
+        hints += _left_out_hints(recipe, sources) + _refused_hints(corpus) + _phase_hints(phases)
         hints += duplicates.capped_hints(corpus, build_dir, recipe) + _license_hints(recipe, sources)
         token_stages = rows(corpus, "SELECT path FROM stages WHERE stage = 'tokens'")
     for source in sources:
@@ -90,6 +90,12 @@ def _left_out_hints(recipe: Recipe, sources: Sequence[Mapping[str, Any]]) -> lis
         f"{s['source']}: {s['no_component']:,} of {documents(s['kept'])} kept are in no component, by their conditions"
         for s in sources if s["source"] in asked and s["no_component"]
     ]  # fmt: skip
+
+
+def _refused_hints(corpus: Any) -> list[str]:
+    """Conversations that the chat template refuses, or that teach nothing: they are left out, not an error."""
+    found = rows(corpus, "SELECT source, reason, count(*) AS n FROM refused GROUP BY ALL ORDER BY n DESC, source, reason")
+    return [f'{r["source"]}: {documents(r["n"])} left out, {r["reason"]}: curate sql BUILD "from refused"' for r in found]
 
 
 def _size(folder: Path) -> int:

@@ -113,7 +113,7 @@ def render(data: Mapping[str, Any], colour: bool = False) -> str:
               ("evaluation sets: items that stand in documents", contamination.set_lines(data["evaluation_sets"])),
               ("conversations: turns, calls, balance", conversations.lines(data["conversations"])),
               ("preferences: margins, length, what stands in what", preferences.lines(data["preferences"])), ("components", _components(data)),
-              ("left out: longer than a sequence, or no pair to learn from", _left_out(data)),
+              ("left out: longer than a sequence, or nothing to learn from", _left_out(data)),
               ("components by phase", _component_phases(data)),
               ("copies in one epoch", _copies(data)),
               ("web domains", _domains(data)), ("stages of this build in the store", disk.lines(data["disk"])),

@@ -43,7 +43,7 @@ def when(build_dir: Path, name: str, place: Callable[[int], tuple[int, int]] | N
         document = find(corpus, build_dir, name)
         key = (document["source"], document["id"])
         uses = [_use(use, manifest, place) for use in rows(corpus, _USES, *key)]
-        found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates", "left_out")}
+        found = {kind: _row(corpus, kind, *key) for kind in ("decisions", "tokens", "duplicates", "left_out", "refused")}
         components = _components(corpus, manifest, uses, *key) if manifest else []
         witness = _witness(corpus, found["decisions"])
         named = [row["component"] for row in rows(corpus, "SELECT component FROM components")]
@@ -139,9 +139,10 @@ def _fate(
         return "no_mixture", "kept; the build stopped before tokens were made"
     left = found["left_out"]
     if left is not None and left["action"] == "dropped":
-        return "left_out", f"never trained on: left out of component {left['component']}, {_why_left(left)}"
+        return "left_out", f"never trained on: left out of component {left['component']}, {_why_left(left, found['refused'])}"
     if tokens is None or not tokens["n_tokens"]:
-        return "no_tokens", "never trained on: kept, but it gives no token"
+        why = "" if (out := found["refused"]) is None else f", {out['reason']}: {out['detail']}"
+        return "no_tokens", f"never trained on: kept, but it gives no token{why}"
     if not has_mixture:
         return "no_mixture", "kept and tokenized; the build has no mixture (its budget could not be met, or it stopped before)"
     if any(use["split"] == "held_out" for use in uses):
@@ -162,8 +163,10 @@ def _fate(
     return "over_budget", f"never trained on: over budget. {'. '.join(reached)}, and this document was not reached"
 
 
-def _why_left(left: Mapping[str, Any]) -> str:
-    """The reason of a row of left_out in words."""
+def _why_left(left: Mapping[str, Any], refused: Mapping[str, Any] | None) -> str:
+    """The reason of a row of left_out in words; of a refused conversation what was said of it."""
+    if refused is not None:
+        return f"{left['reason']}: {refused['detail']}"
     words = {
         "longer_than_sequence": f"{count(left['length'])} tokens are longer than its sequences of {count(left['sequence_length'])}",
         "nothing_to_learn": f"nothing is left to learn in its first {count(left['sequence_length'])} tokens",
@@ -171,6 +174,7 @@ def _why_left(left: Mapping[str, Any]) -> str:
         "empty_completion": "nothing is left of an answer when it is rendered",
         "prompt_is_no_prefix": "its prompt is no beginning of both conversations as they are rendered",
         "template_refuses": "the chat template refuses it",
+        "no_calls_in_template": "the chat template writes no tool calls, and it has some",
     }
     return words.get(left["reason"], left["reason"])
 

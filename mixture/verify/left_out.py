@@ -1,8 +1,8 @@
-"""What is left out, counted again: documents too long for their components, cut ones, and pairs that were refused.
+"""What is left out, counted again: documents too long for their components, cut ones, conversations and pairs that were refused.
 
-In: `Kept` and `Members`, the recipe, the token stages' pairs.parquet. Out: findings against left_out.parquet and the manifest, and Kept
-and Members as the mixture has them: cut documents as long as they are used, each in the components that take it. The rule is the one
-written in overlong.py, document by document. Imports schema, recipe and mixture's pair_tokens, verify.
+In: `Kept` and `Members`, the recipe, the token stages' pairs.parquet and refused.parquet. Out: findings against left_out.parquet and the
+manifest, and Kept and Members as the mixture has them: cut documents as long as they are used, each in the components that take it. The
+rule is the one written in overlong.py, document by document. Imports schema, recipe and mixture's pair_tokens, refused, verify.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curate.recipe import Recipe
 from curate.schema import LEFT_OUT
-from mixture import pair_tokens
+from mixture import pair_tokens, refused
 from mixture.verify.copies import Members
 from mixture.verify.documents import read
 from mixture.verify.report import Report
@@ -33,16 +33,16 @@ def check_left_out(
     """None where the file cannot be read: then nobody knows what the mixture has."""
     mixture, path = recipe.mixture, build_dir / NAME
     actions: list[str] = [mixture.overlong_of(name) for name in members.names]
-    if set(actions) == {"split"}:
+    if recipe.kind == "cpt" and set(actions) == {"split"}:
         if path.exists():
             report.add(NAME, "the recipe leaves nothing out, yet the file is there")
         return kept, members
     limits = [min(s.sequence_length for s in mixture.phase_list if s.asks[c] is not None) for c in range(len(actions))]
-    length, refused = _lengths(kept)
+    length, why = _lengths(kept)
     table = read(path, report, build_dir)
     if table is None:
         return None
-    again = _Again(kept, members, actions, limits, length, refused)
+    again = _Again(kept, members, actions, limits, length, why)
     right = pa.Table.from_pylist(again.rows, LEFT_OUT)
     if report.equal(NAME, "columns", table.column_names, LEFT_OUT.names) and report.equal(NAME, "rows", len(table), len(right)):
         for i, (stated, counted) in enumerate(zip(table.to_pylist(), again.rows, strict=True)):
@@ -57,16 +57,19 @@ def check_left_out(
 
 
 def _lengths(kept: Kept) -> tuple[np.ndarray, list[str | None]]:
-    """(what is compared with a sequence, why a pair is refused), of every document of Kept."""
-    length, refused = kept.n_tokens.copy(), [None] * kept.id.size  # type: tuple[np.ndarray, list[str | None]]
+    """(what is compared with a sequence, why it is refused), of every document of Kept."""
+    length, why = kept.n_tokens.copy(), [None] * kept.id.size  # type: tuple[np.ndarray, list[str | None]]
     for number, shard in enumerate(kept.shard_paths):
+        first, last = int(kept.first[number]), int(kept.first[number + 1])
+        if (path := shard.with_name(refused.NAME)).exists():
+            said = {row["id"].encode(): row["reason"] for row in pq.read_table(path).to_pylist()}
+            why[first:last] = [said.get(document) for document in kept.id[first:last].tolist()]
         if (path := shard.with_name(pair_tokens.NAME)).exists():
             table = pq.read_table(path)
-            first, last = int(kept.first[number]), int(kept.first[number + 1])
             prompt, chosen, rejected = (table[f"n_{part}_tokens"].to_numpy() for part in ("prompt", "chosen", "rejected"))
             length[first:last] = prompt + np.maximum(chosen, rejected)
-            refused[first:last] = table["refused"].to_pylist()
-    return length, refused
+            why[first:last] = table["refused"].to_pylist()
+    return length, why
 
 
 class _Again:
@@ -80,8 +83,9 @@ class _Again:
         self.n_tokens, self.n_loss = kept.n_tokens.copy(), kept.n_loss_tokens.copy()
         self.masks = kept.masks()
         self.rows: list[dict[str, Any]] = []
-        least = min(limit for limit, action in zip(limits, actions, strict=True) if action != "split")
-        touched = (length > least) | np.array([reason is not None for reason in refused], np.bool_)
+        least = min((limit for limit, action in zip(limits, actions, strict=True) if action != "split"), default=None)
+        too_long = np.zeros(length.size, np.bool_) if least is None else length > least
+        touched = too_long | np.array([reason is not None for reason in refused], np.bool_)
         for d in np.flatnonzero(touched).tolist():
             self._judge(d, int(length[d]), refused[d])
 

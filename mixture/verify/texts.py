@@ -1,18 +1,19 @@
 """Every kept document's tokens against its text as it is after its cuts: where they part, down to the token.
 
-In: one shard of documents with its cuts, decisions and tokens. Out: findings with source, id and token. A byte-level tokenizer's tokens
-are compared as the bytes they stand for; for other tokenizers, and for conversations, the text is encoded again, as is the text of
-every document that is found wrong. Imports mixture's cuts, render, tokenizer and verify.
+In: one shard of documents with its cuts, decisions and tokens, and why it refuses some. Out: findings with source, id and token. A
+byte-level tokenizer's tokens are compared as the bytes they stand for; for other tokenizers, and for conversations, the text is encoded
+again, as is the text of every document that is found wrong. Imports mixture's cuts, refused, render, tokenizer and verify.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,8 @@ import pyarrow.parquet as pq
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from mixture.cuts import ShardCuts
-from mixture.render import ChatTemplate, tools_of
+from mixture.refused import NAME, said
+from mixture.render import ChatTemplate, TemplateRefuses, tools_of
 from mixture.tokenizer import Tokenizer
 from mixture.verify import kernels
 from mixture.verify.report import Report
@@ -43,6 +45,15 @@ class Shard:
     tokens: np.ndarray  # (n_tokens,)
     loss: np.ndarray | None  # uint8 (n_tokens,)
     name: str  # of tokens.ds in findings
+    refused: Mapping[str, tuple[str, str]] | None = None  # id -> (reason, detail); None where nothing may be refused
+
+
+class Made(NamedTuple):
+    """What a document becomes: ids (n,) and loss mask, or none of them and the (reason, detail) of its refusal."""
+
+    ids: np.ndarray
+    mask: np.ndarray | None
+    refused: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,10 @@ class Batch:
 class Again:
     """How the documents of one source become tokens, [bos] and [eos] included."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate | None, is_pair: bool = False) -> None:
-        self.tokenizer, self.template, self.is_pair = tokenizer, template, is_pair
+    def __init__(
+        self, recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate | None, is_pair: bool = False, may_refuse: bool = False
+    ) -> None:
+        self.tokenizer, self.template, self.is_pair, self.may_refuse = tokenizer, template, is_pair, may_refuse
         roles = ((recipe.tokenizer.bos, "bos"), (recipe.tokenizer.eos, "eos"))
         self.bos, self.eos = (tokenizer.special[role] if asked == "per_document" else None for asked, role in roles)
         self.bytes = tokenizer.bytes_of_ids if template is None else None
@@ -72,25 +85,31 @@ class Again:
         known = [self.bytes.get(i, b"") for i in range(self.tokenizer.vocab_size)]
         return np.frombuffer(b"".join(known), np.uint8), np.concatenate(([0], np.cumsum([len(data) for data in known])))
 
-    def encode(self, batch: Batch, at: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """(ids, loss mask) of some documents of a batch."""
+    def encode(self, batch: Batch, at: np.ndarray) -> list[Made]:
+        """Some documents of a batch."""
         with self._one:
             return self._encode(batch, at)
 
-    def _encode(self, batch: Batch, at: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    def _encode(self, batch: Batch, at: np.ndarray) -> list[Made]:
         values = batch.values.take(pa.array(at)).to_pylist()
         if self.template is None:
-            return [(self._framed(ids), None) for ids in self.tokenizer.encode_batch(values)]
+            return [Made(self._framed(ids), None) for ids in self.tokenizer.encode_batch(values)]
         found = []
         tools = [batch.tools[i] for i in at.tolist()]
         for value, was_cut, given in zip(values, batch.is_cut[at].tolist(), tools, strict=True):
-            ids, mask = self.template.encode(json.loads(value), must_learn=not was_cut, tools=given)
+            try:
+                ids, mask = self.template.encode(json.loads(value), must_learn=not was_cut, tools=given)
+            except TemplateRefuses as refusal:
+                if not self.may_refuse:
+                    raise
+                found.append(Made(np.zeros(0, np.uint32), np.zeros(0, np.uint8), (refusal.reason, said(refusal))))
+                continue
             framed = self._framed(ids, is_template=True)
             if mask is not None:
                 before = int(self.bos is not None and not (len(ids) and ids[0] == self.bos))
                 after = len(framed) - before - len(ids)
                 mask = np.concatenate([np.zeros(before, np.uint8), mask, mask[-1:] if after else mask[:0]])
-            found.append((framed, mask))
+            found.append(Made(framed, mask))
         return found
 
     def _framed(self, ids: np.ndarray, is_template: bool = False) -> np.ndarray:
@@ -124,10 +143,23 @@ def _check(batch: Batch, shard: Shard, again: Again, report: Report, *, encode: 
         except (CurateError, ValueError) as error:
             report.add(shard.name, f"the text cannot be encoded again: {error}", f"source {shard.source}")
             continue
-        for at, (ids, mask) in zip(some.tolist(), found, strict=True):
-            here = slice(int(begin[at]), int(end[at]))
-            n_wrong += _name(int(batch.rows[at]), here, ids, mask, shard, again, report, not encode)
+        for at, made in zip(some.tolist(), found, strict=True):
+            here, row = slice(int(begin[at]), int(end[at])), int(batch.rows[at])
+            n_wrong += _other_reason(row, made, shard, report)
+            if made.refused is None or here.start < here.stop:
+                n_wrong += _name(row, here, made.ids, made.mask, shard, again, report, not encode)
     return n_wrong
+
+
+def _other_reason(row: int, made: Made, shard: Shard, report: Report) -> bool:
+    """One finding where refused.parquet does not say of a document what the chat template says of it."""
+    document = shard.index["id"][row].as_py()
+    stated = (shard.refused or {}).get(document)
+    if stated == made.refused:
+        return False
+    right, wrong = (": ".join(one) if one else "not refused" for one in (made.refused, stated))
+    report.add(f"{shard.name}: {NAME}", f"{wrong} stated, {right} found", f"source {shard.source}, id {document}")
+    return True
 
 
 def _other_bytes(batch: Batch, begin: np.ndarray, end: np.ndarray, shard: Shard, again: Again) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Token shards counted again: documents, lengths, masks, roots; then each document's tokens against its text (texts.py).
 
 In: documents, decisions, cuts and token stages, shard by shard. Out: findings with shard, row and id.
-Imports store and mixture's cuts, pair_tokens, render, token_files, tokenizer, tokens, verify.
+Imports store and mixture's cuts, pair_tokens, refused, render, token_files, tokenizer, tokens, verify.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from curate.errors import CurateError
 from curate.recipe import Recipe
 from curate.store import digest, table_root
-from mixture import pair_tokens
+from mixture import pair_tokens, refused
 from mixture.cuts import ShardCuts
 from mixture.render import load_template
 from mixture.stream import map_tokens
@@ -47,7 +47,7 @@ def check_tokens(
     source = recipe.sources[stage.source]
     is_pair = is_pairs(recipe, source)
     template = load_template(tokenizer, "all" if is_pair else source.loss) if source.is_conversation or is_pair else None
-    again = Again(recipe, tokenizer, template, is_pair)
+    again = Again(recipe, tokenizer, template, is_pair, refused.may_refuse(recipe, source))
     readable = [
         key
         for key in stage.info["keys"]
@@ -72,12 +72,15 @@ def _check_shard(
         report.add(name, f"its {index.num_rows:,} rows are not the {len(kept):,} kept documents")
         return
     pairs = read(folder / pair_tokens.NAME, report, build_dir) if again.is_pair else None
-    if again.is_pair and pairs is None:
+    out = read(folder / refused.NAME, report, build_dir) if again.may_refuse else None
+    if (again.is_pair and pairs is None) or (again.may_refuse and out is None):
         return
-    if (arrays := _check_files(folder, index, pairs, stage.info["shards"][key]["root"], report, build_dir)) is not None:
+    beside = [table for table in (pairs, out) if table is not None]
+    if (arrays := _check_files(folder, index, beside, stage.info["shards"][key]["root"], report, build_dir)) is not None:
         own = ShardCuts(cuts.file(key, "cuts.parquet")) if cuts is not None else None
         keep, path = judged["keep"].to_numpy(), documents.file(key, "documents.parquet")
-        shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir))
+        refusals = None if out is None else _refusals(out, index, shown(folder / refused.NAME, build_dir), report)
+        shard = Shard(stage.source, path, own, keep, index, *arrays, shown(folder / "tokens.ds", build_dir), refusals)
         if pairs is not None:
             check_pairs(shard, again, pairs, shown(folder / pair_tokens.NAME, build_dir), report, fast=fast and not damaged)
         else:
@@ -85,10 +88,20 @@ def _check_shard(
         report.count(tokens=int(arrays[0].size))
 
 
+def _refusals(out: pa.Table, index: pa.Table, name: str, report: Report) -> dict[str, tuple[str, str]]:
+    """id -> (reason, detail). Refused documents stand in the order of the tokens, and have none."""
+    said = {row["id"]: (row["reason"], row["detail"]) for row in out.to_pylist()}
+    without = zip(index["id"].to_pylist(), index["n_tokens"].to_pylist(), strict=True)
+    in_order = [document for document, n_tokens in without if document in said and not n_tokens]
+    report.equal(name, "its rows are documents without tokens, in their order", True, in_order == out["id"].to_pylist())
+    return said
+
+
 def _check_files(
-    folder: Path, index: pa.Table, pairs: pa.Table | None, root: str, report: Report, build_dir: Path
+    folder: Path, index: pa.Table, beside: list[pa.Table], root: str, report: Report, build_dir: Path
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Lengths, starts, ends, metadata, loss counts and root of one shard. None where its tokens cannot be mapped."""
+    """Lengths, starts, ends, metadata, loss counts and root of one shard. None where its tokens cannot be mapped. `beside`: tables
+    that its root is over, too."""
     name = shown(folder / "tokens.parquet", build_dir)
     lengths, starts = index["n_tokens"].to_numpy(), index["token_start"].to_numpy()
     ends = np.cumsum(lengths)
@@ -118,7 +131,8 @@ def _check_files(
     )
     hashes = f"{dtype.str}:{_hash(tokens)}", _hash(loss)
     counted = digest(table_root(index), *hashes)
-    counted = counted if pairs is None else digest(counted, table_root(pairs))
+    for table in beside:
+        counted = digest(counted, table_root(table))
     report.equal(shown(folder / "shard.json", build_dir), "root", root, counted)
     return tokens, loss
 

@@ -122,7 +122,7 @@ def test_the_recipe_may_say_otherwise(tmp_path, action):
         assert {r["reason"] for r in left_out(found).values()} == {"longer_than_sequence"}
     else:
         assert all(np.array_equal(ids[row["id"]], whole(found, row["messages"])) for row in TALK)
-        assert not (found.build / "left_out.parquet").exists() and "overlong" not in found.manifest["components"][0]
+        assert left_out(found) == {} and found.manifest["components"][0]["left_out"] == []
     agree(found)
 
 
@@ -191,15 +191,19 @@ def test_damage_is_seen(tmp_path):
 
 
 # The rule document by document (verify's) against the rule in arrays, on made documents.
-DOCUMENT = st.tuples(st.integers(0, 3), st.integers(0, 40), st.lists(st.booleans(), min_size=40, max_size=40))
+WHY = ["template_refuses", "nothing_learned"]
+DOCUMENT = st.tuples(
+    st.integers(0, 3), st.integers(0, 40), st.lists(st.booleans(), min_size=40, max_size=40), st.sampled_from([-1, -1, 0, 1])
+)  # pattern, tokens, marks, why it is refused
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     documents=st.lists(DOCUMENT, min_size=1, max_size=12), actions=st.lists(st.sampled_from(["split", "cut", "drop"]), min_size=3, max_size=3),
-    lengths=st.lists(st.sampled_from([8, 16, 24]), min_size=2, max_size=2), with_mask=st.booleans(),
+    lengths=st.lists(st.sampled_from([8, 16, 24]), min_size=2, max_size=2), with_mask=st.booleans(), refuses=st.booleans(),
 )  # fmt: skip
-def test_two_ways_to_the_same(tmp_path, documents, actions, lengths, with_mask):
+def test_two_ways_to_the_same(tmp_path, documents, actions, lengths, with_mask, refuses):
+    documents = [(p, 0 if refuses and r >= 0 else n, marks, r if refuses else -1) for p, n, marks, r in documents]
     names = ["a", "b", "c"]
     components = {
         name: {"from": ["s"], "role": "other", "overlong": action} for name, action in zip(names, actions, strict=True)
@@ -218,23 +222,24 @@ def test_two_ways_to_the_same(tmp_path, documents, actions, lengths, with_mask):
     }
     mixture = Mixture.model_validate({"sequence_length": 32, "components": components, "phases": phases})
     patterns = [((0, -1),), ((0, -1), (1, -1)), ((1, -1), (2, -1)), ()]
-    n_tokens = np.array([n for _, n, _ in documents], np.int64)
+    n_tokens = np.array([n for _, n, _, _ in documents], np.int64)
     start = np.cumsum(n_tokens) - n_tokens
-    mask = np.array([m for _, n, marks in documents for m in marks[:n]], np.uint8)
+    mask = np.array([m for _, n, marks, _ in documents for m in marks[:n]], np.uint8)
     (tmp_path / "tokens.ds").write_bytes(bytes(2 * int(n_tokens.sum())))
     (tmp_path / "tokens.ds.loss").unlink(missing_ok=True)
     if with_mask:
         (tmp_path / "tokens.ds.loss").write_bytes(mask.tobytes())
     n_loss = np.array([mask[a : a + n].sum() if with_mask else n for a, n in zip(start, n_tokens, strict=True)], np.int64)
-    pattern = np.array([p if n else 3 for p, n, _ in documents], np.int32)
+    pattern = np.array([p if n or r >= 0 else 3 for p, n, _, r in documents], np.int32)
     n, none = len(documents), Coded([], np.full(len(documents), -1, np.int32))
     zero = np.zeros(n, np.int64)
     docs = Documents(
         ["s"], names, [[0]] * 3, [np.array([1])] * 3, list(patterns), pattern, zero.astype(np.int16), n_tokens, n_loss,
         zero.astype(np.int32), start, Names(zero.astype(np.uint64), np.arange(n, dtype=np.uint64)), None, none, none, none,
+        refused=Coded(WHY, np.array([r for _, _, _, r in documents], np.int32)) if refuses else None,
     )  # fmt: skip
     made_docs, left = leave_out(docs, mixture, [tmp_path / "tokens.ds"])
-    if set(actions) == {"split"}:
+    if set(actions) == {"split"} and not refuses:
         assert left.table is None and made_docs is docs
         return
     ids = np.array([f"{i:032x}" for i in range(n)], "S32")
@@ -244,7 +249,7 @@ def test_two_ways_to_the_same(tmp_path, documents, actions, lengths, with_mask):
     )  # fmt: skip
     members = SimpleNamespace(names=names, pattern=pattern.astype(np.int64), patterns=patterns)
     limits = [lengths[0], min(lengths), lengths[1]]
-    again = _Again(kept, members, actions, limits, n_tokens, [None] * n)
+    again = _Again(kept, members, actions, limits, n_tokens, [WHY[r] if r >= 0 else None for _, _, _, r in documents])
     assert left.table.to_pylist() == again.rows
     assert np.array_equal(made_docs.n_tokens, again.n_tokens) and np.array_equal(made_docs.n_loss_tokens, again.n_loss)
     assert [made_docs.patterns[p] for p in made_docs.pattern] == [again.patterns[p] for p in again.pattern]
@@ -260,12 +265,11 @@ def test_a_refused_pair_is_left_out_of_all_its_components():
         np.array([2, 0]),
         np.array([4, 0]),
         np.full(n, np.nan),
-        Coded(["empty_completion"], np.array([-1, 0], np.int32)),
     )
     docs = Documents(
         ["s"], ["a"], [[0]], [np.array([1])], [((0, -1),)], zero.astype(np.int32), zero.astype(np.int16), np.array([12, 0]),
         np.array([6, 0]), zero.astype(np.int32), zero, Names(zero.astype(np.uint64), np.arange(n, dtype=np.uint64)), None, none, none,
-        none, pairs=pairs,
+        none, pairs=pairs, refused=Coded(["empty_completion"], np.array([-1, 0], np.int32)),
     )  # fmt: skip
     mixture = Mixture.model_validate({
         "total": "1 examples", "sequence_length": 8, "packing": "single", "overlong": "drop",

@@ -87,6 +87,13 @@ def test_what_is_no_pair_says_why(source, answers, reason, tokenizer):
     assert not pair.tokens.size and not pair.mask.size
 
 
+def test_calls_in_a_prompt_that_the_template_cannot_write(tokenizer):
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    prompt = [*USER, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "c"}]
+    pair = encode_pair(made(CHATML, tokenizer), prompt, ("x", "y"), None, None)
+    assert pair.refused == "no_calls_in_template" and pair.refused in REFUSED and not pair.tokens.size
+
+
 def test_tokens_that_join_prompt_and_answer_must_not_differ(tokenizer):
     """` ja` is one token here: before "a" the prompt's last letters are not the tokens that they are before "x"."""
     template = made("{{ messages[0].content }}{% if messages | length > 1 %}{{ messages[1].content }}{% endif %}", tokenizer)
