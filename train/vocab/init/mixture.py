@@ -89,7 +89,7 @@ def _row(matrix: Tensor, of: Mixture, mean: Tensor, deviation: Tensor, lot: torc
 
 
 def directions(matrix: Tensor, rank: int) -> Tensor:
-    """V_k (d, k), the k leading right singular vectors. OFA (arXiv 2311.08849, section 3.1) writes E = U S V', keeps k columns and mixes
+    """V_k (d, k), the k leading right singular vectors. OFA (arXiv 2311.08849) writes E = U S V', keeps k columns and mixes
     coordinates U_k over primitives S_k V_k'; a mixture of U_k times S_k V_k' is the mixture of E times V_k V_k', which is taken here."""
     gram = torch.zeros((matrix.shape[1], matrix.shape[1]), dtype=torch.float64)
     for part in matrix.split(max(1, CHUNK // matrix.shape[1])):

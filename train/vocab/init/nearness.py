@@ -19,8 +19,8 @@ CHUNK = 1 << 25  # cosines at once
 def by_softmax(
     how: str, new: np.ndarray, old: np.ndarray, old_ids: np.ndarray, neighbours: int, temperature: float
 ) -> list[Mixture]:
-    """exp(cos / temperature), made to sum to 1, over the nearest `neighbours` old tokens: WECHSEL (arXiv 2112.06598, section 3, which asks
-    for k = 10 and 0.1; wechsel/__init__.py create_target_embeddings) and OFA (arXiv 2311.08849, section 3.3).
+    """exp(cos / temperature), made to sum to 1, over the nearest `neighbours` old tokens: WECHSEL (arXiv 2112.06598, which asks
+    for k = 10 and 0.1; wechsel/__init__.py create_target_embeddings) and OFA (arXiv 2311.08849).
 
     `new` (n, d), `old` (m, d), none of them all zero; `old_ids` (m,). Of equal cosines the lower id comes first."""
     found = []
@@ -33,7 +33,7 @@ def by_softmax(
 
 
 def by_sparsemax(how: str, new: np.ndarray, old: np.ndarray, old_ids: np.ndarray) -> list[Mixture]:
-    """sparsemax of the cosines to all old tokens: FOCUS (arXiv 2305.14481, section 2.2). Tokens of weight zero are left out."""
+    """sparsemax of the cosines to all old tokens: FOCUS (arXiv 2305.14481). Tokens of weight zero are left out."""
     found = []
     for cosines in _cosines(new, old):
         for weights in sparsemax(cosines):

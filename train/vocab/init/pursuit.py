@@ -1,6 +1,6 @@
 """Orthogonal matching pursuit: vectors and the vectors of anchors in; for each a few anchors and their coefficients out.
 
-Goddard and Fernandes Neto, arXiv 2506.06607, section 3, as mergekit-tokensurgeon does it (mergekit/tokensurgeon/omp.py, batch_omp): the anchor with
+Goddard and Fernandes Neto, arXiv 2506.06607, as mergekit-tokensurgeon does it (mergekit/tokensurgeon/omp.py, batch_omp): the anchor with
 the largest |inner product| with the residual comes next (anchors are not made unit vectors), then the residual is taken anew against
 all that were chosen. May import torch, numpy.
 """

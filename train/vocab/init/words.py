@@ -67,7 +67,7 @@ def train_words(texts: Texts, out: Path, how: Vectors) -> Words:
 
 
 def train_tokens(texts: Texts, tokenizer: Tokenizer, names: Sequence[str], out: Path, how: Vectors) -> np.ndarray:
-    """(n, d): a vector for each token of the texts as `tokenizer` writes them (FOCUS, section 2.2); `names`: token by id."""
+    """(n, d): a vector for each token of the texts as `tokenizer` writes them (FOCUS); `names`: token by id."""
     written = _without_blanks(names)
     lines = (" ".join(written[i] for i in ids) for ids in _encoded(texts(), tokenizer))
     train_vectors(lines, out, _settings(how, OF_TOKENS))
@@ -81,7 +81,7 @@ def train_tokens(texts: Texts, tokenizer: Tokenizer, names: Sequence[str], out: 
 def from_words(tokenizer: Tokenizer, words: Words, n: int, is_weighted: bool) -> np.ndarray:
     """(n, d): the mean of the vectors of all words whose spelling has the token, alone or after a blank.
 
-    `is_weighted`: by how often each was seen (WECHSEL, section 3, for vectors without n-grams), else plain (OFA, section 3.2)."""
+    `is_weighted`: by how often each was seen (WECHSEL, for vectors without n-grams), else plain (OFA)."""
     sums, weights = np.zeros((n, words.vectors.shape[1])), np.zeros(n)
     spelled = zip(_encoded(words.words, tokenizer), _encoded((f" {w}" for w in words.words), tokenizer), strict=True)
     for i, both in enumerate(spelled):
@@ -93,7 +93,7 @@ def from_words(tokenizer: Tokenizer, words: Words, n: int, is_weighted: bool) ->
 
 
 def from_ngrams(tokenizer: Tokenizer, words: Words, n: int) -> np.ndarray:
-    """(n, d): the vector that fastText makes of a token's text, without blanks around it (WECHSEL, section 3)."""
+    """(n, d): the vector that fastText makes of a token's text, without blanks around it (WECHSEL)."""
     assert words.by_ngrams is not None
     found = np.zeros((n, words.vectors.shape[1]), np.float32)
     for i in range(n):
