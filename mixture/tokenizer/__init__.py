@@ -140,10 +140,11 @@ class Tokenizer:
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """Token, as the vocabulary writes it, -> id; added tokens too."""
+        """Token, as the vocabulary writes it, -> id, in the order of ids (the library's own order is another in every process); added
+        tokens too."""
         if self._is_sentencepiece:
             return {self._inner.id_to_piece(i): i for i in range(len(self._inner))}
-        return dict(self._inner.get_vocab(with_added_tokens=True))
+        return dict(sorted(self._inner.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1]))
 
     @property
     def dtype(self) -> np.dtype:

@@ -60,6 +60,11 @@ def test_a_folder_with_tokenizer_json_alone(tiny):
     assert tiny.template_sha256 is None
 
 
+def test_the_vocabulary_is_in_the_order_of_ids(tiny):
+    """The library gives it in another order in every process, and what is made of it would not be the same twice."""
+    assert list(tiny.vocabulary.values()) == list(range(tiny.vocab_size))
+
+
 def test_the_bare_file_is_the_same_tokenizer(tmp_path, tiny):
     folder = tiny_tokenizer.write(tmp_path / "t")
     assert load(folder / "tokenizer.json").sha256 == load(folder).sha256
