@@ -97,7 +97,7 @@ def test_a_suite_inside_a_run(tmp_path: Path, small: Small) -> None:
     assert (
         cpt.run(run_file(tmp_path, small, "asked", evaluate={"suite": str(suite), "suite_every": "2 steps", "gate": gate})) == 0
     )
-    assert cpt.run(run_file(tmp_path, small, "plain")) == 0
+    assert cpt.run(run_file(tmp_path, small, "plain", name="asked")) == 0  # a receipt says the name of its run
     folders = sorted((tmp_path / "asked" / "evaluations").iterdir())
     assert [folder.name for folder in folders] == ["step-000000", "step-000002", "step-000004"]
     before, middle, after = map(values, folders)
