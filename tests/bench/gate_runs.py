@@ -67,10 +67,10 @@ def letters(text: str, draw: random.Random) -> str:
 
 
 KINDS: dict[str, tuple[Shuffle | None, int]] = {  # how Estonian is spoilt, per cent of the tokens that are English
-    "in order, replay": (None, 50),
+    "in order, replay": (None, 25),
     "in order, no replay": (None, 0),
-    "words shuffled, replay": (words, 50),
-    "letters shuffled, replay": (letters, 50),
+    "words shuffled, replay": (words, 25),
+    "letters shuffled, replay": (letters, 25),
 }
 
 
@@ -86,6 +86,18 @@ def documents(data: Path, language: str) -> tuple[list[dict], list[dict]]:
     parts: tuple[list[dict], list[dict]] = ([], [])
     for key, row in sorted(found.items()):
         parts[hashlib.sha256(key.partition("#")[0].encode()).digest()[0] % HELD_OUT == 0].append(row)
+    return parts
+
+
+def divided(rows: list[dict], tokenizer: Tokenizer, n_tokens: int) -> tuple[list[dict], list[dict]]:
+    """(the beginnings of all documents, n_tokens together and a little more; what follows them), cut between words."""
+    total = sum(map(len, tokenizer.encode_batch([row["text"] for row in rows])))
+    share = 1.05 * n_tokens / total
+    parts: tuple[list[dict], list[dict]] = ([], [])
+    for row in rows:
+        cut = row["text"].find(" ", int(share * len(row["text"]))) % (len(row["text"]) + 1)  # -1: to the end
+        for part, text in zip(parts, (row["text"][:cut], row["text"][cut:]), strict=True):
+            part += [{**row, "text": text.strip()}] if text.strip() else []
     return parts
 
 
