@@ -44,7 +44,7 @@ def _seed() -> str:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real texts; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("VESKI_TEST_DATA", TOP.parent / "shared" / "data"))
+    folder = Path(os.environ.get("VESKI_TEST_DATA", TOP.parent / "shared" / "data")).absolute()
     if not (folder / "README.md").exists():
         pytest.skip("no real texts here: set VESKI_TEST_DATA to the folder that holds et_text/, en_text/, code/, ...")
     return folder
