@@ -7,12 +7,13 @@ Exit codes: 0 done; 1 a check failed; 2 the user's mistake; 3 done, but past the
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -735,11 +736,7 @@ def train_cpt(
     sets: Sets = None,
 ) -> None:
     """Continued pretraining from a manifest; the same command resumes."""
-    try:
-        from train import cpt
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(cpt.run(run, sets or []))
+    _train("train.cpt", run, sets or [])
 
 
 @train_app.command("sft")
@@ -748,11 +745,7 @@ def train_sft(
     sets: Sets = None,
 ) -> None:
     """Supervised fine-tuning on conversations, from a manifest; the same command resumes."""
-    try:
-        from train import sft
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(sft.run(run, sets or []))
+    _train("train.sft", run, sets or [])
 
 
 @train_app.command("dpo")
@@ -761,11 +754,7 @@ def train_dpo(
     sets: Sets = None,
 ) -> None:
     """Preference tuning from a manifest of pairs (DPO, IPO, SimPO, KTO, ...); the same command resumes."""
-    try:
-        from train.dpo import run as room
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(room.run(run, sets or []))
+    _train("train.dpo.run", run, sets or [])
 
 
 @train_app.command("evaluate")
@@ -774,11 +763,7 @@ def train_evaluate(
     sets: Sets = None,
 ) -> None:
     """Ask a model what a suite asks; results go task by task into a folder. Exit codes: 1 a gate failed, 3 a task could not be run."""
-    try:
-        from train.evaluation import run as room
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(room.run(run, sets or []))
+    _train("train.evaluation.run", run, sets or [])
 
 
 @train_app.command("vocab")
@@ -787,13 +772,7 @@ def train_vocab(
     sets: Sets = None,
 ) -> None:
     """Fertility of a tokenizer on your text; train, extend, replace or trim it, with rows for a model."""
-    try:
-        from train.vocab import run as room
-
-        code = room.run(run, sets or [])
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(code)
+    _train("train.vocab.run", run, sets or [])
 
 
 @train_app.command("compare")
@@ -841,16 +820,12 @@ def train_export(
 
 @train_app.command("chain")
 def train_chain(
-    chain: Annotated[Path, typer.Argument(metavar="CHAIN.yaml", help="A chain file, e.g. recipes/train/quickstart-chain.yaml")],
+    chain: Annotated[Path, typer.Argument(metavar="CHAIN.yaml", help="A chain file, e.g. recipes/chain/chain.yaml")],
     sets: Sets = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check every file, list the stages, do nothing.")] = False,
 ) -> None:
     """Stages from vocabulary to evaluation, one after the other; the same command goes on. Ends with a failed stage's or gate's exit code."""
-    try:
-        from train.chain import run as room
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(room.run(chain, sets or [], dry_run=dry_run))
+    _train("train.chain.run", chain, sets or [], dry_run=dry_run)
 
 
 @train_app.command("merge")
@@ -862,11 +837,7 @@ def train_merge(
     ] = False,
 ) -> None:
     """Weight arithmetic without training: a + lambda (b - c), block by block from the disk. Exit code 3: a task of the sweep could not be run."""
-    try:
-        from train.merge import run as room
-    except ModuleNotFoundError as error:
-        raise _needs_train(error) from None
-    sys.exit(room.run(run, sets or [], dry_run=dry_run))
+    _train("train.merge.run", run, sets or [], dry_run=dry_run)
 
 
 @train_app.command("gate")
@@ -961,6 +932,15 @@ def judge_ask(
         f"{done['asked']} pairs asked in both orders, {done['before']} known from before; the verdict turned with the order in "
         f"{done['turned']}, {done['skip']} without a verdict"
     )
+
+
+def _train(room: str, *given: Any, **named: Any) -> NoReturn:
+    """`run` of a room of train, which is imported here and not before; ends with its exit code."""
+    try:
+        code = importlib.import_module(room).run(*given, **named)
+    except ModuleNotFoundError as error:
+        raise _needs_train(error) from None
+    sys.exit(code)
 
 
 def _needs_train(error: ModuleNotFoundError) -> Exception:

@@ -75,7 +75,7 @@ class Between:
         size = run.plan.steps.rows[run.plan.steps.phase_of(step)] * phase.sequence_length
         run.watching.step(StepRecord(
             step + 1, phase.name, rate, norm, tally.components(streams), tally.languages(streams), int(lines[:, 2].sum()), size,
-            clock.laps, _memory(accelerator.device),
+            clock.laps, memory_of(accelerator.device),
         ))  # fmt: skip
 
     def goes_on(self, done: int) -> bool:
@@ -145,5 +145,5 @@ def gather(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
     return accelerator.gather(torch.from_numpy(values).to(accelerator.device)).cpu().numpy()
 
 
-def _memory(device: torch.device) -> int:
+def memory_of(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

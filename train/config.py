@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from curate.errors import CurateError
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import apply_set, load_extended
+from curate.recipe.files import load_settings
 from curate.recipe.strict import read_quantity
 from curate.units import Quantity
 from train.evaluation.rules import checked
@@ -218,11 +218,7 @@ def load_run(path: Path, sets: Sequence[str] = (), methods: Sequence[str] = ()) 
 def read_run(path: Path, sets: Sequence[str], kind: type[AnyRun], methods: Sequence[str] = ()) -> AnyRun:
     """The same for a method whose file has more keys."""
     path = Path(path)
-    data, where = load_extended(path)
-    for assignment in sets:
-        apply_set(data, assignment)
-        key = assignment.partition("=")[0]
-        where[tuple(key.split("."))] = f"--set {key}"
+    data, where = load_settings(path, sets)
     run = validate(kind, data, where, path)
     if methods and run.method not in methods:
         raise CurateError(

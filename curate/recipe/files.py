@@ -5,6 +5,7 @@ A path in, plain data and a map (key path -> "file:line") out. Imports errors on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -107,6 +108,16 @@ def apply_set(data: dict, assignment: str) -> None:
             target = target.setdefault(part, {})
         else:
             target = target[part]
+
+
+def load_settings(path: Path, sets: Sequence[str] = ()) -> tuple[dict, Where]:
+    """`load_extended` with `key=value` settings on top: a run file as the command line gives it; a setting stands at "--set KEY"."""
+    data, where = load_extended(path)
+    for assignment in sets:
+        apply_set(data, assignment)
+        key = assignment.partition("=")[0]
+        where[tuple(key.split("."))] = f"--set {key}"
+    return data, where
 
 
 def _list_position(items: list, part: str, key: str) -> int:

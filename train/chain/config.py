@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import apply_set, load_extended, merge
+from curate.recipe.files import load_extended, load_settings, merge
 
 Method = Literal["build", "vocab", "cpt", "sft", "dpo", "merge", "evaluate"]
 TRAINERS = ("cpt", "sft", "dpo")  # write checkpoints; the others write one folder
@@ -76,9 +76,7 @@ class Chain:
 def load_chain(path: Path, sets: Sequence[str] = ()) -> Chain:
     """Every file of the chain is read and every key of it checked before anything runs. Raises CurateError."""
     path = Path(path)
-    data, where = load_extended(path)
-    for assignment in sets:
-        apply_set(data, assignment)
+    data, where = load_settings(path, sets)
     spec = validate(ChainSpec, data, where, path)
     names = [stage.name for stage in spec.stages]
     if double := next((name for name in names if names.count(name) > 1), None):

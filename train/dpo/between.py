@@ -15,7 +15,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.store import write_json
 from train.batch import EMPTY
-from train.between import Between, Clock, gather
+from train.between import Between, Clock, gather, memory_of
 from train.dpo import measure
 from train.dpo.batch import Micro, micro_batches, to
 from train.dpo.config import DpoFile
@@ -65,7 +65,7 @@ class BetweenPairs(Between):
         clock.lap("account")
         run.watching.step(StepRecord(
             step + 1, pairs.phases[run.plan.steps.phase_of(step)].name, rate, norm, *_tables(measured, lines, pairs),
-            int(lines[:, 2].sum()), int(accelerator.reduce(wide, "sum")), clock.laps, _memory(accelerator.device), sums,
+            int(lines[:, 2].sum()), int(accelerator.reduce(wide, "sum")), clock.laps, memory_of(accelerator.device), sums,
         ))  # fmt: skip
 
     def _measured(
@@ -139,7 +139,3 @@ def _tables(measured: np.ndarray, lines: np.ndarray, pairs: Pairs) -> tuple[dict
             for name, rows in of.items() if rows.any()
         })  # fmt: skip
     return found[0], found[1]
-
-
-def _memory(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

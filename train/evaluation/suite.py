@@ -20,7 +20,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import apply_set, load_extended
+from curate.recipe.files import load_extended, load_settings
 from curate.store import canonical_json
 from train.config import Names, Rules
 
@@ -243,11 +243,7 @@ def _say_tasks(data: Mapping[str, Any], where: Where) -> None:
 
 def load_evaluation(path: Path, sets: Sequence[str] = ()) -> EvaluationRun:
     path = Path(path)
-    data, where = load_extended(path)
-    for assignment in sets:
-        apply_set(data, assignment)
-        key = assignment.partition("=")[0]
-        where[tuple(key.split("."))] = f"--set {key}"
+    data, where = load_settings(path, sets)
     run = validate(EvaluationRun, data, where, path)
     _check_files(run, where, path)
     return run

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from curate.errors import CurateError, nearest
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import apply_set, load_extended
+from curate.recipe.files import load_settings
 from train.config import Names
 
 Factor = Annotated[float, Field(allow_inf_nan=False)]
@@ -120,11 +120,7 @@ class MergeRun(Strict):
 def load_merge(path: Path, sets: Sequence[str] = ()) -> MergeRun:
     """Read a run file (`extends:` works as in recipes), with `key=value` settings on top of it."""
     path = Path(path)
-    data, where = load_extended(path)
-    for assignment in sets:
-        apply_set(data, assignment)
-        key = assignment.partition("=")[0]
-        where[tuple(key.split("."))] = f"--set {key}"
+    data, where = load_settings(path, sets)
     run = validate(MergeRun, data, where, path)
     _check_files(run, where, path)
     return run

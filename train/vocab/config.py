@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from curate.errors import CurateError
 from curate.recipe import Strict, Where, validate
-from curate.recipe.files import apply_set, load_extended
+from curate.recipe.files import load_settings
 from curate.recipe.strict import read_quantity
 from curate.units import Quantity, n_bytes
 from train.config import ModelSpec, Names
@@ -130,11 +130,7 @@ class VocabRun(Strict):
 def load_vocab(path: Path, sets: Sequence[str] = ()) -> tuple[VocabRun, Where]:
     """Read a run file (`extends:` works as in recipes), with `key=value` settings on top; and where each key stands."""
     path = Path(path)
-    data, where = load_extended(path)
-    for assignment in sets:
-        apply_set(data, assignment)
-        key = assignment.partition("=")[0]
-        where[tuple(key.split("."))] = f"--set {key}"
+    data, where = load_settings(path, sets)
     run = validate(VocabRun, data, where, path)
     _check_model(run, where, path)
     _check_texts(run, where, path)

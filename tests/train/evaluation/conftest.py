@@ -12,10 +12,12 @@ os.environ["ACCELERATE_USE_CPU"] = "true"
 import pyarrow as pa
 import pytest
 import torch
+import yaml
 
 from tests import real
 from tests.command import build
 from tests.train.stories import convert
+from train.evaluation import run as room
 
 RECIPE = """
 kind: cpt
@@ -90,3 +92,25 @@ def small(data: Path, stories: Path, xcopa: list[dict], tmp_path_factory: pytest
     recipe.write_text(RECIPE.replace("RAW", str(top / "raw")).replace("EVAL", str(top / "eval")).replace("MODEL", str(stories)))
     build(recipe, top, "--workers", "1")
     return Small(top / "build", stories, top / "eval")
+
+
+@pytest.fixture
+def ask(tmp_path: Path, stories: Path):
+    """Write a suite and a run file over items, and run; (exit code, folder)."""
+
+    def of(tasks: list[dict], items: dict[str, list[dict]], to: str = "results", **more: object) -> tuple[int, Path]:
+        for name, rows in items.items():
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        written = [{"data": {"path": f"{task['name']}.jsonl"}, "language": "en", **task} for task in tasks]
+        (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"name": "s", "tasks": written}))
+        data = {
+            "method": "evaluate",
+            "name": "r",
+            "model": {"init": str(stories)},
+            "suite": str(tmp_path / "suite.yaml"),
+            "to": str(tmp_path / to),
+        }
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump({**data, **more}))
+        return room.run(tmp_path / "run.yaml"), tmp_path / to
+
+    return of

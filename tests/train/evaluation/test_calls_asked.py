@@ -9,7 +9,6 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from curate.sources.turns import tools_of
-from tests.train.evaluation.test_run import ask  # noqa: F401
 from train.evaluation import calls, results
 
 WEATHER = {"name": "ilm", "parameters": {"type": "object", "properties": {"koht": {"type": "string"}}, "required": ["koht"]}}
@@ -38,7 +37,7 @@ def chatting(stories: Path, tmp_path: Path):
     return with_template
 
 
-def test_the_functions_of_each_item(ask, chatting) -> None:  # noqa: F811
+def test_the_functions_of_each_item(ask, chatting) -> None:
     code, folder = ask([ASK], {"calls": ROWS}, model=chatting(SHOWS + TURNS))
     place = '{"properties": {"koht": {"type": "string"}}, "required": ["koht"], "type": "object"}'
     ilm = f'{{"function": {{"name": "ilm", "parameters": {place}}}, "type": "function"}}'
@@ -49,7 +48,7 @@ def test_the_functions_of_each_item(ask, chatting) -> None:  # noqa: F811
     ]  # fmt: skip
 
 
-def test_the_system_message_of_each_item(ask, chatting) -> None:  # noqa: F811
+def test_the_system_message_of_each_item(ask, chatting) -> None:
     """As TUCAN's models have it: the functions are words of the system message, and the template knows nothing of them."""
     system = "{{ said }}: {{ tools | map(attribute='name', default='kell') | join }}"
     task = {**ASK, "template": {"prompt": "{{ q }}", "system": system}}
@@ -58,7 +57,7 @@ def test_the_system_message_of_each_item(ask, chatting) -> None:  # noqa: F811
     assert code == 0 and said == ["[system]Üks: ilm", "[system]Kaks: kell", "[system]Kolm:"]
 
 
-def test_functions_that_nobody_would_see(ask, chatting, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_functions_that_nobody_would_see(ask, chatting, capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = ask([ASK], {"calls": ROWS}, model=chatting(TURNS))
     assert code == 3 and "the model's chat template does not show functions" in capsys.readouterr().out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -30,28 +29,6 @@ SAY = {
     "stop": ["."],
 }
 CHOICES = [{"id": "p", "a": "little girl", "b": "xqz zzq", "label": 0}, {"id": "q", "a": "vvv", "b": "boy", "label": 1}]
-
-
-@pytest.fixture
-def ask(tmp_path: Path, stories: Path):
-    """Write a suite and a run file over items, and run; (exit code, folder)."""
-
-    def of(tasks: list[dict], items: dict[str, list[dict]], to: str = "results", **more: object) -> tuple[int, Path]:
-        for name, rows in items.items():
-            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        written = [{"data": {"path": f"{task['name']}.jsonl"}, "language": "en", **task} for task in tasks]
-        (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"name": "s", "tasks": written}))
-        data = {
-            "method": "evaluate",
-            "name": "r",
-            "model": {"init": str(stories)},
-            "suite": str(tmp_path / "suite.yaml"),
-            "to": str(tmp_path / to),
-        }
-        (tmp_path / "run.yaml").write_text(yaml.safe_dump({**data, **more}))
-        return room.run(tmp_path / "run.yaml"), tmp_path / to
-
-    return of
 
 
 def test_results_say_everything(ask) -> None:
